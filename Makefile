@@ -1,0 +1,39 @@
+# The commands of the house. `make help` lists them.
+
+# PG=18 tests with another major version of PostgreSQL.
+PG ?=
+export PG
+
+PROFILE = $(if $(CI),ci,default)
+VENV = .venv/ready
+
+.PHONY: help test demo bench bench-setup
+
+help: ## List these commands
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 14
+
+test: ## Formatting, lints, and all tests; installs what they need
+	@.ci/install linker postgres python nextest
+	@$(MAKE) --no-print-directory $(VENV)
+	cargo fmt --all --check
+	cargo lint
+	cargo nextest run --workspace --profile $(PROFILE)
+
+demo: ## Hundreds of clients over 25 seats, to watch; installs what it needs
+	@.ci/install linker postgres
+	cargo build --release -p pgusher -p pgusher-testkit --bin pgusher --bin demo
+	@cargo run --quiet --release -p pgusher-testkit --bin demo
+
+bench: bench-setup ## pgusher beside PgBouncer: a table of ratios
+	cargo build --release --bin pgusher
+	cargo run --release -p pgusher-benches --bin pgusher-bench
+
+bench-setup: ## Fetch what the benchmark compares with
+	@.ci/install linker postgres valgrind
+	@.ci/fetch-pgbouncer target/pgbouncer
+
+# Drivers in Python, for the tests that let real clients talk.
+$(VENV): tests/drivers/requirements.txt
+	python3 -m venv --clear .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check --timeout 60 --retries 5 -r $<
+	@touch $@

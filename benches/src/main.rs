@@ -1,0 +1,2 @@
+//! pgusher beside PgBouncer, in one run.
+fn main() {}

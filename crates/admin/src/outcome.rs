@@ -1,0 +1,108 @@
+//! How a command went, and what the operator hears of it.
+
+use settings::CONSOLE_DATABASE;
+use wire::backend::{put_complete, put_ready};
+use wire::error::{put_error, put_notice};
+use wire::{Severity, SqlState};
+
+use crate::command::Command;
+use crate::table::Table;
+
+/// How a command went.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It is done.
+    Done,
+    /// SET is done, but what it asks of TLS can't be had: the old certificates stay in use.
+    DoneButTlsStays,
+    /// The table that SHOW asked for.
+    Table(Table),
+    /// It failed.
+    Failed(CommandError),
+}
+
+/// Why a command failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommandError {
+    /// The configuration has no database of that name.
+    NoSuchDatabase,
+    /// The command is not for the console's own database.
+    ConsoleDatabase,
+    /// PAUSE or KILL while paused or suspended.
+    AlreadyPaused,
+    /// RESUME of what runs: all of it, or the database that the command names.
+    NotPaused,
+    /// RESUME during a shutdown.
+    ShuttingDown,
+    /// There is no such setting, or it takes no such value.
+    SetFailed,
+    /// The configuration can't be read; nothing has changed.
+    ReloadFailed,
+    /// No client has that id.
+    ClientNotFound,
+}
+
+/// The reply to a command, ReadyForQuery included.
+pub fn answer(command: &Command, outcome: Outcome) -> Vec<u8> {
+    let mut out = Vec::new();
+    match outcome {
+        Outcome::Done => put_complete(&mut out, &command.tag()),
+        Outcome::DoneButTlsStays => {
+            let notice = "TLS settings could not be applied, still using old configuration";
+            put_notice(&mut out, SqlState::SUCCESS, notice, None);
+            put_complete(&mut out, &command.tag());
+        }
+        Outcome::Table(table) => table.put(&mut out),
+        Outcome::Failed(error) => {
+            let message = error.message(command);
+            put_error(&mut out, Severity::Error, error.sqlstate(), &message);
+        }
+    }
+    put_ready(&mut out);
+    out
+}
+
+impl CommandError {
+    /// What the operator is told, at the console or, after a signal, in the log.
+    pub fn message(self, command: &Command) -> String {
+        match self {
+            Self::NoSuchDatabase => {
+                format!(
+                    "no such database: {}",
+                    command.database().unwrap_or_default()
+                )
+            }
+            Self::ConsoleDatabase => {
+                format!("cannot {} admin db: {CONSOLE_DATABASE}", deed(command))
+            }
+            Self::AlreadyPaused => "already suspended/paused".to_owned(),
+            Self::NotPaused => match command.database() {
+                Some(database) => format!("database {database} is not paused"),
+                None => "pooler is not paused/suspended".to_owned(),
+            },
+            Self::ShuttingDown => "pooler is shutting down".to_owned(),
+            Self::SetFailed => "SET failed".to_owned(),
+            Self::ReloadFailed => "RELOAD failed, see logs for additional details".to_owned(),
+            Self::ClientNotFound => "client not found".to_owned(),
+        }
+    }
+
+    fn sqlstate(self) -> SqlState {
+        match self {
+            Self::ReloadFailed => SqlState::CONFIG_FILE_ERROR,
+            _ => SqlState::PROTOCOL_VIOLATION,
+        }
+    }
+}
+
+/// What can't be done to the console's database. ENABLE says `disable`, as PgBouncer does.
+fn deed(command: &Command) -> String {
+    match command {
+        Command::Enable(_) => "disable".to_owned(),
+        Command::WaitClose(_) => "wait in".to_owned(),
+        other => other.tag().to_ascii_lowercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,214 @@
+//! From a query's words to what it asks for: the names of commands, and who may say them.
+
+use crate::command::{Command, Privilege, ShutdownKind};
+use crate::parse::{ParseError, Statement, parse};
+use crate::pretended::Pretended;
+use crate::show::Topic;
+
+/// What a query asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// SHOW HELP.
+    Help,
+    /// SHOW VERSION.
+    Version,
+    /// SHOW of a parameter that only drivers care for.
+    ShowPretended(Pretended),
+    /// SET of one.
+    SetPretended,
+    /// Something that the pooler has to do.
+    Run(Command),
+}
+
+impl Request {
+    /// Reads a query for a session of this privilege.
+    pub(crate) fn read(query: &str, privilege: Privilege) -> Result<Self, Refusal> {
+        let request = Self::of(query);
+        // Only admins are told how an admin's command is used.
+        let for_admins = match &request {
+            Ok(Self::Run(command)) => command.privilege() == Privilege::Admin,
+            Err(Refusal::DatabaseRequired | Refusal::BadClientId) => true,
+            Ok(_) | Err(_) => false,
+        };
+        if for_admins && privilege < Privilege::Admin {
+            return Err(Refusal::AdminNeeded);
+        }
+        request
+    }
+
+    fn of(query: &str) -> Result<Self, Refusal> {
+        let unknown = || Refusal::Unknown {
+            query: query.to_owned(),
+        };
+        match parse(query) {
+            Err(ParseError::Grammar) => Err(unknown()),
+            Err(ParseError::TooLong) => Err(Refusal::TooLong),
+            Ok(Statement::Assignment { key, value }) => Ok(Self::set(&key, &value)),
+            Ok(Statement::Command { verb, argument }) => {
+                match Self::command(&verb, argument.as_deref()) {
+                    Ok(request) => Ok(request),
+                    Err(Misuse::NoSuchForm) => Err(unknown()),
+                    Err(Misuse::DatabaseRequired) => Err(Refusal::DatabaseRequired),
+                    Err(Misuse::BadClientId) => Err(Refusal::BadClientId),
+                }
+            }
+        }
+    }
+
+    fn set(key: &str, value: &str) -> Self {
+        match Pretended::named(key) {
+            Some(_) => Self::SetPretended,
+            None => Self::Run(Command::Set {
+                key: key.to_owned(),
+                value: value.to_owned(),
+            }),
+        }
+    }
+
+    fn command(word: &str, argument: Option<&str>) -> Result<Self, Misuse> {
+        // SELECT, so that `select version` works for those who think they talk to a server.
+        if word.eq_ignore_ascii_case("SHOW") || word.eq_ignore_ascii_case("SELECT") {
+            return argument.and_then(Self::show).ok_or(Misuse::NoSuchForm);
+        }
+        let verb = VERBS
+            .iter()
+            .find(|verb| verb.word.eq_ignore_ascii_case(word))
+            .ok_or(Misuse::NoSuchForm)?;
+        (verb.read)(argument.map(str::to_owned)).map(Self::Run)
+    }
+
+    fn show(name: &str) -> Option<Self> {
+        match Topic::named(name) {
+            Some(Topic::Help) => Some(Self::Help),
+            Some(Topic::Version) => Some(Self::Version),
+            Some(Topic::Table(show)) => Some(Self::Run(Command::Show(show))),
+            None => Pretended::named(name).map(Self::ShowPretended),
+        }
+    }
+}
+
+/// Why a query asks for nothing that we know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// No such command.
+    Unknown {
+        /// The whole query.
+        query: String,
+    },
+    /// A word is too long.
+    TooLong,
+    /// An admin's command.
+    AdminNeeded,
+    /// The command is about one database, and it names none.
+    DatabaseRequired,
+    /// The argument of KILL_CLIENT is no id.
+    BadClientId,
+}
+
+impl Refusal {
+    /// What the operator is told.
+    pub(crate) fn message(&self) -> String {
+        match self {
+            Self::Unknown { query } => format!("invalid command '{query}', use SHOW HELP;"),
+            Self::TooLong => "bad arguments".to_owned(),
+            Self::AdminNeeded => "admin access needed".to_owned(),
+            Self::DatabaseRequired => "a database is required".to_owned(),
+            Self::BadClientId => "invalid client pointer supplied".to_owned(),
+        }
+    }
+}
+
+/// A command's name, its line in SHOW HELP, and how to read its argument.
+struct Verb {
+    word: &'static str,
+    usage: &'static str,
+    read: fn(Option<String>) -> Result<Command, Misuse>,
+}
+
+/// What can be wrong with an argument.
+enum Misuse {
+    /// The command has no such form.
+    NoSuchForm,
+    /// It takes a database.
+    DatabaseRequired,
+    /// It takes an id.
+    BadClientId,
+}
+
+/// Every command but SHOW and SET, in the order of SHOW HELP.
+const VERBS: [Verb; 10] = [
+    verb("RELOAD", "RELOAD", |argument| {
+        alone(argument, Command::Reload)
+    }),
+    verb("PAUSE", "PAUSE [<db>]", |db| Ok(Command::Pause(db))),
+    verb("RESUME", "RESUME [<db>]", |db| Ok(Command::Resume(db))),
+    verb("DISABLE", "DISABLE <db>", |db| {
+        required(db).map(Command::Disable)
+    }),
+    verb("ENABLE", "ENABLE <db>", |db| {
+        required(db).map(Command::Enable)
+    }),
+    verb("RECONNECT", "RECONNECT [<db>]", |db| {
+        Ok(Command::Reconnect(db))
+    }),
+    verb("KILL", "KILL [<db>]", |db| Ok(Command::Kill(db))),
+    verb("KILL_CLIENT", "KILL_CLIENT <client_id>", |id| {
+        client_id(id).map(Command::KillClient)
+    }),
+    verb(
+        "SHUTDOWN",
+        "SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]",
+        |kind| shutdown(kind).map(Command::Shutdown),
+    ),
+    verb("WAIT_CLOSE", "WAIT_CLOSE [<db>]", |db| {
+        Ok(Command::WaitClose(db))
+    }),
+];
+
+const fn verb(
+    word: &'static str,
+    usage: &'static str,
+    read: fn(Option<String>) -> Result<Command, Misuse>,
+) -> Verb {
+    Verb { word, usage, read }
+}
+
+/// The lines of SHOW HELP.
+pub(crate) fn usage() -> String {
+    let mut usage = String::new();
+    let lines = Topic::usage()
+        .chain(["SET key = arg".to_owned()])
+        .chain(VERBS.iter().map(|verb| verb.usage.to_owned()));
+    for line in lines {
+        usage.push_str("\n\t");
+        usage.push_str(&line);
+    }
+    usage
+}
+
+fn alone(argument: Option<String>, command: Command) -> Result<Command, Misuse> {
+    match argument {
+        None => Ok(command),
+        Some(_) => Err(Misuse::NoSuchForm),
+    }
+}
+
+fn required(database: Option<String>) -> Result<String, Misuse> {
+    database.ok_or(Misuse::DatabaseRequired)
+}
+
+fn client_id(id: Option<String>) -> Result<u64, Misuse> {
+    id.and_then(|id| id.parse().ok()).ok_or(Misuse::BadClientId)
+}
+
+fn shutdown(kind: Option<String>) -> Result<ShutdownKind, Misuse> {
+    match kind.map(|word| word.to_ascii_uppercase()).as_deref() {
+        None => Ok(ShutdownKind::Immediate),
+        Some("WAIT_FOR_SERVERS") => Ok(ShutdownKind::WaitForServers),
+        Some("WAIT_FOR_CLIENTS") => Ok(ShutdownKind::WaitForClients),
+        Some(_) => Err(Misuse::NoSuchForm),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! The SHOW tables: their names, and what they are drawn from.
+//!
+//! A new table is one file in `show/`, one variant of [`Show`] and one line in [`TOPICS`].
+
+mod clients;
+mod config;
+mod databases;
+mod lists;
+mod peers;
+mod pools;
+mod servers;
+mod sockets;
+mod state;
+mod stats;
+mod users;
+mod version;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::SystemTime;
+
+use pool::snapshot::Snapshot;
+use settings::Row;
+
+pub(crate) use self::version::table as version_table;
+pub use self::version::{SERVER_VERSION, VERSION};
+use crate::table::Table;
+
+/// A table drawn from the pooler's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Show {
+    /// Clients.
+    Clients,
+    /// Settings.
+    Config,
+    /// Databases.
+    Databases,
+    /// Counts of things.
+    Lists,
+    /// Configured peers.
+    Peers,
+    /// Pools.
+    Pools,
+    /// Server connections.
+    Servers,
+    /// Active, paused or suspended.
+    State,
+    /// Totals and averages of each database.
+    Stats,
+    /// Averages of each database.
+    StatsAverages,
+    /// Totals of each database.
+    StatsTotals,
+    /// Totals and averages of everything.
+    Totals,
+    /// Users.
+    Users,
+}
+
+/// What SHOW may be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Topic {
+    /// The commands there are.
+    Help,
+    /// Who we are.
+    Version,
+    /// A table.
+    Table(Show),
+}
+
+/// Every topic and its name, in the lines of SHOW HELP.
+const TOPICS: &[&[(&str, Topic)]] = &[
+    &[
+        ("HELP", Topic::Help),
+        ("CONFIG", Topic::Table(Show::Config)),
+        ("DATABASES", Topic::Table(Show::Databases)),
+        ("POOLS", Topic::Table(Show::Pools)),
+        ("CLIENTS", Topic::Table(Show::Clients)),
+        ("SERVERS", Topic::Table(Show::Servers)),
+        ("USERS", Topic::Table(Show::Users)),
+        ("VERSION", Topic::Version),
+    ],
+    &[("PEERS", Topic::Table(Show::Peers))],
+    &[
+        ("LISTS", Topic::Table(Show::Lists)),
+        ("STATE", Topic::Table(Show::State)),
+    ],
+    &[
+        ("STATS", Topic::Table(Show::Stats)),
+        ("STATS_TOTALS", Topic::Table(Show::StatsTotals)),
+        ("STATS_AVERAGES", Topic::Table(Show::StatsAverages)),
+        ("TOTALS", Topic::Table(Show::Totals)),
+    ],
+];
+
+impl Topic {
+    /// The topic of that name, in any letter case.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        TOPICS
+            .iter()
+            .copied()
+            .flatten()
+            .find(|(topic, _)| topic.eq_ignore_ascii_case(name))
+            .map(|&(_, topic)| topic)
+    }
+
+    /// The SHOW lines of SHOW HELP.
+    pub(crate) fn usage() -> impl Iterator<Item = String> {
+        TOPICS.iter().map(|line| {
+            let names: Vec<&str> = line.iter().map(|(name, _)| *name).collect();
+            format!("SHOW {}", names.join("|"))
+        })
+    }
+}
+
+/// All that tables are drawn from.
+pub struct View<'a> {
+    /// The merged snapshot.
+    pub snapshot: &'a Snapshot,
+    /// The settings in force, in the order of SHOW CONFIG.
+    pub settings: &'a [Row],
+    /// Words a time as `YYYY-MM-DD HH:MM:SS TZ`, in local time.
+    pub local_time: &'a dyn Fn(SystemTime) -> String,
+}
+
+impl Show {
+    /// Draws the table.
+    pub fn table(self, view: &View<'_>) -> Table {
+        match self {
+            Self::Clients => clients::table(view),
+            Self::Config => config::table(view),
+            Self::Databases => databases::table(view),
+            Self::Lists => lists::table(view),
+            Self::Peers => peers::table(view),
+            Self::Pools => pools::table(view),
+            Self::Servers => servers::table(view),
+            Self::State => state::table(view),
+            Self::Stats => stats::all(view),
+            Self::StatsAverages => stats::averages(view),
+            Self::StatsTotals => stats::totals(view),
+            Self::Totals => stats::sums(view),
+            Self::Users => users::table(view),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! SCRAM-SHA-256 (RFC 5802, RFC 7677) as PostgreSQL speaks it.
+//!
+//! ```text
+//! client                                            server
+//!   gs2 header, n=, r=nonce            ──────▶                      client-first
+//!                                      ◀──────  r=nonces, s=, i=    server-first
+//!   c=gs2 header, r=nonces, p=proof    ──────▶                      client-final
+//!                                      ◀──────  v=signature         server-final
+//! ```
+//!
+//! The proof shows that the client has the ClientKey, of which the server keeps only a hash, the
+//! StoredKey; the signature shows that the server has the ServerKey. A server that has seen one
+//! proof can compute the ClientKey: this is what lets a pooler log in with its client's keys.
+
+mod attributes;
+mod client;
+mod saslprep;
+mod server;
+#[cfg(test)]
+mod tests;
+mod verifier;
+
+use std::fmt;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+pub use client::{AwaitedSignature, ClientExchange, ServerChallenge};
+pub use server::{Accepted, ClientProof, ServerExchange};
+pub use verifier::Verifier;
+
+use crate::secret::Password;
+
+/// The mechanism's name.
+pub const MECHANISM: &str = "SCRAM-SHA-256";
+
+/// The longest message of the exchange; PostgreSQL's own limit.
+pub const MESSAGE_LEN_MAX: usize = 1024;
+
+/// The longest nonce, both parts together; PostgreSQL's has 48 bytes.
+pub const NONCE_LEN_MAX: usize = 512;
+
+/// The longest salt, decoded; PostgreSQL's has 16 bytes.
+pub const SALT_LEN_MAX: usize = 256;
+
+/// The most iterations we derive keys for at a stranger's wish: about a second's work.
+pub const ITERATIONS_MAX: u32 = 1_000_000;
+
+/// Bytes of a key, a proof, a signature.
+const KEY_LEN: usize = 32;
+
+/// A key that is wiped when dropped.
+type Key = Zeroizing<[u8; KEY_LEN]>;
+
+/// The two keys that let one side prove itself to the other, as a client or as a server.
+#[derive(Clone)]
+pub struct ScramKeys {
+    client_key: Key,
+    server_key: Key,
+}
+
+impl ScramKeys {
+    /// Keys that are known already, as those of a take-over.
+    pub fn new(client_key: [u8; KEY_LEN], server_key: [u8; KEY_LEN]) -> Self {
+        Self {
+            client_key: Zeroizing::new(client_key),
+            server_key: Zeroizing::new(server_key),
+        }
+    }
+
+    /// ClientKey: proves a client.
+    pub fn client_key(&self) -> &[u8; KEY_LEN] {
+        &self.client_key
+    }
+
+    /// ServerKey: proves a server.
+    pub fn server_key(&self) -> &[u8; KEY_LEN] {
+        &self.server_key
+    }
+
+    /// Derives the keys of a password: slow, that is what the iterations are for.
+    pub(crate) fn derive(password: &Password, salt: &[u8], iterations: u32) -> Self {
+        let prepared = saslprep::saslprep(password.as_bytes());
+        let mut salted: Key = Zeroizing::new([0; KEY_LEN]);
+        pbkdf2::pbkdf2_hmac::<Sha256>(&prepared, salt, iterations, &mut *salted);
+        Self::new(hmac(&*salted, b"Client Key"), hmac(&*salted, b"Server Key"))
+    }
+
+    /// What a server stores of these keys.
+    pub(crate) fn verifier(&self, salt: &[u8], iterations: u32) -> Verifier {
+        let stored_key = sha256(&*self.client_key);
+        Verifier::new(iterations, salt, stored_key, *self.server_key)
+    }
+}
+
+impl fmt::Debug for ScramKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ScramKeys(…)")
+    }
+}
+
+/// What ties an exchange to the TLS connection below it.
+///
+/// SCRAM-SHA-256-PLUS will add the binding to a certificate; until then nothing is offered, and a
+/// peer that wants it is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChannelBinding {
+    /// Neither offered nor asked for.
+    None,
+}
+
+impl ChannelBinding {
+    /// What a client says about it at the front of its first message.
+    fn client_flag(self) -> &'static str {
+        match self {
+            Self::None => "n",
+        }
+    }
+
+    /// Judges what a client said about it: nothing (`n`), "you do not offer it" (`y`), or that it
+    /// uses it (`p=…`).
+    fn check_flag(self, flag: &str) -> Result<(), ScramError> {
+        match (self, flag) {
+            (Self::None, "n" | "y") => Ok(()),
+            (Self::None, _) => Err(ScramError::ChannelBinding),
+        }
+    }
+
+    /// The `c=` value of a client-final message: the header again, then the binding's data.
+    fn input(self, gs2_header: &str) -> String {
+        match self {
+            Self::None => BASE64_STANDARD.encode(gs2_header),
+        }
+    }
+}
+
+/// Why an exchange failed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ScramError {
+    /// A message that is not what the RFC describes.
+    #[error("malformed SCRAM message ({0})")]
+    Malformed(&'static str),
+    /// A mandatory extension: there is none that we know.
+    #[error("the peer requires an unsupported SCRAM extension")]
+    Extension,
+    /// A client that wants to act as someone else.
+    #[error("an authorization identity is not supported")]
+    AuthorizationIdentity,
+    /// A client that asks for a binding we do not offer, or contradicts itself about it.
+    #[error("channel binding check failed")]
+    ChannelBinding,
+    /// A nonce that is empty, too long, or not the one agreed on.
+    #[error("SCRAM nonce mismatch")]
+    Nonce,
+    /// A server that wants no iterations, or more than [`ITERATIONS_MAX`].
+    #[error("SCRAM iteration count {0} is out of range")]
+    Iterations(u64),
+    /// A client that does not have the key.
+    #[error("wrong SCRAM proof")]
+    Proof,
+    /// A server that does not have the key.
+    #[error("wrong SCRAM server signature")]
+    Signature,
+    /// A server that ended the exchange, with its reason.
+    #[error("the server ended the SCRAM exchange: {0:?}")]
+    Rejected(String),
+}
+
+/// A message as text, within its bound.
+fn message_text(message: &[u8]) -> Result<&str, ScramError> {
+    if message.len() > MESSAGE_LEN_MAX {
+        return Err(ScramError::Malformed("too long"));
+    }
+    std::str::from_utf8(message).map_err(|_| ScramError::Malformed("not UTF-8"))
+}
+
+/// A nonce within its bounds: printable, no comma.
+fn check_nonce(nonce: &str) -> Result<&str, ScramError> {
+    let printable = nonce.bytes().all(|byte| byte.is_ascii_graphic());
+    if nonce.is_empty() || nonce.len() > NONCE_LEN_MAX || !printable {
+        return Err(ScramError::Nonce);
+    }
+    Ok(nonce)
+}
+
+/// A salt in base64, within its bounds.
+fn decode_salt(text: &str) -> Option<Vec<u8>> {
+    let salt = BASE64_STANDARD.decode(text).ok()?;
+    (1..=SALT_LEN_MAX).contains(&salt.len()).then_some(salt)
+}
+
+/// A key, a proof or a signature in base64.
+fn decode_key(text: &str) -> Option<[u8; KEY_LEN]> {
+    let bytes = Zeroizing::new(BASE64_STANDARD.decode(text).ok()?);
+    bytes.as_slice().try_into().ok()
+}
+
+fn encode(bytes: &[u8]) -> String {
+    BASE64_STANDARD.encode(bytes)
+}
+
+/// The text that both sides sign: three messages without the proof.
+fn auth_message(client_first_bare: &str, server_first: &str, without_proof: &str) -> String {
+    format!("{client_first_bare},{server_first},{without_proof}")
+}
+
+/// HMAC-SHA-256.
+pub(crate) fn hmac(key: &[u8], message: &[u8]) -> [u8; KEY_LEN] {
+    Hmac::<Sha256>::new_from_slice(key)
+        .expect("HMAC takes keys of any length")
+        .chain_update(message)
+        .finalize()
+        .into_bytes()
+        .into()
+}
+
+fn sha256(message: &[u8]) -> [u8; KEY_LEN] {
+    Sha256::digest(message).into()
+}
+
+fn xor(mut one: [u8; KEY_LEN], other: &[u8; KEY_LEN]) -> [u8; KEY_LEN] {
+    for (byte, mask) in one.iter_mut().zip(other) {
+        *byte ^= mask;
+    }
+    one
+}

@@ -1,0 +1,103 @@
+//! What parses but does not act yet.
+
+use crate::config::Config;
+use crate::database::Database;
+use crate::settings::{SETTINGS, Setting, Settings};
+
+/// A setting that does not act yet, but for its default and for the values that `acting` names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotYet {
+    /// The key.
+    pub key: &'static str,
+    /// Values that do what they say, besides the default.
+    pub acting: &'static [&'static str],
+}
+
+/// Shorthand of the table: no value but the default.
+const fn idle(key: &'static str) -> NotYet {
+    NotYet { key, acting: &[] }
+}
+
+/// Every setting that parses but does not act yet.
+pub const NOT_YET: &[NotYet] = &[
+    idle("auth_dbname"),
+    idle("auth_hba_file"),
+    idle("auth_ident_file"),
+    idle("auth_ldap_options"),
+    idle("auth_query"),
+    NotYet {
+        key: "auth_type",
+        acting: &["any", "trust", "plain", "md5", "scram-sha-256"],
+    },
+    idle("auth_user"),
+    idle("autodb_idle_timeout"),
+    idle("client_tls13_ciphers"),
+    idle("client_tls_ca_file"),
+    idle("client_tls_cert_file"),
+    idle("client_tls_ciphers"),
+    idle("client_tls_dheparams"),
+    idle("client_tls_ecdhcurve"),
+    idle("client_tls_key_file"),
+    idle("client_tls_protocols"),
+    idle("client_tls_sslmode"),
+    idle("dns_max_ttl"),
+    idle("dns_nxdomain_ttl"),
+    idle("dns_zone_check_period"),
+    idle("job_name"),
+    idle("max_prepared_statements"),
+    idle("peer_id"),
+    idle("resolv_conf"),
+    idle("server_tls13_ciphers"),
+    idle("server_tls_ca_file"),
+    idle("server_tls_cert_file"),
+    idle("server_tls_ciphers"),
+    idle("server_tls_key_file"),
+    idle("server_tls_protocols"),
+    NotYet {
+        key: "server_tls_sslmode",
+        // Without TLS these three come to the same.
+        acting: &["disable", "allow", "prefer"],
+    },
+    idle("suspend_timeout"),
+    idle("syslog"),
+    idle("syslog_facility"),
+    idle("syslog_ident"),
+];
+
+/// The keys of `config` that ask for something which does not act yet, each once.
+///
+/// A connection string that sets one of them counts too, and so does a `[peers]` entry.
+pub fn not_yet(config: &Config) -> Vec<&'static str> {
+    let mut keys: Vec<&str> = NOT_YET
+        .iter()
+        .filter(|row| asks_in_settings(row, config) || asks_in_databases(row.key, config))
+        .map(|row| row.key)
+        .collect();
+    if !config.peers.is_empty() {
+        keys.push("[peers]");
+    }
+    keys
+}
+
+fn asks_in_settings(row: &NotYet, config: &Config) -> bool {
+    SETTINGS
+        .iter()
+        .filter(|setting| setting.name == row.key)
+        .any(|setting| !acts(setting, row, config))
+}
+
+fn acts(setting: &Setting, row: &NotYet, config: &Config) -> bool {
+    let value = setting.show(&config.settings);
+    value == setting.show(&Settings::default())
+        || value.is_some_and(|value| row.acting.contains(&value.as_str()))
+}
+
+fn asks_in_databases(key: &str, config: &Config) -> bool {
+    let asks = |database: &Database| match key {
+        "auth_user" => database.auth_user.is_some(),
+        "auth_query" => database.auth_query.is_some(),
+        "auth_dbname" => database.auth_dbname.is_some(),
+        _ => false,
+    };
+    config.all_databases().any(asks)
+}

@@ -1,0 +1,134 @@
+//! Listening sockets, and the connections they take.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::resolve::resolve;
+use crate::stream::{Stream, unix_path};
+
+/// A socket that takes clients.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP, v4 or v6.
+    Tcp(TcpListener),
+    /// A unix socket.
+    Unix(UnixListener, UnixFile),
+}
+
+/// The file of a unix socket, removed when its listener goes.
+#[derive(Debug)]
+pub struct UnixFile(Option<PathBuf>);
+
+impl Drop for UnixFile {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            // Gone already is as good.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// What the listeners of a process share.
+#[derive(Debug, Clone)]
+pub struct ListenOptions {
+    /// Connections the kernel keeps waiting for us.
+    pub backlog: i32,
+    /// Whether other processes may listen on the same TCP port.
+    pub reuse_port: bool,
+}
+
+/// Owner and permissions of a unix socket.
+#[derive(Debug, Clone, Default)]
+pub struct UnixMode {
+    /// Permission bits.
+    pub mode: u32,
+    /// Group, by name.
+    pub group: Option<String>,
+}
+
+/// The addresses that one entry of `listen_addr` means: `*` is every v4 and every v6 address.
+pub async fn addresses(entry: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if entry == "*" {
+        return Ok(vec![
+            SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port),
+            SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port),
+        ]);
+    }
+    resolve(entry, port).await
+}
+
+impl Listener {
+    /// Listens on a TCP address; v6 sockets take v6 only.
+    pub fn tcp(addr: SocketAddr, options: &ListenOptions) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        if addr.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_reuse_address(true)?;
+        if options.reuse_port {
+            socket.set_reuse_port(true)?;
+        }
+        socket.bind(&SockAddr::from(addr))?;
+        socket.listen(options.backlog)?;
+        socket.set_nonblocking(true)?;
+        TcpListener::from_std(socket.into()).map(Self::Tcp)
+    }
+
+    /// Listens on a unix socket. A socket file that nobody serves any more is replaced; one that
+    /// somebody serves is an error.
+    pub fn unix(path: &Path, options: &ListenOptions, mode: &UnixMode) -> io::Result<Self> {
+        let is_file = !path.to_string_lossy().starts_with('@');
+        if is_file && path.exists() {
+            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                return Err(io::Error::new(
+                    io::ErrorKind::AddrInUse,
+                    "unix socket is in use",
+                ));
+            }
+            fs::remove_file(path)?;
+        }
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.bind(&SockAddr::unix(unix_path(path))?)?;
+        if is_file {
+            mode.apply(path)?;
+        }
+        socket.listen(options.backlog)?;
+        socket.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(socket.into())?;
+        Ok(Self::Unix(
+            listener,
+            UnixFile(is_file.then(|| path.to_owned())),
+        ))
+    }
+
+    /// Takes the next connection.
+    pub async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(listener) => Ok(Stream::Tcp(listener.accept().await?.0)),
+            Self::Unix(listener, _) => Ok(Stream::Unix(listener.accept().await?.0)),
+        }
+    }
+
+    /// True for a unix socket.
+    pub fn is_unix(&self) -> bool {
+        matches!(self, Self::Unix(..))
+    }
+}
+
+impl UnixMode {
+    fn apply(&self, path: &Path) -> io::Result<()> {
+        fs::set_permissions(path, fs::Permissions::from_mode(self.mode))?;
+        let Some(name) = self.group.as_deref().filter(|name| !name.is_empty()) else {
+            return Ok(());
+        };
+        let group = nix::unistd::Group::from_name(name)?
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no group {name}")))?;
+        nix::unistd::chown(path, None, Some(group.gid)).map_err(io::Error::from)
+    }
+}

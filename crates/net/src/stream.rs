@@ -1,0 +1,296 @@
+//! A connection's socket: TCP or unix, alike to those above.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use nix::sys::socket::{getsockopt, sockopt};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// A connected socket, registered with the event loop of the thread that made it.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP, v4 or v6.
+    Tcp(TcpStream),
+    /// A unix socket.
+    Unix(UnixStream),
+}
+
+/// A connected socket on its way from one event loop to another.
+#[derive(Debug)]
+pub enum Parked {
+    /// TCP, v4 or v6.
+    Tcp(std::net::TcpStream),
+    /// A unix socket.
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// Where a socket can be connected to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// Address and port.
+    Tcp(SocketAddr),
+    /// The socket's path; one that begins with `@` is abstract.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(addr) => addr.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Who is at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerAddr {
+    /// Address and port.
+    Tcp(SocketAddr),
+    /// A process of this machine, if the kernel tells which.
+    Unix {
+        /// Its process id.
+        pid: i32,
+        /// Its effective user id.
+        uid: u32,
+    },
+}
+
+impl PeerAddr {
+    /// The address as tables show it: `unix` for unix sockets.
+    pub fn addr(&self) -> String {
+        match self {
+            Self::Tcp(addr) => addr.ip().to_canonical().to_string(),
+            Self::Unix { .. } => "unix".to_owned(),
+        }
+    }
+
+    /// The port; 0 for unix sockets.
+    pub fn port(&self) -> u16 {
+        match self {
+            Self::Tcp(addr) => addr.port(),
+            Self::Unix { .. } => 0,
+        }
+    }
+}
+
+/// As log lines show it: `10.0.0.1:5000`, `[::1]:5000`, `unix(4711)`.
+impl fmt::Display for PeerAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(addr) => match addr.ip().to_canonical() {
+                IpAddr::V4(ip) => write!(f, "{ip}:{}", addr.port()),
+                IpAddr::V6(ip) => write!(f, "[{ip}]:{}", addr.port()),
+            },
+            Self::Unix { pid, .. } => write!(f, "unix({pid})"),
+        }
+    }
+}
+
+/// The `tcp_*` settings, for client and server sockets alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcpOptions {
+    /// Whether keepalive probes are sent.
+    pub keepalive: bool,
+    /// Probes before the peer counts as gone; 0 leaves the system's default.
+    pub keepalive_count: u32,
+    /// Idle time before the first probe; zero leaves the system's default.
+    pub keepalive_idle: Duration,
+    /// Time between probes; zero leaves the system's default.
+    pub keepalive_interval: Duration,
+    /// Size of the kernel's send and receive buffers in bytes; 0 leaves the system's default.
+    pub socket_buffer: usize,
+    /// Longest time that sent data may stay unacknowledged; zero leaves the system's default.
+    pub user_timeout: Duration,
+}
+
+impl TcpOptions {
+    /// Sets the options, and TCP_NODELAY always, on a connected socket.
+    pub fn apply(&self, stream: &TcpStream) -> io::Result<()> {
+        let socket = SockRef::from(stream);
+        socket.set_tcp_nodelay(true)?;
+        if self.keepalive {
+            let mut keepalive = TcpKeepalive::new();
+            if self.keepalive_count > 0 {
+                keepalive = keepalive.with_retries(self.keepalive_count);
+            }
+            if !self.keepalive_idle.is_zero() {
+                keepalive = keepalive.with_time(self.keepalive_idle);
+            }
+            if !self.keepalive_interval.is_zero() {
+                keepalive = keepalive.with_interval(self.keepalive_interval);
+            }
+            socket.set_tcp_keepalive(&keepalive)?;
+        }
+        if self.socket_buffer > 0 {
+            socket.set_send_buffer_size(self.socket_buffer)?;
+            socket.set_recv_buffer_size(self.socket_buffer)?;
+        }
+        if !self.user_timeout.is_zero() {
+            socket.set_tcp_user_timeout(Some(self.user_timeout))?;
+        }
+        Ok(())
+    }
+}
+
+impl Stream {
+    /// Connects and sets the options.
+    pub async fn connect(target: &Target, options: &TcpOptions) -> io::Result<Self> {
+        match target {
+            Target::Tcp(addr) => {
+                let stream = TcpStream::connect(addr).await?;
+                options.apply(&stream)?;
+                Ok(Self::Tcp(stream))
+            }
+            Target::Unix(path) => {
+                let stream = UnixStream::connect(unix_path(path)).await?;
+                Ok(Self::Unix(stream))
+            }
+        }
+    }
+
+    /// Takes the socket out of this thread's event loop.
+    pub fn park(self) -> io::Result<Parked> {
+        match self {
+            Self::Tcp(stream) => stream.into_std().map(Parked::Tcp),
+            Self::Unix(stream) => stream.into_std().map(Parked::Unix),
+        }
+    }
+
+    /// Registers a socket with this thread's event loop.
+    pub fn unpark(parked: Parked) -> io::Result<Self> {
+        match parked {
+            Parked::Tcp(stream) => TcpStream::from_std(stream).map(Self::Tcp),
+            Parked::Unix(stream) => UnixStream::from_std(stream).map(Self::Unix),
+        }
+    }
+
+    /// Who is at the other end.
+    pub fn peer_addr(&self) -> io::Result<PeerAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().map(PeerAddr::Tcp),
+            Self::Unix(stream) => {
+                let peer = getsockopt(stream, sockopt::PeerCredentials)?;
+                Ok(PeerAddr::Unix {
+                    pid: peer.pid(),
+                    uid: peer.uid(),
+                })
+            }
+        }
+    }
+
+    /// Our end's address; `None` for unix sockets.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// True for a unix socket.
+    pub fn is_unix(&self) -> bool {
+        matches!(self, Self::Unix(_))
+    }
+
+    /// Reads what is there into `buffer`; 0 bytes mean the end.
+    pub fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(buffer);
+        let result = match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+        };
+        result.map_ok(|()| buffer.filled().len())
+    }
+
+    /// Writes as much as the socket takes.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    /// Ready when there is something to read, the end of the stream included; nothing is read.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
+    /// True when the other side has closed and nothing is left to read.
+    pub fn is_at_end(&self) -> bool {
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        let peeked = match self {
+            Self::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
+            Self::Unix(stream) => SockRef::from(stream).peek(&mut byte),
+        };
+        match peeked {
+            Ok(count) => count == 0,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+
+    /// Writes as much as the socket takes now, without waiting for more room.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Unix(stream) => stream.try_write(bytes),
+        }
+    }
+
+    /// Ends both directions now.
+    pub fn close(&self) {
+        // Fails only where the other side has closed before.
+        let _ = match self {
+            Self::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Both),
+            Self::Unix(stream) => SockRef::from(stream).shutdown(Shutdown::Both),
+        };
+    }
+
+    /// Ends our side of the stream and waits until the kernel took it.
+    pub async fn shutdown(&mut self) -> io::Result<()> {
+        use tokio::io::AsyncWriteExt as _;
+        match self {
+            Self::Tcp(stream) => stream.shutdown().await,
+            Self::Unix(stream) => stream.shutdown().await,
+        }
+    }
+}
+
+/// The path as the system call wants it: `@name` becomes an abstract name.
+pub(crate) fn unix_path(path: &Path) -> PathBuf {
+    match path.to_str().and_then(|text| text.strip_prefix('@')) {
+        Some(name) => PathBuf::from(format!("\0{name}")),
+        None => path.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_show_as_pgbouncer_shows_them() {
+        let tcp = |text: &str| PeerAddr::Tcp(text.parse().expect("an address"));
+        assert_eq!(tcp("10.0.0.1:5000").to_string(), "10.0.0.1:5000");
+        assert_eq!(tcp("[::1]:5000").to_string(), "[::1]:5000");
+        assert_eq!(tcp("[::ffff:10.0.0.1]:5000").addr(), "10.0.0.1");
+        let unix = PeerAddr::Unix { pid: 7, uid: 0 };
+        assert_eq!(
+            (unix.to_string(), unix.addr()),
+            ("unix(7)".into(), "unix".into())
+        );
+    }
+}

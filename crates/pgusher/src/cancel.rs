@@ -1,0 +1,92 @@
+//! Cancel keys of our clients, and the way from a key to the session that has it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pool::{ClientId, WorkerId};
+use tokio::sync::oneshot;
+use wire::CancelKey;
+
+use crate::process::Process;
+use crate::worker::WorkerMail;
+
+/// Parts of the map, each behind its own lock.
+const SHARDS: usize = 16;
+
+/// Every session's key, and where the session is.
+#[derive(Debug, Default)]
+pub(crate) struct CancelKeys([Shard; SHARDS]);
+
+type Shard = Mutex<HashMap<CancelKey, (WorkerId, ClientId)>>;
+
+impl CancelKeys {
+    fn shard(&self, key: CancelKey) -> &Shard {
+        let CancelKey(bytes) = key;
+        &self.0[usize::from(bytes[7]) % SHARDS]
+    }
+
+    fn find(&self, key: CancelKey) -> Option<(WorkerId, ClientId)> {
+        let shard = self.shard(key).lock();
+        let shard = shard.unwrap_or_else(PoisonError::into_inner);
+        shard.get(&key).copied()
+    }
+}
+
+/// A session's key, known for as long as the session lasts.
+pub(crate) struct Registered {
+    process: Arc<Process>,
+    key: CancelKey,
+}
+
+impl Registered {
+    /// Draws a key that no other session has.
+    pub(crate) fn new(
+        process: &Arc<Process>,
+        worker: WorkerId,
+        client: ClientId,
+    ) -> Result<Self, getrandom::Error> {
+        loop {
+            let mut bytes = [0; 8];
+            getrandom::fill(&mut bytes)?;
+            let key = CancelKey::from_random(bytes);
+            let shard = process.keys.shard(key).lock();
+            let mut shard = shard.unwrap_or_else(PoisonError::into_inner);
+            if let std::collections::hash_map::Entry::Vacant(entry) = shard.entry(key) {
+                entry.insert((worker, client));
+                drop(shard);
+                return Ok(Self {
+                    process: process.clone(),
+                    key,
+                });
+            }
+        }
+    }
+
+    /// The key.
+    pub(crate) fn key(&self) -> CancelKey {
+        self.key
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let shard = self.process.keys.shard(self.key).lock();
+        let mut shard = shard.unwrap_or_else(PoisonError::into_inner);
+        shard.remove(&self.key);
+    }
+}
+
+/// Carries out a cancel request; returns when it has landed, or nothing was there to cancel.
+pub(crate) async fn cancel(process: &Process, key: CancelKey) {
+    let Some((worker, client)) = process.keys.find(key) else {
+        return;
+    };
+    let (reply, landed) = oneshot::channel();
+    let mail = WorkerMail::Cancel { client, reply };
+    if let Some(sender) = process.workers.get(worker.0)
+        && sender.send(mail).is_ok()
+    {
+        // The worker may be gone, or the session: then there is nothing left to cancel.
+        let _ = landed.await;
+    }
+}

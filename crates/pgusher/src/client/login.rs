@@ -1,0 +1,349 @@
+//! Who is this client, and where may it go?
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use admin::Privilege;
+use auth::{Acceptor, Challenge, Entropy, Identity, Known, ScramPolicy, Secret, Step};
+use net::PeerAddr;
+use pool::{DatabaseShared, LeaseError, Pool};
+use settings::{AuthType, CONSOLE_DATABASE, Database};
+use wire::authentication::{ANSWER_TAG, AuthRequest};
+use wire::backend::put_negotiate;
+use wire::{Params, Startup};
+
+use super::{Newcomer, Outcome, Refused, startup, welcome};
+use crate::cancel::Registered;
+use crate::process::{Counted, Process};
+use crate::setup::Setup;
+use crate::worker::Worker;
+
+/// Longest password message, in bytes: the longest password, and its frame.
+const PASSWORD_MESSAGE_MAX: usize = 66_000;
+
+/// A client that may have a session.
+pub(crate) struct Admitted {
+    pub(crate) user: Arc<str>,
+    pub(crate) database: Arc<DatabaseShared>,
+    pub(crate) pool: Rc<Pool>,
+    pub(crate) params: Arc<Params>,
+    pub(crate) key: Registered,
+    /// Count it among the clients of its database and its user.
+    pub(crate) counts: [Counted; 2],
+}
+
+/// A client that may use the console.
+pub(crate) struct AdmittedToConsole {
+    pub(crate) user: Arc<str>,
+    pub(crate) privilege: Privilege,
+    pub(crate) application_name: Arc<str>,
+    pub(crate) key: Registered,
+}
+
+/// The database that a client asks for, as far as it may know.
+enum Destination {
+    Console,
+    Database(Arc<Database>),
+    /// There is none: said only to those who prove who they are.
+    Unknown,
+}
+
+/// Takes a client from its startup packet to its welcome.
+pub(super) async fn run(
+    worker: &Rc<Worker>,
+    newcomer: &mut Newcomer,
+    startup: Startup,
+) -> Result<Outcome, Refused> {
+    let setup = worker.setup();
+    let settings = &setup.config.settings;
+    let name = startup.database().to_owned();
+    newcomer.label = format!("{name}/{}", startup.user());
+    if settings.log_connections {
+        tracing::info!(
+            "{} login attempt: db={name} user={} tls=no",
+            newcomer.tag(),
+            startup.user()
+        );
+    }
+    check_names(&startup)?;
+    let to_console = name == CONSOLE_DATABASE;
+    check_admission(worker, &setup, to_console)?;
+
+    let names = &worker.process.shared.names;
+    let params = startup::parameters(&startup, settings, names, to_console)?;
+    negotiate(newcomer, &startup).await?;
+
+    let destination = match setup.config.database(&name) {
+        _ if to_console => Destination::Console,
+        Some(database) => Destination::Database(database),
+        None => Destination::Unknown,
+    };
+    let user: Arc<str> = startup.user().into();
+    match destination {
+        Destination::Console => {
+            let privilege = console_privilege(worker, &setup, newcomer, &user).await?;
+            let place = names.find("application_name");
+            let application_name = place.and_then(|place| params.get(place)).unwrap_or("");
+            let admitted = AdmittedToConsole {
+                user,
+                privilege,
+                application_name: application_name.into(),
+                key: register(worker, newcomer)?,
+            };
+            welcome::to_console(newcomer, &admitted, names, &params).await?;
+            Ok(Outcome::Console(Box::new(admitted)))
+        }
+        Destination::Database(database) => {
+            let identity = authenticate(worker, &setup, newcomer, &user).await?;
+            let admitted = admit(worker, &setup, newcomer, &database, user, params, identity);
+            Ok(Outcome::Session(Box::new(admitted.await?)))
+        }
+        Destination::Unknown => {
+            authenticate(worker, &setup, newcomer, &user).await?;
+            Err(Refused::Told(format!("no such database: {name}")))
+        }
+    }
+}
+
+fn check_names(startup: &Startup) -> Result<(), Refused> {
+    if startup.user().len() > USER_LEN_MAX {
+        return Err(Refused::told("username too long"));
+    }
+    if startup.database().len() > settings::DATABASE_NAME_LEN_MAX {
+        let name = startup.database();
+        return Err(Refused::Told(format!("no such database: {name}")));
+    }
+    Ok(())
+}
+
+/// Longest user name, in bytes.
+const USER_LEN_MAX: usize = 127;
+
+/// Is there room for one more, and does the process still take clients?
+fn check_admission(worker: &Worker, setup: &Setup, to_console: bool) -> Result<(), Refused> {
+    if to_console {
+        return Ok(());
+    }
+    if worker.process.shutting_down.load(Ordering::SeqCst) {
+        return Err(Refused::told("pooler is shutting down"));
+    }
+    // This very client is counted already.
+    if worker.process.clients() > setup.config.settings.max_client_conn {
+        return Err(Refused::told(
+            "no more connections allowed (max_client_conn)",
+        ));
+    }
+    Ok(())
+}
+
+/// Protocol 3.0 without extensions is all there is; who asks for more is told once.
+async fn negotiate(newcomer: &mut Newcomer, startup: &Startup) -> Result<(), Refused> {
+    if startup.minor == 0 && startup.extensions().next().is_none() {
+        return Ok(());
+    }
+    let mut out = Vec::new();
+    put_negotiate(&mut out, startup.extensions());
+    newcomer.conn.send_all(&out).await?;
+    Ok(())
+}
+
+fn register(worker: &Worker, newcomer: &Newcomer) -> Result<Registered, Refused> {
+    Registered::new(&worker.process, worker.id, newcomer.id).map_err(|error| {
+        tracing::error!("no random bytes for a cancel key: {error}");
+        Refused::told("bouncer resources exhaustion")
+    })
+}
+
+/// Whether a client may use the console, and how far.
+async fn console_privilege(
+    worker: &Worker,
+    setup: &Setup,
+    newcomer: &mut Newcomer,
+    user: &Arc<str>,
+) -> Result<Privilege, Refused> {
+    if is_ourselves(newcomer.peer, user) {
+        return Ok(Privilege::Admin);
+    }
+    authenticate(worker, setup, newcomer, user).await?;
+    let settings = &setup.config.settings;
+    if settings.admin_users.contains(user) {
+        Ok(Privilege::Admin)
+    } else if settings.stats_users.contains(user) || settings.auth_type == AuthType::Any {
+        Ok(Privilege::Stats)
+    } else {
+        Err(Refused::told("not allowed"))
+    }
+}
+
+/// The account that runs us needs no password on the unix socket, as user `pgbouncer`.
+fn is_ourselves(peer: PeerAddr, user: &str) -> bool {
+    let own = nix::unistd::getuid().as_raw();
+    matches!(peer, PeerAddr::Unix { uid, .. } if uid == own) && user == CONSOLE_DATABASE
+}
+
+/// Has the client prove who it is: before it hears whether what it asks for exists.
+async fn authenticate(
+    worker: &Worker,
+    setup: &Setup,
+    newcomer: &mut Newcomer,
+    user: &Arc<str>,
+) -> Result<Identity, Refused> {
+    let settings = &setup.config.settings;
+    let challenge = match settings.auth_type {
+        AuthType::Any => return Ok(Identity::default()),
+        AuthType::Trust => Challenge::Trust,
+        AuthType::Plain => Challenge::Plain,
+        AuthType::Md5 => Challenge::Md5,
+        AuthType::ScramSha256 => Challenge::Scram,
+        AuthType::Cert | AuthType::Hba | AuthType::Ldap | AuthType::Pam => {
+            return Err(Refused::told("login rejected"));
+        }
+    };
+    let known = known(&worker.process, setup, user);
+    let policy = ScramPolicy {
+        iterations: settings.scram_iterations.get(),
+        salt_key: &worker.process.salt_key,
+    };
+    let entropy = Entropy::fresh().map_err(|error| {
+        tracing::error!("no random bytes for a login: {error}");
+        Refused::told("bouncer resources exhaustion")
+    })?;
+    let (mut acceptor, mut step) = Acceptor::start(challenge, user, known, policy, entropy);
+    loop {
+        step = match step {
+            Step::Send(request) => {
+                send(newcomer, &request).await?;
+                let answer = read_answer(newcomer).await?;
+                acceptor.on(&answer)
+            }
+            Step::Derive(job) => {
+                let derived = tokio::task::spawn_blocking(|| job.run()).await;
+                let derived = Arc::new(derived.map_err(std::io::Error::other)?);
+                worker.process.keep_derived(user.clone(), derived.clone());
+                acceptor.derived(&derived)
+            }
+            Step::Done {
+                last_words,
+                identity,
+            } => {
+                if let Some(request) = last_words {
+                    send(newcomer, &request).await?;
+                }
+                return Ok(identity);
+            }
+            Step::Refuse(refusal) => {
+                tracing::debug!("{} login refused: {refusal}", newcomer.tag());
+                return Err(Refused::told(refusal.for_client()));
+            }
+        };
+    }
+}
+
+/// What is known of a user. Who is named in `[users]` only exists, but has no password.
+fn known(process: &Process, setup: &Setup, user: &str) -> Known {
+    match setup.userlist.get(user) {
+        Some(secret) => Known::Secret {
+            secret: secret.clone(),
+            cached: process.derived(user),
+        },
+        None if setup.config.user(user).is_some() => Known::Secret {
+            secret: Secret::blank(),
+            cached: None,
+        },
+        None => Known::Nobody,
+    }
+}
+
+async fn send(newcomer: &mut Newcomer, request: &AuthRequest) -> Result<(), Refused> {
+    let mut out = Vec::new();
+    request.encode(&mut out);
+    Ok(newcomer.conn.send_all(&out).await?)
+}
+
+async fn read_answer(newcomer: &mut Newcomer) -> Result<Vec<u8>, Refused> {
+    match newcomer.conn.read_message(PASSWORD_MESSAGE_MAX).await? {
+        (ANSWER_TAG, body) => Ok(body),
+        // psql leaves like this to ask its user for a password.
+        (b'X', _) => Err(Refused::Gone(std::io::ErrorKind::UnexpectedEof.into())),
+        _ => Err(Refused::told("unkn pkt")),
+    }
+}
+
+/// Finds the client's pool, counts it in, and welcomes it.
+async fn admit(
+    worker: &Rc<Worker>,
+    setup: &Setup,
+    newcomer: &mut Newcomer,
+    config: &Arc<Database>,
+    user: Arc<str>,
+    mut params: Params,
+    identity: Identity,
+) -> Result<Admitted, Refused> {
+    let shared = &worker.process.shared;
+    let (database, is_new) = shared.database(config, config.auto);
+    if is_new && config.auto {
+        tracing::info!("registered new auto-database: {}", database.name);
+    }
+    if database.disabled.load(Ordering::SeqCst) {
+        let name = &database.name;
+        return Err(Refused::Told(format!("database \"{name}\" is disabled")));
+    }
+    let counts = count_in(worker, setup, config, &database, &user)?;
+    // Counted first, looked at then: whoever forgets unused databases does it the other way round.
+    if database.removed.load(Ordering::SeqCst) {
+        return Err(Refused::told("database removed"));
+    }
+    let pool_user = config.pool_user(&user);
+    if setup.config.settings.auth_type == AuthType::Any && config.user.is_none() {
+        tracing::error!("auth_type=any needs user= in database {}", database.name);
+        return Err(Refused::told("bouncer config error"));
+    }
+    let pool = shared.pool(&database, pool_user);
+    pool.set_secret(setup.server_secret(config, pool_user));
+    if let (Some(keys), None) = (identity.scram_keys, &config.user) {
+        pool.set_scram_keys(keys);
+    }
+    let pool = worker.pools.get(&pool);
+
+    let names = &shared.names;
+    if setup.config.settings.application_name_add_host {
+        welcome::add_host(newcomer, names, &mut params);
+    }
+    let reported = pool.welcome().await.map_err(|error| match &error {
+        LeaseError::LoginRefused(cause) => Refused::Coded(cause.sqlstate(), error.to_string()),
+        _ => Refused::Told(error.to_string()),
+    })?;
+    let key = register(worker, newcomer)?;
+    let notice = setup.config.settings.login_notify_message.as_deref();
+    let params = welcome::to_session(newcomer, &reported, names, params, key.key(), notice).await?;
+    pool.counters.borrow_mut().client_login_count += 1;
+    Ok(Admitted {
+        user,
+        database,
+        pool,
+        params,
+        key,
+        counts,
+    })
+}
+
+/// Counts the client among those of its database and its user, if there is room.
+fn count_in(
+    worker: &Worker,
+    setup: &Setup,
+    config: &Database,
+    database: &DatabaseShared,
+    user: &Arc<str>,
+) -> Result<[Counted; 2], Refused> {
+    let limits = setup.config.client_settings(config, user);
+    let of_database = Counted::within(&database.clients, limits.max_db_client_connections);
+    let of_database = of_database
+        .ok_or_else(|| Refused::told("client connections exceeded (max_db_client_connections)"))?;
+    let of_user = worker.process.user_clients(user);
+    let of_user = Counted::within(&of_user, limits.max_user_client_connections);
+    let of_user = of_user.ok_or_else(|| {
+        Refused::told("client connections exceeded (max_user_client_connections)")
+    })?;
+    Ok([of_database, of_user])
+}

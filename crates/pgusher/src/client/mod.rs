@@ -1,0 +1,190 @@
+//! A new connection: from its first packet to a session, a console, a cancel request, or a refusal.
+
+mod first;
+mod login;
+mod startup;
+mod welcome;
+
+use std::rc::Rc;
+use std::time::{Instant, SystemTime};
+
+use net::{Conn, PeerAddr, Stream};
+use pool::ClientId;
+use thiserror::Error;
+use wire::error::put_error;
+use wire::startup::StartupError;
+use wire::{CancelKey, Severity, SqlState};
+
+use crate::cancel::cancel;
+use crate::console;
+use crate::process::Counted;
+use crate::session::Session;
+use crate::worker::Worker;
+
+use self::first::Opening;
+pub(crate) use self::login::{Admitted, AdmittedToConsole};
+
+/// A connection whose client is not known yet.
+pub(crate) struct Newcomer {
+    pub(crate) id: ClientId,
+    pub(crate) conn: Conn,
+    pub(crate) peer: PeerAddr,
+    pub(crate) local: Option<std::net::SocketAddr>,
+    pub(crate) connected: Instant,
+    pub(crate) connect_time: SystemTime,
+    /// Its database and user, as far as it has said: for the log.
+    pub(crate) label: String,
+    /// Counts it as a client socket.
+    pub(crate) counted: Counted,
+}
+
+/// What a login comes to.
+enum Entry {
+    Session(Box<Session>),
+    Console(Box<console::Session>),
+}
+
+/// Why a client is not let in.
+#[derive(Debug, Error)]
+pub(crate) enum Refused {
+    /// The connection broke, or was closed: nobody is left to be told.
+    #[error("client unexpected eof")]
+    Gone(#[from] std::io::Error),
+    /// Its startup packet can't be read, or asks for what we don't have.
+    #[error("{0}")]
+    Startup(#[from] StartupError),
+    /// Told to the client as it stands.
+    #[error("{0}")]
+    Told(String),
+    /// Told to the client with the server's own code.
+    #[error("{1}")]
+    Coded(SqlState, String),
+    /// `client_login_timeout`.
+    #[error("client_login_timeout")]
+    LoginTimeout,
+}
+
+impl Refused {
+    fn told(text: impl Into<String>) -> Self {
+        Self::Told(text.into())
+    }
+
+    /// What the client hears: code and text; nothing, if it is gone.
+    fn for_client(&self) -> Option<(SqlState, String)> {
+        match self {
+            Self::Gone(_) => None,
+            Self::Coded(code, text) => Some((*code, text.clone())),
+            other => Some((SqlState::PROTOCOL_VIOLATION, other.to_string())),
+        }
+    }
+}
+
+/// Serves a connection from its first byte to its last.
+pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, counted: Counted) {
+    let Ok(peer) = stream.peer_addr() else {
+        // Gone before we looked.
+        return;
+    };
+    if let Stream::Tcp(tcp) = &stream
+        && let Err(error) = worker.setup().tcp_options().apply(tcp)
+    {
+        tracing::warn!("cannot set options of a client's socket: {error}");
+    }
+    let newcomer = Box::new(Newcomer {
+        id: ClientId(worker.process.shared.next_id()),
+        local: stream.local_addr(),
+        conn: Conn::new(stream),
+        peer,
+        connected: Instant::now(),
+        connect_time: SystemTime::now(),
+        label: "(nodb)/(nouser)".to_owned(),
+        counted,
+    });
+    // The login's large future is gone by the time the session runs.
+    match Box::pin(admit(&worker, newcomer)).await {
+        Some(Entry::Session(session)) => session.run().await,
+        Some(Entry::Console(session)) => session.run().await,
+        None => {}
+    }
+}
+
+/// Takes a connection through its login. `None`: it is over.
+async fn admit(worker: &Rc<Worker>, mut newcomer: Box<Newcomer>) -> Option<Entry> {
+    let limit = worker.setup().config.settings.client_login_timeout;
+    let counted = Counted::new(&worker.process.logins);
+    let login = log_in(worker, &mut newcomer);
+    let result = if limit.is_zero() {
+        login.await
+    } else {
+        tokio::time::timeout(limit, login)
+            .await
+            .unwrap_or(Err(Refused::LoginTimeout))
+    };
+    drop(counted);
+    match result {
+        Ok(Outcome::Session(admitted)) => Some(Entry::Session(Box::new(Session::new(
+            worker.clone(),
+            *newcomer,
+            *admitted,
+        )))),
+        Ok(Outcome::Console(admitted)) => Some(Entry::Console(Box::new(console::Session::new(
+            worker.clone(),
+            *newcomer,
+            *admitted,
+        )))),
+        Ok(Outcome::Cancel(key)) => {
+            cancel(&worker.process, key).await;
+            None
+        }
+        Err(refused) => {
+            refuse(worker, &mut newcomer, &refused).await;
+            None
+        }
+    }
+}
+
+/// What a login may turn out to be.
+enum Outcome {
+    Session(Box<login::Admitted>),
+    Console(Box<login::AdmittedToConsole>),
+    Cancel(CancelKey),
+}
+
+async fn log_in(worker: &Rc<Worker>, newcomer: &mut Newcomer) -> Result<Outcome, Refused> {
+    match first::read(&mut newcomer.conn).await? {
+        Opening::Cancel(key) => Ok(Outcome::Cancel(key)),
+        Opening::Startup(startup) => login::run(worker, newcomer, startup).await,
+    }
+}
+
+/// Tells the client why, and the log.
+async fn refuse(worker: &Worker, newcomer: &mut Newcomer, refused: &Refused) {
+    let settings = &worker.setup().config.settings;
+    let tag = newcomer.tag();
+    let age = newcomer.connected.elapsed().as_secs();
+    if settings.log_disconnections {
+        tracing::info!("{tag} closing because: {refused} (age={age}s)");
+    }
+    let Some((code, text)) = refused.for_client() else {
+        return;
+    };
+    if settings.log_pooler_errors {
+        tracing::warn!("{tag} pooler error: {text}");
+    }
+    let mut out = Vec::new();
+    put_error(&mut out, Severity::Fatal, code, &text);
+    // Whoever does not read it is gone or does not care.
+    let goodbye = newcomer.conn.send_all(&out);
+    let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+    newcomer.conn.finish().await;
+}
+
+/// Longest time that a refused client may take to hear why.
+const GOODBYE: std::time::Duration = std::time::Duration::from_secs(5);
+
+impl Newcomer {
+    /// The front of its log lines.
+    fn tag(&self) -> String {
+        format!("C-{:#x}: {}@{}", self.id.0, self.label, self.peer)
+    }
+}

@@ -1,0 +1,80 @@
+//! The welcome: everything between AuthenticationOk and the first ReadyForQuery.
+
+use std::sync::Arc;
+
+use admin::Console;
+use net::PeerAddr;
+use wire::authentication::AuthRequest;
+use wire::backend::{put_key, put_parameter, put_ready};
+use wire::error::put_notice;
+use wire::{CancelKey, ParamNames, Params, SqlState};
+
+use super::login::AdmittedToConsole;
+use super::{Newcomer, Refused};
+
+/// Welcomes a client with what the pool's first server reported, its own values in their place.
+/// Returns the client's parameters, complete.
+pub(super) async fn to_session(
+    newcomer: &mut Newcomer,
+    reported: &[(String, String)],
+    names: &ParamNames,
+    mut params: Params,
+    key: CancelKey,
+    notice: Option<&str>,
+) -> Result<Arc<Params>, Refused> {
+    let mut out = Vec::new();
+    AuthRequest::Ok.encode(&mut out);
+    let mut defaults = Params::default();
+    for (name, value) in reported {
+        match names.find(name) {
+            Some(place) => defaults.set(place, value),
+            None => put_parameter(&mut out, name, value),
+        }
+    }
+    params.settle_on(&defaults);
+    for (place, name) in names.iter().enumerate() {
+        if let Some(value) = params.get(place) {
+            put_parameter(&mut out, name, value);
+        }
+    }
+    put_key(&mut out, key);
+    if let Some(text) = notice.filter(|text| !text.is_empty()) {
+        put_notice(&mut out, SqlState::SUCCESS, text, None);
+    }
+    put_ready(&mut out);
+    newcomer.conn.send_all(&out).await?;
+    Ok(Arc::new(params))
+}
+
+/// Welcomes a client at the console.
+pub(super) async fn to_console(
+    newcomer: &mut Newcomer,
+    admitted: &AdmittedToConsole,
+    names: &ParamNames,
+    params: &Params,
+) -> Result<(), Refused> {
+    let mut out = Vec::new();
+    AuthRequest::Ok.encode(&mut out);
+    let own = names
+        .iter()
+        .enumerate()
+        .filter_map(|(place, name)| Some((name, params.get(place)?)))
+        .filter(|(name, _)| *name == "application_name");
+    out.extend(Console::welcome(own, admitted.key.key()));
+    newcomer.conn.send_all(&out).await?;
+    Ok(())
+}
+
+/// `application_name_add_host`: the name, or `app`, and where the client comes from.
+pub(super) fn add_host(newcomer: &Newcomer, names: &ParamNames, params: &mut Params) {
+    let Some(place) = names.find("application_name") else {
+        return;
+    };
+    let name = params.get(place).filter(|name| !name.is_empty());
+    let name = name.unwrap_or("app");
+    let told = match newcomer.peer {
+        PeerAddr::Tcp(_) => format!("{name} - {}", newcomer.peer),
+        PeerAddr::Unix { pid, .. } => format!("{name} - unix({pid}@)"),
+    };
+    params.set(place, &told);
+}

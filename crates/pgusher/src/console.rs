@@ -1,0 +1,183 @@
+//! A session at the console: reads queries, has commands carried out, sends tables back.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use admin::{Console, Outcome, Reaction};
+use net::Conn;
+use pool::ClientEntry;
+use pool::roster::{ClientFacts, ClientState};
+use tokio::sync::oneshot;
+
+use crate::cancel::Registered;
+use crate::client::{AdmittedToConsole, Newcomer};
+use crate::process::{Counted, Order};
+use crate::worker::Worker;
+
+/// Longest message at the console, in bytes.
+const MESSAGE_LEN_MAX: usize = 64 * 1024;
+
+/// An operator's session.
+pub(crate) struct Session {
+    worker: Rc<Worker>,
+    conn: Conn,
+    entry: Rc<ClientEntry>,
+    console: Console,
+    connected: Instant,
+    _key: Registered,
+    _counted: Counted,
+}
+
+/// Why it is over.
+enum End {
+    Terminated,
+    Lost,
+    Killed,
+    /// After these last words.
+    Refused(Vec<u8>),
+}
+
+impl Session {
+    pub(crate) fn new(worker: Rc<Worker>, newcomer: Newcomer, admitted: AdmittedToConsole) -> Self {
+        let facts = ClientFacts {
+            id: newcomer.id,
+            user: admitted.user,
+            database: settings::CONSOLE_DATABASE.into(),
+            peer: newcomer.peer,
+            local: newcomer.local,
+            connect_time: newcomer.connect_time,
+            console: true,
+            application_name: admitted.application_name,
+        };
+        let entry = Rc::new(ClientEntry::new(facts, Instant::now()));
+        worker.pools.local.roster.add(entry.clone());
+        worker.console_counters.borrow_mut().client_login_count += 1;
+        Self {
+            worker,
+            conn: newcomer.conn,
+            entry,
+            console: Console::new(admitted.privilege),
+            connected: newcomer.connected,
+            _key: admitted.key,
+            _counted: newcomer.counted,
+        }
+    }
+
+    /// Serves the operator until the session is over.
+    pub(crate) async fn run(mut self: Box<Self>) {
+        std::future::poll_fn(|cx| {
+            self.entry.set_waker(cx.waker());
+            std::task::Poll::Ready(())
+        })
+        .await;
+        let end = loop {
+            if let Err(end) = self.serve_one().await {
+                break end;
+            }
+        };
+        let reason = match &end {
+            End::Terminated => "client close request",
+            End::Lost => "client unexpected eof",
+            End::Killed => "admin forced disconnect",
+            End::Refused(_) => "bad packet",
+        };
+        if self.worker.setup().config.settings.log_disconnections {
+            let (entry, age) = (&self.entry, self.connected.elapsed().as_secs());
+            tracing::info!(
+                "C-{:#x}: {}/{}@{} closing because: {reason} (age={age}s)",
+                entry.id.0,
+                entry.database,
+                entry.user,
+                entry.peer
+            );
+        }
+        if let End::Refused(words) = end {
+            // Whoever does not read them is gone.
+            let _ = self.conn.send_all(&words).await;
+            self.conn.finish().await;
+        }
+    }
+
+    async fn serve_one(&mut self) -> Result<(), End> {
+        let (tag, body) = self.read().await?;
+        match tag {
+            b'Q' => {}
+            b'X' => return Err(End::Terminated),
+            other => return Err(End::Refused(Console::farewell(other))),
+        }
+        let text = body.strip_suffix(&[0]).unwrap_or(&body);
+        let text = String::from_utf8_lossy(text);
+        self.begin_query();
+        let reply = match self.console.on_query(&text) {
+            Reaction::Reply(bytes) => bytes,
+            Reaction::Run(command) => {
+                let (reply, outcome) = oneshot::channel();
+                let order = Order {
+                    command: command.clone(),
+                    reply,
+                };
+                // Without control the process is at its end.
+                self.worker
+                    .process
+                    .control
+                    .send(order)
+                    .map_err(|_| End::Lost)?;
+                let outcome = self.await_outcome(outcome).await?;
+                admin::answer(&command, outcome)
+            }
+        };
+        self.query_done(reply.len());
+        self.conn.send_all(&reply).await.map_err(|_| End::Lost)
+    }
+
+    /// Reads a message; a kill comes between.
+    async fn read(&mut self) -> Result<(u8, Vec<u8>), End> {
+        std::future::poll_fn(|cx| {
+            if self.entry.killed().is_some() {
+                return std::task::Poll::Ready(Err(End::Killed));
+            }
+            let message = self.conn.poll_message(cx, MESSAGE_LEN_MAX);
+            message.map_err(|_| End::Lost)
+        })
+        .await
+    }
+
+    /// Waits for a command's outcome; an operator who leaves meanwhile takes the command back.
+    async fn await_outcome(&mut self, outcome: oneshot::Receiver<Outcome>) -> Result<Outcome, End> {
+        tokio::pin!(outcome);
+        std::future::poll_fn(|cx| {
+            if let std::task::Poll::Ready(result) = outcome.as_mut().poll(cx) {
+                return std::task::Poll::Ready(result.map_err(|_| End::Lost));
+            }
+            let gone =
+                self.conn.stream().poll_readable(cx).is_ready() && self.conn.stream().is_at_end();
+            if gone {
+                return std::task::Poll::Ready(Err(End::Lost));
+            }
+            std::task::Poll::Pending
+        })
+        .await
+    }
+
+    fn begin_query(&self) {
+        let now = Instant::now();
+        self.entry.request_time.set(now);
+        self.entry.query_start.set(Some(now));
+        self.entry.state.set(ClientState::Active);
+        let mut counters = self.worker.console_counters.borrow_mut();
+        counters.query_count += 1;
+        counters.xact_count += 1;
+    }
+
+    fn query_done(&self, sent: usize) {
+        self.entry.query_start.set(None);
+        self.entry.state.set(ClientState::Idle);
+        self.worker.console_counters.borrow_mut().bytes_sent += sent as u64;
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.worker.pools.local.roster.remove(self.entry.id);
+    }
+}

@@ -1,0 +1,21 @@
+//! pgusher: clients, sessions, the process.
+//!
+//! An usher leads each client to a seat, a server connection, for as long as a transaction lasts,
+//! then leads in the next one.
+
+mod accept;
+mod cancel;
+pub mod cli;
+mod client;
+mod console;
+mod daemon;
+pub mod logging;
+mod pooler;
+mod process;
+mod relay;
+pub mod run;
+mod session;
+mod setup;
+mod signals;
+mod view;
+mod worker;

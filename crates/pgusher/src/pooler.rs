@@ -1,0 +1,521 @@
+//! Control: owns the configuration, carries commands out over all workers, ends the process.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use admin::{Command, CommandError, Outcome, ShutdownKind};
+use pool::ClientId;
+use pool::shared::Welcome;
+use pool::snapshot::StatsHistory;
+use settings::{CONSOLE_DATABASE, Changes, DatabaseChange, Setting, When};
+use tokio::sync::{Notify, mpsc};
+
+use crate::accept::Listeners;
+use crate::logging::Logging;
+use crate::process::{Order, Process};
+use crate::setup::{Setup, works};
+use crate::worker::WorkerMail;
+
+/// How often a command that waits looks whether its wait is over.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What control owns.
+pub(crate) struct Pooler {
+    pub(crate) process: Arc<Process>,
+    pub(crate) history: RefCell<StatsHistory>,
+    pub(crate) paused: Cell<bool>,
+    setup: RefCell<Arc<Setup>>,
+    env: Vec<(String, String)>,
+    listeners: RefCell<Listeners>,
+    logging: Logging,
+    /// Told when the process may end.
+    over: Notify,
+    unused_since: RefCell<HashMap<Arc<str>, Instant>>,
+}
+
+impl Pooler {
+    pub(crate) fn new(
+        process: Arc<Process>,
+        setup: Arc<Setup>,
+        env: Vec<(String, String)>,
+        listeners: Listeners,
+        logging: Logging,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            process,
+            history: RefCell::new(StatsHistory::new(Instant::now())),
+            paused: Cell::new(false),
+            setup: RefCell::new(setup),
+            env,
+            listeners: RefCell::new(listeners),
+            logging,
+            over: Notify::new(),
+            unused_since: RefCell::default(),
+        })
+    }
+
+    /// The configuration in force.
+    pub(crate) fn setup(&self) -> Arc<Setup> {
+        self.setup.borrow().clone()
+    }
+
+    /// Carries out what consoles and signals order, until the process may end.
+    pub(crate) async fn run(self: &Rc<Self>, mut orders: mpsc::UnboundedReceiver<Order>) {
+        self.listeners.borrow_mut().start(&self.process);
+        tokio::task::spawn_local(self.clone().keep_statistics());
+        tokio::task::spawn_local(self.clone().forget_unused_databases());
+        let pooler = self.clone();
+        tokio::task::spawn_local(async move {
+            while let Some(order) = orders.recv().await {
+                tokio::task::spawn_local(pooler.clone().carry_out(order));
+            }
+        });
+        self.over.notified().await;
+        // Nothing else borrows the listeners across an await.
+        let mut listeners = self.listeners.replace(Listeners::none());
+        listeners.close().await;
+    }
+
+    async fn carry_out(self: Rc<Self>, Order { command, mut reply }: Order) {
+        tokio::select! {
+            outcome = self.apply(&command) => {
+                // Who asked may have left.
+                let _ = reply.send(outcome);
+            }
+            () = reply.closed() => self.take_back(&command),
+        }
+    }
+
+    /// Whoever ordered a PAUSE left before it was complete: it ends.
+    fn take_back(&self, command: &Command) {
+        if let Command::Pause(database) = command {
+            tracing::info!("PAUSE was given up");
+            let _ = self.resume(database.as_deref());
+        }
+    }
+
+    /// Carries out one command.
+    pub(crate) async fn apply(self: &Rc<Self>, command: &Command) -> Outcome {
+        let result = match command {
+            Command::Show(show) => return Outcome::Table(self.show(*show).await),
+            Command::Set { key, value } => self.set(key, value),
+            Command::Reload => self.reload(),
+            Command::Pause(database) => self.pause(database.as_deref()).await,
+            Command::Resume(database) => self.resume(database.as_deref()),
+            Command::Disable(database) => self.disable(database, true),
+            Command::Enable(database) => self.disable(database, false),
+            Command::Reconnect(database) => self.reconnect(database.as_deref()),
+            Command::Kill(database) => self.kill(database.as_deref()),
+            Command::KillClient(id) => self.kill_client(*id).await,
+            Command::WaitClose(database) => self.wait_close(database.as_deref()).await,
+            Command::Shutdown(kind) => self.shutdown(*kind).await,
+        };
+        match result {
+            Ok(()) => Outcome::Done,
+            Err(error) => Outcome::Failed(error),
+        }
+    }
+
+    fn set(&self, key: &str, value: &str) -> Result<(), CommandError> {
+        let Some(setting) = Setting::named(key) else {
+            return Err(CommandError::SetFailed);
+        };
+        let old = self.setup();
+        let mut config = (*old.config).clone();
+        config.settings.set(key, value).map_err(|error| {
+            tracing::warn!("SET failed: {error}");
+            CommandError::SetFailed
+        })?;
+        if !works(config.settings.auth_type) {
+            tracing::warn!("SET failed: that auth_type does not work yet");
+            return Err(CommandError::SetFailed);
+        }
+        // PgBouncer accepts these, too, and lets them rest.
+        if setting.when == When::AtBoot {
+            return Ok(());
+        }
+        self.install(Setup {
+            config: Arc::new(config),
+            userlist: old.userlist.clone(),
+        });
+        Ok(())
+    }
+
+    /// Reads everything, then applies all of it, or nothing.
+    fn reload(&self) -> Result<(), CommandError> {
+        let old = self.setup();
+        let path = self.config_path(&old);
+        let new = Setup::load(&path, &self.env).and_then(|new| {
+            let config = Arc::unwrap_or_clone(new.config).keeping_boot_settings_of(&old.config);
+            Setup::with(config)
+        });
+        let new = match new {
+            Ok(new) => new,
+            Err(error) => {
+                for line in error.to_string().lines() {
+                    tracing::error!("{line}");
+                }
+                return Err(CommandError::ReloadFailed);
+            }
+        };
+        report_warnings(&new);
+        let changes = Changes::between(&old.config, &new.config);
+        for change in &changes.settings {
+            let show = |value: &Option<String>| value.clone().unwrap_or_default();
+            let (was, is) = (show(&change.old), show(&change.new));
+            tracing::info!("RELOAD: {} = {is} (was {was})", change.name);
+        }
+        let outdated = self.follow_databases(&old, &new);
+        self.install(new);
+        self.process.tell_workers(|| WorkerMail::LookAgain);
+        tracing::info!(
+            "RELOAD: {} settings changed, {outdated} databases closed or to be reconnected",
+            changes.settings.len()
+        );
+        Ok(())
+    }
+
+    /// Takes changed entries into the databases in use; returns how many lose their servers.
+    fn follow_databases(&self, old: &Setup, new: &Setup) -> usize {
+        let mut outdated = 0;
+        for database in self.process.shared.databases() {
+            let before = old.config.database(&database.name);
+            let after = new.config.database(&database.name);
+            match (
+                DatabaseChange::between(before.as_deref(), after.as_deref()),
+                after,
+            ) {
+                (Some(DatabaseChange::Removed), _) | (_, None) => {
+                    outdated += 1;
+                    tracing::info!("RELOAD: database {} removed", database.name);
+                    self.process.shared.remove_database(&database.name);
+                    let name = database.name.clone();
+                    self.process
+                        .tell_workers(|| WorkerMail::KillDatabase(name.clone()));
+                }
+                (Some(DatabaseChange::Reconnect), Some(config)) => {
+                    outdated += 1;
+                    tracing::info!("RELOAD: database {} changed: reconnecting", database.name);
+                    database.config.store(config);
+                    self.outdate(&database.name);
+                }
+                (_, Some(config)) => database.config.store(config),
+            }
+        }
+        outdated
+    }
+
+    /// Puts a configuration into force, here and on all workers.
+    fn install(&self, setup: Setup) {
+        let setup = Arc::new(setup);
+        self.logging.configure(&setup.config.settings);
+        for pool in self.process.shared.pools() {
+            let config = pool.database.config.load();
+            pool.set_secret(setup.server_secret(&config, &pool.key.user));
+        }
+        *self.setup.borrow_mut() = setup.clone();
+        self.process
+            .tell_workers(|| WorkerMail::Setup(setup.clone()));
+    }
+
+    fn config_path(&self, setup: &Setup) -> PathBuf {
+        let named = setup.config.settings.conffile.clone();
+        named.unwrap_or_else(|| setup.config.path.clone())
+    }
+
+    async fn pause(&self, database: Option<&str>) -> Result<(), CommandError> {
+        match database {
+            None => {
+                if self.paused.replace(true) {
+                    return Err(CommandError::AlreadyPaused);
+                }
+                tracing::info!("PAUSE command issued");
+                self.process.shared.pause_all(true);
+            }
+            Some(name) => {
+                let database = self.find(name)?;
+                if self.paused.get() || database.paused.swap(true, Ordering::SeqCst) {
+                    return Err(CommandError::AlreadyPaused);
+                }
+                tracing::info!("PAUSE '{name}' command issued");
+            }
+        }
+        self.process.tell_workers(|| WorkerMail::LookAgain);
+        self.wait_until_free(database).await;
+        Ok(())
+    }
+
+    /// Waits until no server of the database, or of all, is in use.
+    async fn wait_until_free(&self, database: Option<&str>) {
+        loop {
+            let name: Option<Arc<str>> = database.map(Arc::from);
+            let busy = self
+                .process
+                .ask_workers(|reply| WorkerMail::Busy(name.clone(), reply))
+                .await;
+            if busy.iter().sum::<usize>() == 0 {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    fn resume(&self, database: Option<&str>) -> Result<(), CommandError> {
+        if self.process.shutting_down.load(Ordering::SeqCst) {
+            return Err(CommandError::ShuttingDown);
+        }
+        match database {
+            None => {
+                if !self.paused.replace(false) {
+                    return Err(CommandError::NotPaused);
+                }
+                tracing::info!("RESUME command issued");
+                self.process.shared.pause_all(false);
+            }
+            Some(name) => {
+                let database = self.find(name)?;
+                if !database.paused.swap(false, Ordering::SeqCst) {
+                    return Err(CommandError::NotPaused);
+                }
+                tracing::info!("RESUME '{name}' command issued");
+            }
+        }
+        self.process.tell_workers(|| WorkerMail::LookAgain);
+        Ok(())
+    }
+
+    fn disable(&self, name: &str, disabled: bool) -> Result<(), CommandError> {
+        let database = self.find(name)?;
+        database.disabled.store(disabled, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn reconnect(&self, database: Option<&str>) -> Result<(), CommandError> {
+        match database {
+            Some(name) => {
+                let database = self.find(name)?;
+                self.outdate(&database.name);
+            }
+            None => {
+                for database in self.process.shared.databases() {
+                    self.outdate(&database.name);
+                }
+            }
+        }
+        self.process.tell_workers(|| WorkerMail::LookAgain);
+        Ok(())
+    }
+
+    /// Has a database's servers replaced, and the welcome learned anew.
+    fn outdate(&self, name: &str) {
+        for pool in self.process.shared.pools() {
+            if &*pool.key.database == name {
+                pool.welcome.send_replace(Welcome::Unknown);
+            }
+        }
+        if let Some(database) = self.process.shared.find_database(name) {
+            database.generation.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn kill(&self, database: Option<&str>) -> Result<(), CommandError> {
+        if self.paused.get() {
+            return Err(CommandError::AlreadyPaused);
+        }
+        let victims = match database {
+            Some(name) => vec![self.find(name)?],
+            None => self.process.shared.databases(),
+        };
+        for database in victims {
+            database.paused.store(true, Ordering::SeqCst);
+            let name = database.name.clone();
+            self.process
+                .tell_workers(|| WorkerMail::KillDatabase(name.clone()));
+            self.outdate(&database.name);
+        }
+        self.process.tell_workers(|| WorkerMail::LookAgain);
+        Ok(())
+    }
+
+    async fn kill_client(&self, id: u64) -> Result<(), CommandError> {
+        let found = self
+            .process
+            .ask_workers(|reply| WorkerMail::KillClient(ClientId(id), reply))
+            .await;
+        if found.contains(&true) {
+            Ok(())
+        } else {
+            Err(CommandError::ClientNotFound)
+        }
+    }
+
+    async fn wait_close(&self, database: Option<&str>) -> Result<(), CommandError> {
+        let name: Option<Arc<str>> = match database {
+            Some(name) => Some(self.find(name)?.name.clone()),
+            None => None,
+        };
+        loop {
+            let outdated = self
+                .process
+                .ask_workers(|reply| WorkerMail::Outdated(name.clone(), reply))
+                .await;
+            if outdated.iter().sum::<usize>() == 0 {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// The database in use of that name, or the one that the configuration has.
+    fn find(&self, name: &str) -> Result<Arc<pool::DatabaseShared>, CommandError> {
+        if name == CONSOLE_DATABASE {
+            return Err(CommandError::ConsoleDatabase);
+        }
+        let shared = &self.process.shared;
+        if let Some(database) = shared.find_database(name) {
+            return Ok(database);
+        }
+        let config = self.setup().config.database(name);
+        let config = config.ok_or(CommandError::NoSuchDatabase)?;
+        Ok(shared.database(&config, config.auto).0)
+    }
+
+    async fn shutdown(self: &Rc<Self>, kind: ShutdownKind) -> Result<(), CommandError> {
+        match kind {
+            ShutdownKind::Immediate => {
+                tracing::info!("SHUTDOWN command issued");
+                self.over.notify_one();
+                // The connection just drops: no reply is due.
+                std::future::pending().await
+            }
+            ShutdownKind::WaitForServers => {
+                self.begin_shutdown("waiting for server connections");
+                self.paused.set(true);
+                self.process.shared.pause_all(true);
+                self.process.tell_workers(|| WorkerMail::KillWaiting);
+                self.process.tell_workers(|| WorkerMail::LookAgain);
+                let pooler = self.clone();
+                tokio::task::spawn_local(async move {
+                    pooler.wait_until_free(None).await;
+                    pooler.over.notify_one();
+                });
+                Ok(())
+            }
+            ShutdownKind::WaitForClients => {
+                self.begin_shutdown("waiting for clients to leave");
+                let pooler = self.clone();
+                tokio::task::spawn_local(async move {
+                    while pooler.session_count().await > 0 {
+                        tokio::time::sleep(LOOK).await;
+                    }
+                    pooler.over.notify_one();
+                });
+                Ok(())
+            }
+        }
+    }
+
+    fn begin_shutdown(&self, how: &str) {
+        tracing::info!("shutting down: {how}");
+        self.process.shutting_down.store(true, Ordering::SeqCst);
+        self.listeners.borrow_mut().close_tcp();
+    }
+
+    /// Sessions and logins other than the console's.
+    async fn session_count(&self) -> usize {
+        let sessions = self.process.ask_workers(WorkerMail::Sessions).await;
+        let logins = self.process.logins.load(Ordering::SeqCst) as usize;
+        sessions.iter().sum::<usize>() + logins
+    }
+
+    /// Whether a shutdown is under way.
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.process.shutting_down.load(Ordering::SeqCst)
+    }
+
+    /// Ends the process now.
+    pub(crate) fn end_now(&self) {
+        self.over.notify_one();
+    }
+
+    /// Keeps the averages going, and logs them.
+    async fn keep_statistics(self: Rc<Self>) {
+        let period = self.setup().config.settings.stats_period;
+        let mut ticks = tokio::time::interval(period.max(Duration::from_secs(1)));
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            let totals = self.totals().await;
+            let figures = self.history.borrow_mut().tick(&totals, Instant::now());
+            if self.setup().config.settings.log_stats {
+                tracing::info!(
+                    "stats: {} xacts/s, {} queries/s, {} client parses/s, {} server parses/s, \
+                     {} binds/s, {} client logins/s, in {} B/s, out {} B/s, xact {} us, \
+                     query {} us, wait {} us",
+                    figures.xact_count,
+                    figures.query_count,
+                    figures.client_parse_count,
+                    figures.server_parse_count,
+                    figures.bind_count,
+                    figures.client_login_count,
+                    figures.bytes_received,
+                    figures.bytes_sent,
+                    figures.xact_time,
+                    figures.query_time,
+                    figures.wait_time,
+                );
+            }
+        }
+    }
+
+    /// Forgets databases made from the `*` entry that nobody has used for `autodb_idle_timeout`.
+    async fn forget_unused_databases(self: Rc<Self>) {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            ticks.tick().await;
+            let limit = self.setup().config.settings.autodb_idle_timeout;
+            if limit.is_zero() {
+                continue;
+            }
+            let shared = &self.process.shared;
+            let pools = shared.pools();
+            let used = |database: &pool::DatabaseShared| {
+                database.clients.load(Ordering::SeqCst) > 0
+                    || database.paused.load(Ordering::SeqCst)
+                    || pools.iter().any(|pool| {
+                        pool.key.database == database.name
+                            && pool.servers.load(Ordering::SeqCst) > 0
+                    })
+            };
+            let mut unused_since = self.unused_since.borrow_mut();
+            for database in shared.databases().iter().filter(|database| database.auto) {
+                if used(database) {
+                    unused_since.remove(&database.name);
+                    continue;
+                }
+                let now = Instant::now();
+                let since = unused_since.entry(database.name.clone()).or_insert(now);
+                if since.elapsed() >= limit && shared.forget_database(&database.name) {
+                    unused_since.remove(&database.name);
+                    tracing::info!("cleaning up idle pool: db={}", database.name);
+                }
+            }
+        }
+    }
+}
+
+/// Says what the configuration asks for that does not act, and what it was warned of.
+pub(crate) fn report_warnings(setup: &Setup) {
+    for warning in &setup.config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let resting = settings::not_yet(&setup.config);
+    if !resting.is_empty() {
+        tracing::warn!("these settings do not act yet: {}", resting.join(", "));
+    }
+}

@@ -1,0 +1,154 @@
+//! What the whole process has once: the way to control, keys, counts of clients.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use admin::{Command, Outcome};
+use auth::{Derived, SaltKey};
+use pool::Shared;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::cancel::CancelKeys;
+use crate::worker::WorkerMail;
+
+/// A command for control, and where its outcome is awaited.
+#[derive(Debug)]
+pub(crate) struct Order {
+    pub(crate) command: Command,
+    pub(crate) reply: oneshot::Sender<Outcome>,
+}
+
+/// What every thread of the process may use.
+pub(crate) struct Process {
+    /// The pools' shared half.
+    pub(crate) shared: Arc<Shared>,
+    /// From cancel keys to sessions.
+    pub(crate) keys: CancelKeys,
+    /// The way to control.
+    pub(crate) control: mpsc::UnboundedSender<Order>,
+    /// The ways to the workers.
+    pub(crate) workers: Vec<mpsc::UnboundedSender<WorkerMail>>,
+    /// Draws the salts of exchanges with unknown users.
+    pub(crate) salt_key: SaltKey,
+    /// Client sockets of each worker: logins and cancel requests count.
+    pub(crate) loads: Vec<Arc<AtomicU32>>,
+    /// Logins under way.
+    pub(crate) logins: Arc<AtomicU32>,
+    /// Only the console is still admitted.
+    pub(crate) shutting_down: AtomicBool,
+    users: Mutex<HashMap<Arc<str>, Arc<AtomicU32>>>,
+    derived: Mutex<HashMap<Arc<str>, Arc<Derived>>>,
+}
+
+impl Process {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        control: mpsc::UnboundedSender<Order>,
+        workers: Vec<mpsc::UnboundedSender<WorkerMail>>,
+        salt_key: SaltKey,
+    ) -> Self {
+        let loads = workers.iter().map(|_| Arc::default()).collect();
+        Self {
+            shared,
+            keys: CancelKeys::default(),
+            control,
+            workers,
+            salt_key,
+            loads,
+            logins: Arc::default(),
+            shutting_down: AtomicBool::new(false),
+            users: Mutex::default(),
+            derived: Mutex::default(),
+        }
+    }
+
+    /// Client sockets of all workers.
+    pub(crate) fn clients(&self) -> u32 {
+        let loads = self.loads.iter();
+        loads.map(|load| load.load(Ordering::SeqCst)).sum()
+    }
+
+    /// Logged-in clients of a user, over all databases.
+    pub(crate) fn user_clients(&self, user: &Arc<str>) -> Arc<AtomicU32> {
+        lock(&self.users).entry(user.clone()).or_default().clone()
+    }
+
+    /// The same for every user who has logged in since the start.
+    pub(crate) fn clients_by_user(&self) -> Vec<(Arc<str>, u32)> {
+        let users = lock(&self.users);
+        let counts = users.iter();
+        counts
+            .map(|(user, count)| (user.clone(), count.load(Ordering::Relaxed)))
+            .collect()
+    }
+
+    /// Keys derived from a user's plain-text password, if a login has done so.
+    pub(crate) fn derived(&self, user: &str) -> Option<Arc<Derived>> {
+        lock(&self.derived).get(user).cloned()
+    }
+
+    /// Keeps such keys: as many as there are users with plain-text passwords.
+    pub(crate) fn keep_derived(&self, user: Arc<str>, derived: Arc<Derived>) {
+        lock(&self.derived).insert(user, derived);
+    }
+
+    /// Sends to every worker what `mail` makes for it.
+    pub(crate) fn tell_workers(&self, mut mail: impl FnMut() -> WorkerMail) {
+        for worker in &self.workers {
+            // A worker that is gone has nothing to hear.
+            let _ = worker.send(mail());
+        }
+    }
+
+    /// Asks every worker and gathers the answers.
+    pub(crate) async fn ask_workers<T>(
+        &self,
+        mail: impl Fn(oneshot::Sender<T>) -> WorkerMail,
+    ) -> Vec<T> {
+        let mut answers = Vec::new();
+        for worker in &self.workers {
+            let (reply, answer) = oneshot::channel();
+            if worker.send(mail(reply)).is_ok() {
+                answers.push(answer);
+            }
+        }
+        let mut gathered = Vec::new();
+        for answer in answers {
+            gathered.extend(answer.await.ok());
+        }
+        gathered
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One more of something, for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Counted(Arc<AtomicU32>);
+
+impl Counted {
+    pub(crate) fn new(count: &Arc<AtomicU32>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count.clone())
+    }
+
+    /// One more, unless that is more than `limit`.
+    pub(crate) fn within(count: &Arc<AtomicU32>, limit: Option<u32>) -> Option<Self> {
+        let order = Ordering::SeqCst;
+        count
+            .fetch_update(order, order, |now| {
+                limit.is_none_or(|limit| now < limit).then_some(now + 1)
+            })
+            .ok()?;
+        Some(Self(count.clone()))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}

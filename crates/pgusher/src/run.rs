@@ -1,0 +1,174 @@
+//! From a command line to a running pooler, and its end.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use auth::SaltKey;
+use pool::{Shared, WorkerId};
+use settings::Settings;
+use thiserror::Error;
+use tokio::runtime;
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+use wire::ParamNames;
+
+use crate::accept::Listeners;
+use crate::cli::{Cli, version};
+use crate::daemon::{self, PidFile};
+use crate::logging::Logging;
+use crate::pooler::{Pooler, report_warnings};
+use crate::process::Process;
+use crate::setup::{Setup, SetupError};
+use crate::signals;
+use crate::worker::Start;
+
+/// Why the pooler did not start.
+#[derive(Debug, Error)]
+enum StartError {
+    #[error("{0}")]
+    Setup(#[from] SetupError),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("no random bytes: {0}")]
+    Random(#[from] getrandom::Error),
+    #[error("{0}")]
+    Daemon(&'static str),
+}
+
+/// Does what the command line says.
+pub fn main(cli: Cli, env: Vec<(String, String)>) -> ExitCode {
+    let result = match &cli.config {
+        _ if cli.version => {
+            print(&version());
+            return ExitCode::SUCCESS;
+        }
+        Some(path) if cli.check => check(path, &env),
+        Some(path) => start(&cli, path, env),
+        None => Ok(()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[allow(clippy::print_stdout)]
+fn print(text: &str) {
+    print!("{text}");
+}
+
+#[allow(clippy::print_stderr)]
+fn complain(error: &StartError) {
+    for line in error.to_string().lines() {
+        eprintln!("pgusher: {line}");
+    }
+}
+
+/// `--check`: says what is wrong with the configuration, or that nothing is.
+fn check(path: &Path, env: &[(String, String)]) -> Result<(), StartError> {
+    let setup = Setup::load(path, env)?;
+    let mut report = String::new();
+    for warning in &setup.config.warnings {
+        report.push_str(&format!("warning: {warning}\n"));
+    }
+    let resting = settings::not_yet(&setup.config);
+    if !resting.is_empty() {
+        report.push_str(&format!(
+            "warning: these settings do not act yet: {}\n",
+            resting.join(", ")
+        ));
+    }
+    report.push_str(&format!("{}: ok\n", path.display()));
+    print(&report);
+    Ok(())
+}
+
+fn start(cli: &Cli, path: &Path, env: Vec<(String, String)>) -> Result<(), StartError> {
+    let setup = Setup::load(path, &env)?;
+    let settings = &setup.config.settings;
+    check_daemon(cli, settings)?;
+    let pidfile = settings
+        .pidfile
+        .clone()
+        .filter(|p| !p.as_os_str().is_empty());
+    if let Some(path) = &pidfile {
+        PidFile::check(path)?;
+    }
+    if cli.daemon {
+        daemon::detach()?;
+    }
+    let logging = Logging::start(cli.quiet || cli.daemon, u32::from(cli.verbose));
+    logging.configure(settings);
+    daemon::raise_file_limit();
+
+    let user = cli.user.clone().or_else(|| settings.user.clone());
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let local = LocalSet::new();
+    local.block_on(&runtime, async {
+        let listeners = Listeners::open(&setup.config.settings).await?;
+        daemon::become_user(user.as_deref())?;
+        let pidfile = pidfile.as_deref().map(PidFile::write).transpose()?;
+        report_warnings(&setup);
+        serve(setup, env, listeners, logging).await?;
+        drop(pidfile);
+        Ok(())
+    })
+}
+
+fn check_daemon(cli: &Cli, settings: &Settings) -> Result<(), StartError> {
+    let missing =
+        |path: &Option<PathBuf>| path.as_ref().is_none_or(|path| path.as_os_str().is_empty());
+    if cli.daemon && missing(&settings.pidfile) {
+        return Err(StartError::Daemon("-d needs pidfile"));
+    }
+    if cli.daemon && missing(&settings.logfile) && !settings.syslog {
+        return Err(StartError::Daemon("-d needs logfile or syslog"));
+    }
+    Ok(())
+}
+
+/// Starts the workers and runs control until the process may end.
+async fn serve(
+    setup: Setup,
+    env: Vec<(String, String)>,
+    listeners: Listeners,
+    logging: Logging,
+) -> Result<(), StartError> {
+    let setup = Arc::new(setup);
+    let settings = &setup.config.settings;
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let count = settings.workers.resolve(cpus);
+    let (mails, mail_ends): (Vec<_>, Vec<_>) =
+        (0..count).map(|_| mpsc::unbounded_channel()).unzip();
+    let (posts, post_ends): (Vec<_>, Vec<_>) =
+        (0..count).map(|_| mpsc::unbounded_channel()).unzip();
+    let (control, orders) = mpsc::unbounded_channel();
+
+    let names = ParamNames::new(settings.track_extra_parameters.iter());
+    let shared = Arc::new(Shared::new(names, posts));
+    let salt_key = SaltKey::fresh()?;
+    let process = Arc::new(Process::new(shared, control, mails, salt_key));
+    for (id, (mail, post)) in mail_ends.into_iter().zip(post_ends).enumerate() {
+        let start = Start {
+            id: WorkerId(id),
+            process: process.clone(),
+            setup: setup.clone(),
+            mail,
+            post,
+        };
+        start.spawn()?;
+    }
+    let pooler = Pooler::new(process, setup, env, listeners, logging);
+    signals::listen(&pooler)?;
+    tracing::info!("process up: {}, {count} workers, tls: none", admin::VERSION);
+    pooler.run(orders).await;
+    tracing::info!("process down");
+    Ok(())
+}

@@ -1,0 +1,239 @@
+//! Tables for the console: what the workers have, completed by what control knows.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+use admin::{Show, Table, View};
+use jiff::{Timestamp, tz::TimeZone};
+use pool::snapshot::{
+    Counters, DatabaseRow, Lists, PeerRow, PoolRow, PoolerState, Snapshot, UserRow,
+};
+use settings::{CONSOLE_DATABASE, Config, Database, PoolMode, Row};
+
+use crate::pooler::Pooler;
+use crate::worker::WorkerMail;
+
+impl Pooler {
+    /// Draws a table.
+    pub(crate) async fn show(self: &Rc<Self>, show: Show) -> Table {
+        let mut parts = self.process.ask_workers(WorkerMail::Snapshot).await;
+        parts.push(self.own_part());
+        let mut snapshot = Snapshot::merge(parts);
+        let consoles = snapshot
+            .clients
+            .iter()
+            .filter(|client| client.socket.database.as_deref() == Some(CONSOLE_DATABASE));
+        let consoles = consoles.count();
+        snapshot.pools.push(console_pool(consoles));
+        snapshot
+            .pools
+            .sort_by(|a, b| (&a.database, &a.user).cmp(&(&b.database, &b.user)));
+        count_connections(&mut snapshot);
+        snapshot.averages = self
+            .history
+            .borrow()
+            .averages(&snapshot.totals, Instant::now());
+        let rows: Vec<Row> = self.setup().config.settings.rows().collect();
+        let zone = TimeZone::system();
+        show.table(&View {
+            snapshot: &snapshot,
+            settings: &rows,
+            local_time: &|time| local_time(time, &zone),
+        })
+    }
+
+    /// What all pools counted since the start, by database.
+    pub(crate) async fn totals(&self) -> BTreeMap<String, Counters> {
+        let mut totals = self.process.shared.retired();
+        for part in self.process.ask_workers(WorkerMail::Totals).await {
+            for (database, counters) in part {
+                *totals.entry(database).or_default() += counters;
+            }
+        }
+        totals
+    }
+
+    /// What no worker knows.
+    fn own_part(&self) -> Snapshot {
+        let setup = self.setup();
+        Snapshot {
+            state: if self.paused.get() {
+                PoolerState::Paused
+            } else {
+                PoolerState::Active
+            },
+            databases: self.database_rows(&setup.config),
+            users: self.user_rows(),
+            peers: setup.config.peers.values().map(peer_row).collect(),
+            totals: self.process.shared.retired(),
+            lists: Lists {
+                login_clients: self.process.logins.load(Ordering::Relaxed) as usize,
+                ..Lists::default()
+            },
+            ..Snapshot::default()
+        }
+    }
+
+    fn database_rows(&self, config: &Config) -> Vec<DatabaseRow> {
+        let shared = &self.process.shared;
+        let in_use = shared.databases();
+        let find = |name: &str| in_use.iter().find(|database| &*database.name == name);
+        let autos = in_use
+            .iter()
+            .filter(|database| database.auto && database.clients.load(Ordering::Relaxed) > 0);
+        let autos: Vec<_> = autos.map(|database| database.config.load_full()).collect();
+        let mut rows: Vec<DatabaseRow> = config
+            .databases
+            .values()
+            .chain(&autos)
+            .map(|entry| {
+                let mut row = database_row(config, entry);
+                if let Some(database) = find(&entry.name) {
+                    row.paused = database.paused.load(Ordering::Relaxed);
+                    row.disabled = database.disabled.load(Ordering::Relaxed);
+                    row.current_client_connections =
+                        database.clients.load(Ordering::Relaxed) as usize;
+                }
+                row
+            })
+            .collect();
+        rows.push(console_database(config));
+        rows
+    }
+
+    fn user_rows(&self) -> Vec<UserRow> {
+        let setup = self.setup();
+        let listed = setup.userlist.iter().map(|(name, _)| name.to_owned());
+        let defined = setup.config.users.keys().cloned();
+        let clients = self.process.clients_by_user();
+        let seen = clients.iter().map(|(name, _)| name.to_string());
+        let names: std::collections::BTreeSet<String> = listed.chain(defined).chain(seen).collect();
+        let settings = &setup.config.settings;
+        let row = |name: String| {
+            let user = setup.config.user(&name);
+            let count = clients.iter().find(|(user, _)| **user == *name);
+            let servers = self
+                .process
+                .shared
+                .limits(|limits| limits.user_servers(&name));
+            UserRow {
+                pool_size: user.and_then(|user| user.pool_size),
+                reserve_pool_size: user.and_then(|user| user.reserve_pool_size),
+                pool_mode: user.and_then(|user| user.pool_mode),
+                max_user_connections: user
+                    .and_then(|user| user.max_user_connections)
+                    .unwrap_or(settings.max_user_connections),
+                current_connections: servers as usize,
+                max_user_client_connections: user
+                    .and_then(|user| user.max_user_client_connections)
+                    .unwrap_or(settings.max_user_client_connections),
+                current_client_connections: count.map_or(0, |(_, count)| *count as usize),
+                name,
+            }
+        };
+        names.into_iter().map(row).collect()
+    }
+}
+
+fn database_row(config: &Config, entry: &Database) -> DatabaseRow {
+    let settings = &config.settings;
+    let hosts: Vec<String> = entry.hosts.iter().map(ToString::to_string).collect();
+    DatabaseRow {
+        name: entry.name.clone(),
+        host: (!hosts.is_empty()).then(|| hosts.join(",")),
+        port: entry.port,
+        database: entry.dbname().to_owned(),
+        force_user: entry.user.clone(),
+        pool_size: entry.pool_size.unwrap_or(settings.default_pool_size),
+        min_pool_size: entry.min_pool_size.unwrap_or(settings.min_pool_size),
+        reserve_pool_size: entry
+            .reserve_pool_size
+            .unwrap_or(settings.reserve_pool_size),
+        server_lifetime: entry.server_lifetime.unwrap_or(settings.server_lifetime),
+        pool_mode: entry.pool_mode,
+        load_balance_hosts: (entry.hosts.len() > 1).then_some(entry.load_balance_hosts),
+        max_connections: entry
+            .max_db_connections
+            .unwrap_or(settings.max_db_connections),
+        current_connections: 0,
+        max_client_connections: entry
+            .max_db_client_connections
+            .unwrap_or(settings.max_db_client_connections),
+        current_client_connections: 0,
+        paused: false,
+        disabled: false,
+    }
+}
+
+/// The console shows itself as a database, too.
+fn console_database(config: &Config) -> DatabaseRow {
+    let mut entry = Database::new(CONSOLE_DATABASE);
+    entry.user = Some(CONSOLE_DATABASE.to_owned());
+    entry.port = config.settings.listen_port;
+    entry.pool_size = Some(2);
+    entry.reserve_pool_size = Some(0);
+    entry.min_pool_size = Some(0);
+    entry.pool_mode = Some(PoolMode::Statement);
+    database_row(config, &entry)
+}
+
+fn console_pool(clients: usize) -> PoolRow {
+    PoolRow {
+        database: CONSOLE_DATABASE.to_owned(),
+        user: CONSOLE_DATABASE.to_owned(),
+        cl_active: clients,
+        cl_waiting: 0,
+        cl_active_cancel_req: 0,
+        cl_waiting_cancel_req: 0,
+        sv_active: 0,
+        sv_active_cancel: 0,
+        sv_being_canceled: 0,
+        sv_idle: 0,
+        sv_used: 0,
+        sv_tested: 0,
+        sv_login: 0,
+        maxwait: Duration::ZERO,
+        pool_mode: PoolMode::Statement,
+        load_balance_hosts: None,
+    }
+}
+
+/// Servers of each database, as the pools have them.
+fn count_connections(snapshot: &mut Snapshot) {
+    for row in &mut snapshot.databases {
+        let pools = snapshot.pools.iter();
+        let own = pools.filter(|pool| pool.database == row.name);
+        row.current_connections = own
+            .map(|pool| {
+                pool.sv_active
+                    + pool.sv_being_canceled
+                    + pool.sv_idle
+                    + pool.sv_used
+                    + pool.sv_tested
+                    + pool.sv_login
+            })
+            .sum();
+    }
+}
+
+fn peer_row(peer: &settings::Peer) -> PeerRow {
+    PeerRow {
+        id: u32::from(peer.id),
+        host: peer.host.to_string(),
+        port: peer.port,
+        pool_size: peer.pool_size.unwrap_or(0),
+    }
+}
+
+/// `2026-01-31 12:00:00 CET`.
+fn local_time(time: SystemTime, zone: &TimeZone) -> String {
+    match Timestamp::try_from(time) {
+        Ok(timestamp) => timestamp
+            .to_zoned(zone.clone())
+            .strftime("%Y-%m-%d %H:%M:%S %Z")
+            .to_string(),
+        Err(_) => String::new(),
+    }
+}

@@ -1,0 +1,246 @@
+//! A worker: one thread, one event loop, its clients and its servers.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use net::Stream;
+use net::stream::Parked;
+use pool::pool::Local;
+use pool::roster::Kill;
+use pool::snapshot::{Counters, Snapshot};
+use pool::{ClientId, Mail, Pools, Roster, WorkerId};
+use tokio::runtime;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
+
+use crate::client;
+use crate::process::{Counted, Process};
+use crate::setup::Setup;
+
+/// Bytes read at once from a client or a server; one buffer serves the whole worker.
+const READ_BUFFER: usize = 64 * 1024;
+
+/// What control and other workers tell a worker.
+#[derive(Debug)]
+pub(crate) enum WorkerMail {
+    /// A new connection, and its count.
+    Client(Parked, Counted),
+    /// A new configuration is in force.
+    Setup(Arc<Setup>),
+    /// What does the worker look like?
+    Snapshot(oneshot::Sender<Snapshot>),
+    /// What did it count?
+    Totals(oneshot::Sender<BTreeMap<String, Counters>>),
+    /// How many servers of this database, or of all, are in use?
+    Busy(Option<Arc<str>>, oneshot::Sender<usize>),
+    /// How many servers of this database, or of all, are to be closed once they are free?
+    Outdated(Option<Arc<str>>, oneshot::Sender<usize>),
+    /// How many sessions are there, other than the console's?
+    Sessions(oneshot::Sender<usize>),
+    /// Stop the query of this client; answer when that has been said to the server.
+    Cancel {
+        client: ClientId,
+        reply: oneshot::Sender<()>,
+    },
+    /// End this session; answer whether it was here.
+    KillClient(ClientId, oneshot::Sender<bool>),
+    /// End the sessions of this database.
+    KillDatabase(Arc<str>),
+    /// End the sessions that wait for a server.
+    KillWaiting,
+    /// Databases were paused, resumed, removed, or their servers must be replaced.
+    LookAgain,
+}
+
+/// A worker's own things; its sessions share them.
+pub(crate) struct Worker {
+    pub(crate) id: WorkerId,
+    pub(crate) process: Arc<Process>,
+    pub(crate) pools: Rc<Pools>,
+    /// What console sessions count.
+    pub(crate) console_counters: RefCell<Counters>,
+    setup: RefCell<Arc<Setup>>,
+    buffer: RefCell<Box<[u8]>>,
+}
+
+/// What a worker's thread starts with.
+pub(crate) struct Start {
+    pub(crate) id: WorkerId,
+    pub(crate) process: Arc<Process>,
+    pub(crate) setup: Arc<Setup>,
+    pub(crate) mail: mpsc::UnboundedReceiver<WorkerMail>,
+    pub(crate) post: mpsc::UnboundedReceiver<Mail>,
+}
+
+impl Start {
+    /// Starts the thread.
+    pub(crate) fn spawn(self) -> std::io::Result<thread::JoinHandle<()>> {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let name = format!("worker-{}", self.id.0);
+        thread::Builder::new()
+            .name(name)
+            .spawn(move || LocalSet::new().block_on(&runtime, self.run()))
+    }
+
+    async fn run(self) {
+        let local = Rc::new(Local {
+            worker: self.id,
+            shared: self.process.shared.clone(),
+            roster: Roster::default(),
+            tcp: RefCell::new(self.setup.tcp_options()),
+            socket_dir: RefCell::new(self.setup.config.settings.unix_socket_dir.clone()),
+        });
+        let worker = Rc::new(Worker {
+            id: self.id,
+            process: self.process,
+            pools: Pools::new(local, self.setup.config.clone()),
+            console_counters: RefCell::default(),
+            setup: RefCell::new(self.setup),
+            buffer: RefCell::new(vec![0; READ_BUFFER].into_boxed_slice()),
+        });
+        worker.open_forced_pools();
+        tokio::task::spawn_local(worker.pools.clone().run(self.post));
+        worker.read_mail(self.mail).await;
+    }
+}
+
+impl Worker {
+    /// The configuration in force.
+    pub(crate) fn setup(&self) -> Arc<Setup> {
+        self.setup.borrow().clone()
+    }
+
+    /// Lends the worker's read buffer; nobody keeps anything in it across an await.
+    pub(crate) fn buffer(&self) -> std::cell::RefMut<'_, Box<[u8]>> {
+        self.buffer.borrow_mut()
+    }
+
+    async fn read_mail(self: Rc<Self>, mut mail: mpsc::UnboundedReceiver<WorkerMail>) {
+        while let Some(mail) = mail.recv().await {
+            self.receive(mail);
+        }
+    }
+
+    fn receive(self: &Rc<Self>, mail: WorkerMail) {
+        match mail {
+            WorkerMail::Client(parked, counted) => self.admit(parked, counted),
+            WorkerMail::Setup(setup) => self.set_setup(setup),
+            // Who asked may be gone.
+            WorkerMail::Snapshot(reply) => {
+                let _ = reply.send(self.snapshot());
+            }
+            WorkerMail::Totals(reply) => {
+                let _ = reply.send(self.totals());
+            }
+            WorkerMail::Busy(database, reply) => {
+                let _ = reply.send(self.pools.busy_servers(database.as_deref()));
+            }
+            WorkerMail::Outdated(database, reply) => {
+                let _ = reply.send(self.pools.outdated_servers(database.as_deref()));
+            }
+            WorkerMail::Sessions(reply) => {
+                let _ = reply.send(self.sessions());
+            }
+            WorkerMail::Cancel { client, reply } => self.cancel(client, reply),
+            WorkerMail::KillClient(client, reply) => {
+                let found = self.pools.local.roster.get(client);
+                if let Some(client) = &found {
+                    client.kill(Kill::Admin);
+                }
+                let _ = reply.send(found.is_some());
+            }
+            WorkerMail::KillDatabase(name) => {
+                self.pools.local.roster.for_each(|client| {
+                    if client.database == name {
+                        client.kill(Kill::DatabaseRemoved);
+                    }
+                });
+            }
+            WorkerMail::KillWaiting => {
+                self.pools.local.roster.for_each(|client| {
+                    if client.state.get() == pool::roster::ClientState::Waiting {
+                        client.kill(Kill::ShuttingDown);
+                    }
+                });
+            }
+            WorkerMail::LookAgain => self.pools.look_again(Instant::now()),
+        }
+    }
+
+    fn admit(self: &Rc<Self>, parked: Parked, counted: Counted) {
+        match Stream::unpark(parked) {
+            Ok(stream) => {
+                tokio::task::spawn_local(client::serve(self.clone(), stream, counted));
+            }
+            Err(error) => tracing::warn!("cannot take a client in: {error}"),
+        }
+    }
+
+    fn set_setup(&self, setup: Arc<Setup>) {
+        *self.pools.local.tcp.borrow_mut() = setup.tcp_options();
+        self.pools.set_config(setup.config.clone());
+        *self.setup.borrow_mut() = setup;
+        self.open_forced_pools();
+    }
+
+    /// Pools that keep a minimum for a forced user are there before their first client.
+    fn open_forced_pools(&self) {
+        let setup = self.setup();
+        for config in setup.config.databases.values() {
+            let Some(user) = &config.user else {
+                continue;
+            };
+            if setup.config.pool_settings(config, user).min_pool_size == 0 {
+                continue;
+            }
+            let shared = &self.process.shared;
+            let (database, _) = shared.database(config, false);
+            let pool = shared.pool(&database, user);
+            pool.set_secret(setup.server_secret(config, user));
+            self.pools.get(&pool);
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let port = self.setup.borrow().config.settings.listen_port;
+        let (now, clock) = (Instant::now(), SystemTime::now());
+        let mut snapshot = self.pools.snapshot(now, clock, port);
+        let name = settings::CONSOLE_DATABASE.to_owned();
+        *snapshot.totals.entry(name).or_default() += *self.console_counters.borrow();
+        snapshot
+    }
+
+    fn sessions(&self) -> usize {
+        let mut count = 0;
+        let roster = &self.pools.local.roster;
+        roster.for_each(|client| count += usize::from(!client.console));
+        count
+    }
+
+    fn totals(&self) -> BTreeMap<String, Counters> {
+        let mut totals = self.pools.totals();
+        let name = settings::CONSOLE_DATABASE.to_owned();
+        *totals.entry(name).or_default() += *self.console_counters.borrow();
+        totals
+    }
+
+    fn cancel(self: &Rc<Self>, client: ClientId, reply: oneshot::Sender<()>) {
+        let wait = self.setup.borrow().config.settings.cancel_wait_timeout;
+        let wait_max = Some(wait).filter(|wait| *wait > Duration::ZERO);
+        let worker = self.clone();
+        tokio::task::spawn_local(async move {
+            let pools = worker.pools.all();
+            let pool = pools.iter().find(|pool| pool.server_of(client).is_some());
+            if let Some(pool) = pool {
+                pool.cancel(client, wait_max).await;
+            }
+            let _ = reply.send(());
+        });
+    }
+}

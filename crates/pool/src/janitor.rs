@@ -1,0 +1,211 @@
+//! The maintenance pass, three times a second: ageing, timeouts, the minimum and the reserve.
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::task::Context;
+use std::time::{Duration, Instant};
+
+use settings::Config;
+use wire::TxStatus;
+
+use crate::key::ServerId;
+use crate::lease::LeaseError;
+use crate::limits::Purpose;
+use crate::pool::Pool;
+use crate::roster::{ClientEntry, Kill, Notify};
+use crate::server::{CloseReason, IdleNews, Server};
+use crate::state::ServerState;
+
+impl Pool {
+    /// Does all that is due by now.
+    pub(crate) fn tick(self: &Rc<Self>, now: Instant, config: &Config) {
+        self.age_idle(now);
+        self.stop_overdue(now);
+        self.end_long_waits(now, config);
+        self.fill_minimum(now);
+        self.use_reserve(now);
+        self.advance(now);
+    }
+
+    /// Registers idle servers to be woken for, and closes those that went away or spoke.
+    pub(crate) fn watch_idle(self: &Rc<Self>, cx: &mut Context<'_>, all: bool) {
+        let mut gone = Vec::new();
+        for (place, server) in self.idle_servers() {
+            if !all && server.watched.replace(true) {
+                continue;
+            }
+            server.watched.set(true);
+            match server.poll_idle(cx) {
+                IdleNews::Quiet => {}
+                IdleNews::Gone => gone.push((place, CloseReason::Crashed)),
+                IdleNews::Spoke => gone.push((place, CloseReason::Dirty)),
+            }
+        }
+        for (place, reason) in gone {
+            self.close(place, reason);
+        }
+    }
+
+    fn idle_servers(&self) -> Vec<(ServerId, Rc<Server>)> {
+        let state = self.state.borrow();
+        state
+            .idle()
+            .filter_map(|(place, _)| Some((place, self.server(place)?)))
+            .collect()
+    }
+
+    /// Closes idle servers that must go, the longest idle first.
+    fn age_idle(self: &Rc<Self>, now: Instant) {
+        let paused = self.rules().paused;
+        let settings = self.settings();
+        let idle: Vec<_> = self.state.borrow().idle().rev().collect();
+        for (place, since) in idle {
+            let Some(server) = self.server(place) else {
+                continue;
+            };
+            let idle_for = now.saturating_duration_since(since);
+            if paused {
+                self.close(place, CloseReason::Paused);
+            } else if let Some(reason) = self.unfit(&server, now) {
+                self.close(place, reason);
+            } else if settings.server_idle_timeout.is_some_and(|t| idle_for > t) {
+                self.close_above(place, settings.min_pool_size, CloseReason::IdleTimeout);
+            } else if let Some(size) = settings.pool_size {
+                let most = size.saturating_add(settings.reserve_pool_size);
+                self.close_above(place, most, CloseReason::Surplus);
+            }
+        }
+    }
+
+    /// Closes an idle server if the pool, over all workers, holds more than `min`.
+    fn close_above(self: &Rc<Self>, place: ServerId, min: u32, reason: CloseReason) {
+        if self.shared.servers.load(Ordering::SeqCst) <= min {
+            return;
+        }
+        let (id, limits) = (self.shared.id, &self.local.shared);
+        if limits.limits(|limits| limits.may_close(id, min)) {
+            self.end(place, reason);
+            let passed = limits.limits(|limits| limits.closed_as_agreed(id));
+            self.permit_is_back(passed);
+        }
+    }
+
+    /// Ends sessions whose query or transaction takes too long.
+    fn stop_overdue(&self, now: Instant) {
+        let settings = self.settings();
+        let limits = [
+            settings.query_timeout,
+            settings.idle_transaction_timeout,
+            settings.transaction_timeout,
+        ];
+        if limits.iter().all(Option::is_none) {
+            return;
+        }
+        let leased: Vec<_> = self
+            .state
+            .borrow()
+            .servers()
+            .filter_map(|(place, state)| match state {
+                ServerState::Leased { client } => Some((place, client)),
+                _ => None,
+            })
+            .collect();
+        for (place, client) in leased {
+            if let (Some(server), Some(client)) =
+                (self.server(place), self.local.roster.get(client))
+                && let Some(kill) = overdue(&server, &client, limits, now)
+            {
+                client.kill(kill);
+            }
+        }
+    }
+
+    /// Tells clients that they wait, and ends waits that took too long.
+    fn end_long_waits(&self, now: Instant, config: &Config) {
+        let waiting: Vec<_> = self.state.borrow().waiting().copied().collect();
+        if waiting.is_empty() {
+            return;
+        }
+        let database = self.shared.database.config.load();
+        let query_timeout = self.settings().query_timeout;
+        for waiter in waiting {
+            let Some(client) = self.local.roster.get(waiter.client) else {
+                continue;
+            };
+            let settings = config.client_settings(&database, &client.user);
+            let waited = now.saturating_duration_since(waiter.since);
+            let over = |limit: Option<Duration>| limit.is_some_and(|limit| waited > limit);
+            if over(settings.query_wait_timeout) {
+                self.fail_waiter(client.id, LeaseError::QueryWaitTimeout);
+            } else if over(query_timeout) {
+                self.fail_waiter(client.id, LeaseError::QueryTimeout);
+            } else if over(settings.query_wait_notify) && client.notify.get() == Notify::Untold {
+                client.notify.set(Notify::Due);
+                client.wake();
+            }
+        }
+    }
+
+    /// Keeps `min_pool_size` servers ready for pools in use: one more each pass.
+    fn fill_minimum(self: &Rc<Self>, now: Instant) {
+        let min = self.settings().min_pool_size;
+        if min == 0 || self.shared.servers.load(Ordering::SeqCst) >= min || self.rules().paused {
+            return;
+        }
+        let forced = self.shared.database.config.load().user.is_some();
+        let workers = self.local.shared.workers();
+        let ours = self.shared.id.0 as usize % workers == self.local.worker.0;
+        if self.clients.get() > 0 || (forced && ours) {
+            self.try_open(Purpose::Minimum(min), now);
+        }
+    }
+
+    /// Opens a server from the reserve when the oldest client of all has waited long enough.
+    fn use_reserve(self: &Rc<Self>, now: Instant) {
+        let settings = self.settings();
+        let Some(patience) = settings.reserve_pool_timeout else {
+            return;
+        };
+        if settings.reserve_pool_size == 0 || self.wanted() == 0 || self.rules().paused {
+            return;
+        }
+        let oldest = self.state.borrow().oldest();
+        let Some(oldest) = oldest else {
+            return;
+        };
+        let worker = self.local.worker;
+        let elsewhere = self.shared.longest_elsewhere(&self.local.shared, worker);
+        let ours_is_oldest = elsewhere.is_none_or(|(_, since)| oldest.since <= since);
+        let waited = now.saturating_duration_since(oldest.since);
+        if ours_is_oldest && waited >= patience && self.try_open(Purpose::Reserve, now) {
+            tracing::warn!("{}: taking connection from reserve_pool", self.shared.key);
+        }
+    }
+}
+
+/// Which of the limits on queries and transactions a session has passed.
+fn overdue(
+    server: &Server,
+    client: &ClientEntry,
+    [query, idle, transaction]: [Option<Duration>; 3],
+    now: Instant,
+) -> Option<Kill> {
+    let over = |since: Option<Instant>, limit: Option<Duration>| match (since, limit) {
+        (Some(since), Some(limit)) => now.saturating_duration_since(since) > limit,
+        _ => false,
+    };
+    let running = client.query_start.get();
+    let idles = server
+        .io
+        .try_borrow()
+        .is_ok_and(|io| io.pipeline.is_settled() && io.pipeline.status() != TxStatus::Idle);
+    if over(running, query) {
+        Some(Kill::QueryTimeout)
+    } else if running.is_none() && idles && over(Some(server.last_heard.get()), idle) {
+        Some(Kill::IdleTransaction)
+    } else if over(client.xact_start.get(), transaction) {
+        Some(Kill::TransactionTimeout)
+    } else {
+        None
+    }
+}

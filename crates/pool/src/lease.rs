@@ -1,0 +1,83 @@
+//! A lease: a server lent to a client until `pool_mode` says otherwise.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use thiserror::Error;
+
+use crate::key::ServerId;
+use crate::pool::Pool;
+use crate::server::login::LoginError;
+use crate::server::{CloseReason, Server};
+
+/// Why a client did not get a server.
+#[derive(Debug, Clone, Error)]
+pub enum LeaseError {
+    /// `query_wait_timeout` passed.
+    #[error("query_wait_timeout")]
+    QueryWaitTimeout,
+    /// `query_timeout` passed before a server was free.
+    #[error("query_timeout")]
+    QueryTimeout,
+    /// No server can be reached: the last attempt failed, and it is not yet time for the next.
+    #[error("server login has been failing, cached error: {0} (server_login_retry)")]
+    LoginFailing(Arc<LoginError>),
+    /// The database is no longer in the configuration.
+    #[error("database removed")]
+    DatabaseRemoved,
+    /// The server refused the login.
+    #[error("{}", .0.for_client())]
+    LoginRefused(Arc<LoginError>),
+}
+
+/// A server, lent. Release it or close it; dropped, it is closed, since nobody knows what it
+/// still owes.
+#[derive(Debug)]
+pub struct Lease {
+    server: Rc<Server>,
+    place: ServerId,
+    pool: Rc<Pool>,
+    over: bool,
+}
+
+impl Lease {
+    pub(crate) fn new(pool: Rc<Pool>, place: ServerId, server: Rc<Server>) -> Self {
+        Self {
+            server,
+            place,
+            pool,
+            over: false,
+        }
+    }
+
+    /// The server.
+    pub fn server(&self) -> &Rc<Server> {
+        &self.server
+    }
+
+    /// The pool it comes from.
+    pub fn pool(&self) -> &Rc<Pool> {
+        &self.pool
+    }
+
+    /// Gives the server back: to the longest waiter, or to be idle.
+    pub fn release(mut self, now: Instant) {
+        self.over = true;
+        self.pool.release(self.place, &self.server, now);
+    }
+
+    /// The server is of no more use.
+    pub fn close(mut self, reason: CloseReason) {
+        self.over = true;
+        self.pool.close(self.place, reason);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if !self.over {
+            self.pool.close(self.place, CloseReason::Unclean);
+        }
+    }
+}

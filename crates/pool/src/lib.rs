@@ -1,0 +1,34 @@
+//! Server connections, and who may use them.
+//!
+//! [`state::PoolState`] and [`limits::Limits`] decide and never wait; [`Pool`] waits and never
+//! decides. A worker's [`Pools`] own its servers; [`shared::Shared`] is what all workers see.
+
+pub mod key;
+pub mod lease;
+pub mod limits;
+pub mod pool;
+pub mod pools;
+pub mod roster;
+pub mod server;
+pub mod shared;
+pub mod snapshot;
+pub mod state;
+
+mod cancels;
+mod eviction;
+mod janitor;
+mod opening;
+mod report;
+
+#[cfg(test)]
+mod dice;
+#[cfg(test)]
+mod model;
+
+pub use key::{ClientId, PoolId, PoolKey, ServerId, WorkerId};
+pub use lease::{Lease, LeaseError};
+pub use pool::Pool;
+pub use pools::Pools;
+pub use roster::{ClientEntry, Roster};
+pub use server::{CloseReason, Server};
+pub use shared::{DatabaseShared, Mail, PoolShared, Shared};

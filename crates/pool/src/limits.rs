@@ -1,0 +1,357 @@
+//! How many servers may be open: exact counts over all workers, by pool, database and user.
+//!
+//! A permit is taken before a server's socket is opened and given back after it closed, so the
+//! counts are never too low. `Limits` decides and never waits; it sits behind one short lock
+//! that is taken when servers open and close, never when they are lent.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::key::{PoolId, PoolKey, WorkerId};
+
+/// Logins that may be under way at once in one pool.
+const LOGINS_MAX: u32 = 4;
+
+/// The limits of one pool, as its settings have them; 0 means none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bounds {
+    /// Servers in the pool (`pool_size`).
+    pub pool: u32,
+    /// Servers in the pool when its oldest waiter has waited long (`reserve_pool_size` more).
+    pub reserve: u32,
+    /// Servers of the database (`max_db_connections`).
+    pub database: u32,
+    /// Servers of the user (`max_user_connections`).
+    pub user: u32,
+    /// Pause after a failed login (`server_login_retry`).
+    pub login_retry: Duration,
+}
+
+/// What a new server is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A client waits.
+    Waiter,
+    /// A client has waited for `reserve_pool_timeout`.
+    Reserve,
+    /// The pool holds fewer than this (`min_pool_size`).
+    Minimum(u32),
+}
+
+/// Whether a server may be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permit {
+    /// Yes: the permit is taken. Give it back with `login_failed` or `closed`.
+    Granted,
+    /// The pool is full.
+    PoolFull,
+    /// Enough logins are under way.
+    Busy,
+    /// The last login failed, and `server_login_retry` has not passed.
+    Retrying,
+    /// The database or the user has too many servers: ask for one to be evicted.
+    Full(Scope),
+}
+
+/// A limit that several pools share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// `max_db_connections`.
+    Database,
+    /// `max_user_connections`.
+    User,
+}
+
+/// A permit that became free and was passed on: this worker may log a server in to this pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passed {
+    /// Where to.
+    pub pool: PoolId,
+    /// Who asked.
+    pub worker: WorkerId,
+}
+
+/// Open servers of one pool, for those who only want to look.
+pub type Gauge = Arc<AtomicU32>;
+
+/// The counts of all pools.
+#[derive(Debug, Default)]
+pub struct Limits {
+    pools: HashMap<PoolId, PoolCount>,
+    databases: HashMap<Arc<str>, u32>,
+    users: HashMap<Arc<str>, u32>,
+    askers: VecDeque<Asker>,
+}
+
+#[derive(Debug)]
+struct PoolCount {
+    key: PoolKey,
+    bounds: Bounds,
+    servers: u32,
+    logins: u32,
+    closing: u32,
+    failed_at: Option<Instant>,
+    gauge: Gauge,
+}
+
+/// A worker that found a shared limit full, in line for what becomes free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Asker {
+    pool: PoolId,
+    worker: WorkerId,
+}
+
+impl Limits {
+    /// Makes a pool known; its gauge follows the count of its servers.
+    pub fn add_pool(&mut self, pool: PoolId, key: PoolKey, gauge: Gauge) {
+        let count = PoolCount {
+            key,
+            bounds: Bounds::default(),
+            servers: 0,
+            logins: 0,
+            closing: 0,
+            failed_at: None,
+            gauge,
+        };
+        self.pools.insert(pool, count);
+    }
+
+    /// Forgets a pool that has no servers.
+    pub fn remove_pool(&mut self, pool: PoolId) {
+        if self
+            .pools
+            .get(&pool)
+            .is_some_and(|count| count.servers == 0)
+        {
+            self.pools.remove(&pool);
+            self.askers.retain(|asker| asker.pool != pool);
+        }
+    }
+
+    /// Asks to open a server. Who finds a shared limit full is in line for the next free permit.
+    pub fn open(
+        &mut self,
+        pool: PoolId,
+        bounds: Bounds,
+        purpose: Purpose,
+        worker: WorkerId,
+        now: Instant,
+    ) -> Permit {
+        let Some(count) = self.pools.get_mut(&pool) else {
+            return Permit::PoolFull;
+        };
+        count.bounds = bounds;
+        if !count.has_room(purpose) {
+            return Permit::PoolFull;
+        }
+        if let Some(failed_at) = count.failed_at {
+            if now.saturating_duration_since(failed_at) < bounds.login_retry {
+                return Permit::Retrying;
+            }
+            // One probe tells whether the server is back.
+            if count.logins > 0 {
+                return Permit::Busy;
+            }
+        }
+        if count.logins >= LOGINS_MAX {
+            return Permit::Busy;
+        }
+        if let Some(scope) = self.full(pool) {
+            let asker = Asker { pool, worker };
+            if !matches!(purpose, Purpose::Minimum(_)) && !self.askers.contains(&asker) {
+                self.askers.push_back(asker);
+            }
+            return Permit::Full(scope);
+        }
+        self.take(pool);
+        Permit::Granted
+    }
+
+    /// A login succeeded.
+    pub fn logged_in(&mut self, pool: PoolId) {
+        if let Some(count) = self.pools.get_mut(&pool) {
+            count.logins = count.logins.saturating_sub(1);
+            count.failed_at = None;
+        }
+    }
+
+    /// A login failed, and its socket is closed.
+    pub fn login_failed(&mut self, pool: PoolId, now: Instant) -> Vec<Passed> {
+        if let Some(count) = self.pools.get_mut(&pool) {
+            count.logins = count.logins.saturating_sub(1);
+            count.failed_at = Some(now);
+        }
+        self.closed(pool)
+    }
+
+    /// A permit that was granted is not needed after all.
+    pub fn unused(&mut self, pool: PoolId) -> Vec<Passed> {
+        if let Some(count) = self.pools.get_mut(&pool) {
+            count.logins = count.logins.saturating_sub(1);
+        }
+        self.closed(pool)
+    }
+
+    /// A server closed. Its permit passes to who has asked longest and may have it.
+    pub fn closed(&mut self, pool: PoolId) -> Vec<Passed> {
+        self.give_back(pool);
+        let mut passed = Vec::new();
+        let mut place = 0;
+        while let Some(&asker) = self.askers.get(place) {
+            let allowed =
+                self.pools.get(&asker.pool).is_some_and(|count| {
+                    count.has_room(Purpose::Waiter) && count.logins < LOGINS_MAX
+                }) && self.full(asker.pool).is_none();
+            if allowed {
+                self.askers.remove(place);
+                self.take(asker.pool);
+                passed.push(Passed {
+                    pool: asker.pool,
+                    worker: asker.worker,
+                });
+            } else {
+                place += 1;
+            }
+        }
+        passed
+    }
+
+    /// Whether the pool stays at `min` servers or above when one of its idle servers closes. Yes
+    /// means that the server counts as closing: nobody else closes it for the same reason. Close
+    /// its socket, then call `closed`.
+    pub fn may_close(&mut self, pool: PoolId, min: u32) -> bool {
+        let Some(count) = self.pools.get_mut(&pool) else {
+            return false;
+        };
+        let may = count.servers.saturating_sub(count.closing) > min;
+        count.closing += u32::from(may);
+        may
+    }
+
+    /// A server that `may_close` let go has closed.
+    pub fn closed_as_agreed(&mut self, pool: PoolId) -> Vec<Passed> {
+        if let Some(count) = self.pools.get_mut(&pool) {
+            count.closing = count.closing.saturating_sub(1);
+        }
+        self.closed(pool)
+    }
+
+    /// The worker's waiters of this pool are served: it no longer asks.
+    pub fn withdraw(&mut self, pool: PoolId, worker: WorkerId) {
+        self.askers.retain(|&asker| asker != Asker { pool, worker });
+    }
+
+    /// Whether somebody waits for a permit that this pool's servers hold back.
+    pub fn is_wanted(&self, pool: PoolId) -> bool {
+        let Some(own) = self.pools.get(&pool) else {
+            return false;
+        };
+        self.askers.iter().any(|asker| {
+            asker.pool != pool
+                && self.pools.get(&asker.pool).is_some_and(|other| {
+                    other.key.database == own.key.database || other.key.user == own.key.user
+                })
+                && match self.full(asker.pool) {
+                    Some(Scope::Database) => self.same(asker.pool, pool, Scope::Database),
+                    Some(Scope::User) => self.same(asker.pool, pool, Scope::User),
+                    None => false,
+                }
+        })
+    }
+
+    /// Whether two pools share a limit.
+    fn same(&self, a: PoolId, b: PoolId, scope: Scope) -> bool {
+        let (Some(a), Some(b)) = (self.pools.get(&a), self.pools.get(&b)) else {
+            return false;
+        };
+        match scope {
+            Scope::Database => a.key.database == b.key.database,
+            Scope::User => a.key.user == b.key.user,
+        }
+    }
+
+    /// True if anybody is in line for a permit.
+    pub fn has_askers(&self) -> bool {
+        !self.askers.is_empty()
+    }
+
+    /// Open servers of a pool, logins included.
+    pub fn servers(&self, pool: PoolId) -> u32 {
+        self.pools.get(&pool).map_or(0, |count| count.servers)
+    }
+
+    /// Open servers of a database.
+    pub fn database_servers(&self, database: &str) -> u32 {
+        self.databases.get(database).copied().unwrap_or(0)
+    }
+
+    /// Open servers of a user.
+    pub fn user_servers(&self, user: &str) -> u32 {
+        self.users.get(user).copied().unwrap_or(0)
+    }
+
+    fn full(&self, pool: PoolId) -> Option<Scope> {
+        let count = self.pools.get(&pool)?;
+        let reached = |limit: u32, servers: u32| limit > 0 && servers >= limit;
+        if reached(
+            count.bounds.database,
+            self.database_servers(&count.key.database),
+        ) {
+            Some(Scope::Database)
+        } else if reached(count.bounds.user, self.user_servers(&count.key.user)) {
+            Some(Scope::User)
+        } else {
+            None
+        }
+    }
+
+    fn take(&mut self, pool: PoolId) {
+        if let Some(count) = self.pools.get_mut(&pool) {
+            count.servers += 1;
+            count.logins += 1;
+            count.gauge.store(count.servers, Ordering::SeqCst);
+            *self
+                .databases
+                .entry(count.key.database.clone())
+                .or_default() += 1;
+            *self.users.entry(count.key.user.clone()).or_default() += 1;
+        }
+    }
+
+    fn give_back(&mut self, pool: PoolId) {
+        if let Some(count) = self.pools.get_mut(&pool) {
+            debug_assert!(count.servers > 0, "a permit given back twice");
+            count.servers = count.servers.saturating_sub(1);
+            count.gauge.store(count.servers, Ordering::SeqCst);
+            lower(&mut self.databases, &count.key.database);
+            lower(&mut self.users, &count.key.user);
+        }
+    }
+}
+
+impl PoolCount {
+    fn has_room(&self, purpose: Purpose) -> bool {
+        let size = self.bounds.pool;
+        match purpose {
+            Purpose::Waiter => size == 0 || self.servers < size,
+            Purpose::Reserve => {
+                size == 0 || self.servers < size.saturating_add(self.bounds.reserve)
+            }
+            Purpose::Minimum(min) => self.servers < min && (size == 0 || self.servers < size),
+        }
+    }
+}
+
+fn lower(counts: &mut HashMap<Arc<str>, u32>, name: &Arc<str>) {
+    if let Some(count) = counts.get_mut(name) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

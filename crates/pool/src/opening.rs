@@ -1,0 +1,214 @@
+//! Opening servers: for those who wait, and for the minimum.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use settings::LoadBalanceHosts;
+use tokio::time::timeout;
+
+use crate::lease::LeaseError;
+use crate::limits::{Bounds, Permit, Purpose};
+use crate::pool::Pool;
+use crate::roster::Turn;
+use crate::server::login::{self, LoggedIn, LoginError};
+use crate::server::{CloseReason, Server};
+use crate::shared::{Failure, Mail, Welcome, lock};
+
+impl Pool {
+    /// Opens servers for waiters for whom none is on its way, as far as the limits allow.
+    pub(crate) fn open_for_waiters(self: &Rc<Self>, now: Instant) {
+        for _ in 0..self.wanted() {
+            if self.is_full() || !self.try_open(Purpose::Waiter, now) {
+                break;
+            }
+        }
+    }
+
+    /// A quick look before the lock: whoever closes a server looks at the waiters after it.
+    fn is_full(&self) -> bool {
+        let size = self.settings().pool_size;
+        size.is_some_and(|size| self.shared.servers.load(Ordering::SeqCst) >= size)
+    }
+
+    /// Opens a server if the limits allow it.
+    pub(crate) fn try_open(self: &Rc<Self>, purpose: Purpose, now: Instant) -> bool {
+        let (id, worker, bounds) = (self.shared.id, self.local.worker, self.bounds());
+        let permit = self
+            .local
+            .shared
+            .limits(|limits| limits.open(id, bounds, purpose, worker, now));
+        match permit {
+            Permit::Granted => {
+                self.start_login();
+                true
+            }
+            Permit::Full(scope) => {
+                if !matches!(purpose, Purpose::Minimum(_)) {
+                    self.ask_for_eviction(scope);
+                }
+                false
+            }
+            Permit::PoolFull | Permit::Busy | Permit::Retrying => false,
+        }
+    }
+
+    fn bounds(&self) -> Bounds {
+        let settings = self.settings();
+        Bounds {
+            pool: settings.pool_size.unwrap_or(0),
+            reserve: settings.reserve_pool_size,
+            database: settings.max_db_connections.unwrap_or(0),
+            user: settings.max_user_connections.unwrap_or(0),
+            login_retry: settings.server_login_retry,
+        }
+    }
+
+    /// A permit that we asked for has come.
+    pub(crate) fn use_permit(self: &Rc<Self>) {
+        if self.wanted() > 0 {
+            self.start_login();
+        } else {
+            let id = self.shared.id;
+            let passed = self.local.shared.limits(|limits| limits.unused(id));
+            self.permit_is_back(passed);
+        }
+    }
+
+    /// Logs a server in, with a permit in hand.
+    fn start_login(self: &Rc<Self>) {
+        self.logins.set(self.logins.get() + 1);
+        let pool = self.clone();
+        tokio::task::spawn_local(async move {
+            let result = pool.login().await;
+            pool.logins.set(pool.logins.get() - 1);
+            match result {
+                Ok(logged_in) => pool.opened(logged_in),
+                Err(error) => pool.login_failed(error),
+            }
+        });
+    }
+
+    async fn login(&self) -> Result<LoggedIn, LoginError> {
+        let limit = self.settings().server_connect_timeout;
+        let login = async {
+            let config = self.shared.database.config.load_full();
+            let options = self.local.tcp.borrow().clone();
+            let socket_dir = self.local.socket_dir.borrow().clone();
+            let target = login::next_target(&self.shared, &config, socket_dir.as_ref()).await?;
+            let names = &self.local.shared.names;
+            login::login(&self.shared, &config, target, &options, names).await
+        };
+        match limit {
+            Some(limit) => timeout(limit, login)
+                .await
+                .unwrap_or(Err(LoginError::Timeout)),
+            None => login.await,
+        }
+    }
+
+    fn opened(self: &Rc<Self>, logged_in: LoggedIn) {
+        let id = self.shared.id;
+        self.local.shared.limits(|limits| limits.logged_in(id));
+        *lock(&self.shared.failure) = None;
+        let LoggedIn {
+            facts,
+            conn,
+            params,
+            reported,
+        } = logged_in;
+        let number = self.local.shared.next_id();
+        let local = facts.local;
+        let server = Rc::new(Server::new(number, facts, conn, params));
+        match local {
+            Some(local) => tracing::info!(
+                "{} new connection to server (from {local})",
+                self.tag(&server)
+            ),
+            None => tracing::info!("{} new connection to server", self.tag(&server)),
+        }
+        let place = self.add(server.clone());
+        self.shared.welcome.send_if_modified(|welcome| {
+            let first = !matches!(welcome, Welcome::Known(_));
+            if first {
+                *welcome = Welcome::Known(reported.into());
+            }
+            first
+        });
+        let now = Instant::now();
+        match self.unfit(&server, now) {
+            // Whatever its age, it serves once.
+            None | Some(CloseReason::Lifetime) => self.lend(place, now),
+            Some(reason) => self.close(place, reason),
+        }
+        drop(server);
+        self.advance(now);
+    }
+
+    fn login_failed(self: &Rc<Self>, error: LoginError) {
+        let error = Arc::new(error);
+        tracing::warn!("{}: {error}", self.shared.key);
+        tracing::info!(
+            "S: {} closing because: {} (age=0s)",
+            self.shared.key,
+            error.reason()
+        );
+        let config = self.shared.database.config.load();
+        if config.load_balance_hosts == LoadBalanceHosts::Disable {
+            self.shared.next_host.fetch_add(1, Ordering::Relaxed);
+        }
+        let (id, now) = (self.shared.id, Instant::now());
+        *lock(&self.shared.failure) = Some(Failure {
+            error: error.clone(),
+            at: now,
+        });
+        let passed = self
+            .local
+            .shared
+            .limits(|limits| limits.login_failed(id, now));
+        self.permit_is_back(passed);
+        if error.is_final() {
+            self.tell_refusal(&error);
+        }
+    }
+
+    /// The server itself said no: who waits for it hears that at once, unless others still serve.
+    fn tell_refusal(self: &Rc<Self>, error: &Arc<LoginError>) {
+        self.shared.welcome.send_if_modified(|welcome| {
+            let unknown = !matches!(welcome, Welcome::Known(_));
+            if unknown {
+                *welcome = Welcome::Refused(error.clone());
+            }
+            unknown
+        });
+        for other in self.shared.waiting_elsewhere(self.local.worker) {
+            let mail = Mail::Refused(self.shared.id, error.clone());
+            self.local.shared.send(other, mail);
+        }
+        self.refuse_waiters(error);
+    }
+
+    /// Ends the wait of every client here, if no server is left.
+    pub(crate) fn refuse_waiters(self: &Rc<Self>, error: &Arc<LoginError>) {
+        if self.shared.servers.load(Ordering::SeqCst) > 0 {
+            return;
+        }
+        loop {
+            let oldest = self.state.borrow().oldest();
+            let Some(waiter) = oldest else {
+                break;
+            };
+            self.fail_waiter(waiter.client, LeaseError::LoginRefused(error.clone()));
+        }
+    }
+
+    /// Ends a client's wait without a server.
+    pub(crate) fn fail_waiter(&self, client: crate::ClientId, error: LeaseError) {
+        self.state.borrow_mut().abandon(client);
+        self.publish_waiting();
+        if let Some(client) = self.local.roster.get(client) {
+            client.give_turn(Turn::Failed(error));
+        }
+    }
+}

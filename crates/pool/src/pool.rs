@@ -1,0 +1,683 @@
+//! One pool on one worker: does what [`PoolState`] decides.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use net::TcpOptions;
+use settings::{PoolMode, PoolSettings, SocketDir};
+use wire::frontend::{Policy, put_query, put_terminate};
+
+use crate::key::{ClientId, ServerId, WorkerId};
+use crate::lease::{Lease, LeaseError};
+use crate::roster::{ClientEntry, ClientState, Notify, Roster, Turn};
+use crate::server::{CloseReason, IdleNews, ParkedServer, Server, cancel, query};
+use crate::shared::{Mail, PoolShared, Shared, Welcome};
+use crate::snapshot::Counters;
+use crate::state::{Grant, Next, PoolState, Rules, ServerState, Waiter};
+
+/// What a worker's pools have in common.
+#[derive(Debug)]
+pub struct Local {
+    /// Which worker this is.
+    pub worker: WorkerId,
+    /// What all workers share.
+    pub shared: Arc<Shared>,
+    /// The worker's clients.
+    pub roster: Roster,
+    /// Options for sockets to servers.
+    pub tcp: RefCell<TcpOptions>,
+    /// Where servers without a host are found.
+    pub socket_dir: RefCell<Option<SocketDir>>,
+}
+
+/// One pool on one worker.
+#[derive(Debug)]
+pub struct Pool {
+    /// What the pool shares with its other halves.
+    pub shared: Arc<PoolShared>,
+    /// What the pool shares with the worker's other pools.
+    pub local: Rc<Local>,
+    /// What it did so far.
+    pub counters: RefCell<Counters>,
+    /// Clients logged in here.
+    pub clients: Cell<usize>,
+    /// What clients may send.
+    policy: Cell<Policy>,
+    mode: Cell<PoolMode>,
+    settings: RefCell<Rc<PoolSettings>>,
+    pub(crate) state: RefCell<PoolState>,
+    pub(crate) servers: RefCell<Vec<Option<Rc<Server>>>>,
+    /// Logins under way here.
+    pub(crate) logins: Cell<usize>,
+    /// Clients at login that wait for the first server.
+    pub(crate) newcomers: Cell<usize>,
+    /// Cancel requests that wait for their turn, and those under way.
+    pub(crate) cancels_waiting: Cell<usize>,
+    pub(crate) cancels_active: Cell<usize>,
+    /// Whether the search for a server to evict is under way.
+    pub(crate) evicting: Cell<bool>,
+    /// Whether `advance` is about to run.
+    pub(crate) kicked: Cell<bool>,
+}
+
+impl Pool {
+    /// A pool without servers.
+    pub fn new(
+        shared: Arc<PoolShared>,
+        local: Rc<Local>,
+        settings: PoolSettings,
+        policy: Policy,
+    ) -> Self {
+        Self {
+            shared,
+            local,
+            policy: Cell::new(policy),
+            mode: Cell::new(settings.pool_mode),
+            counters: RefCell::default(),
+            clients: Cell::new(0),
+            settings: RefCell::new(Rc::new(settings)),
+            state: RefCell::default(),
+            servers: RefCell::default(),
+            logins: Cell::new(0),
+            newcomers: Cell::new(0),
+            cancels_waiting: Cell::new(0),
+            cancels_active: Cell::new(0),
+            evicting: Cell::new(false),
+            kicked: Cell::new(false),
+        }
+    }
+
+    /// How the pool is run now.
+    pub fn settings(&self) -> Rc<PoolSettings> {
+        self.settings.borrow().clone()
+    }
+
+    /// Runs the pool in another way from now on.
+    pub(crate) fn set_settings(&self, settings: PoolSettings, policy: Policy) {
+        self.mode.set(settings.pool_mode);
+        self.policy.set(policy);
+        *self.settings.borrow_mut() = Rc::new(settings);
+    }
+
+    /// What clients may send.
+    pub fn policy(&self) -> Policy {
+        self.policy.get()
+    }
+
+    /// When servers are taken back.
+    pub fn mode(&self) -> PoolMode {
+        self.mode.get()
+    }
+
+    /// Asks for a server. `None`: the client is in line, and [`Self::wait`] tells its turn.
+    pub fn request(
+        self: &Rc<Self>,
+        cx: &mut Context<'_>,
+        client: &ClientEntry,
+        now: Instant,
+    ) -> Result<Option<Lease>, LeaseError> {
+        if self.shared.database.removed.load(Ordering::Relaxed) {
+            return Err(LeaseError::DatabaseRemoved);
+        }
+        loop {
+            let grant = self
+                .state
+                .borrow_mut()
+                .request(client.id, now, self.rules());
+            match grant {
+                Grant::Server(place) => {
+                    self.idle_changed();
+                    match self.unfit_for(cx, place, now) {
+                        None => return Ok(self.lease(place, client, now)),
+                        Some(reason) => self.close(place, reason),
+                    }
+                }
+                Grant::Check(place) => {
+                    self.idle_changed();
+                    self.check(place);
+                    break;
+                }
+                Grant::Wait => break,
+            }
+        }
+        if let Some(error) = self.hopeless(now) {
+            self.state.borrow_mut().abandon(client.id);
+            return Err(error);
+        }
+        client.state.set(ClientState::Waiting);
+        client.notify.set(Notify::Untold);
+        self.publish_waiting();
+        self.advance(now);
+        Ok(None)
+    }
+
+    /// Why a server that was idle had better not be lent.
+    fn unfit_for(
+        &self,
+        cx: &mut Context<'_>,
+        place: ServerId,
+        now: Instant,
+    ) -> Option<CloseReason> {
+        let server = self.server(place)?;
+        if let Some(reason) = self.unfit(&server, now) {
+            return Some(reason);
+        }
+        match server.poll_idle(cx) {
+            IdleNews::Quiet => None,
+            IdleNews::Gone => Some(CloseReason::Crashed),
+            IdleNews::Spoke => Some(CloseReason::Dirty),
+        }
+    }
+
+    /// When no server lives and the last login has just failed, waiting is of no use.
+    fn hopeless(&self, now: Instant) -> Option<LeaseError> {
+        if self.shared.servers.load(Ordering::SeqCst) > 0 || self.rules().paused {
+            return None;
+        }
+        let failure = self.shared.failure()?;
+        let pause = self.settings.borrow().server_login_retry;
+        (now.saturating_duration_since(failure.at) < pause)
+            .then_some(LeaseError::LoginFailing(failure.error))
+    }
+
+    /// The client's turn, if it has come.
+    pub fn poll_turn(&self, client: &ClientEntry) -> Poll<Result<Lease, LeaseError>> {
+        match client.take_turn() {
+            Some(Turn::Lease(lease)) => Poll::Ready(Ok(lease)),
+            Some(Turn::Failed(error)) => Poll::Ready(Err(error)),
+            None => Poll::Pending,
+        }
+    }
+
+    /// A client leaves the line; if its turn had just come, the server goes to the next.
+    pub fn abandon(self: &Rc<Self>, client: &ClientEntry, now: Instant) {
+        if self.state.borrow_mut().abandon(client.id) {
+            self.publish_waiting();
+        } else if let Some(Turn::Lease(lease)) = client.take_turn() {
+            lease.release(now);
+        }
+    }
+
+    /// The parameters that clients are welcomed with: known once a server has logged in.
+    pub async fn welcome(self: &Rc<Self>) -> Result<Arc<[(String, String)]>, LeaseError> {
+        let mut news = self.shared.welcome.subscribe();
+        let mut waits = None;
+        loop {
+            match news.borrow_and_update().clone() {
+                Welcome::Known(parameters) => return Ok(parameters),
+                Welcome::Refused(error) if waits.is_some() || self.just_failed() => {
+                    return Err(LeaseError::LoginRefused(error));
+                }
+                Welcome::Refused(_) => {
+                    self.shared.welcome.send_replace(Welcome::Unknown);
+                }
+                Welcome::Unknown => {}
+            }
+            if waits.is_none() {
+                waits = Some(Newcomer::new(self));
+                self.advance(Instant::now());
+            }
+            // The sender lives as long as the pool.
+            let _ = news.changed().await;
+        }
+    }
+
+    /// Whether clients can be welcomed.
+    fn is_known(&self) -> bool {
+        matches!(*self.shared.welcome.borrow(), Welcome::Known(_))
+    }
+
+    fn just_failed(&self) -> bool {
+        let pause = self.settings.borrow().server_login_retry;
+        self.shared
+            .failure()
+            .is_some_and(|failure| failure.at.elapsed() < pause)
+    }
+
+    /// A client gave its server back.
+    pub(crate) fn release(self: &Rc<Self>, place: ServerId, server: &Rc<Server>, now: Instant) {
+        server.link.set(None);
+        if !server.is_clean() {
+            self.close(place, CloseReason::Unclean);
+        } else if let Some(reason) = self.unfit(server, now) {
+            self.close(place, reason);
+        } else if server.cancels.get() > 0 {
+            let mut state = self.state.borrow_mut();
+            state.set_aside(place, ServerState::BeingCanceled);
+        } else {
+            self.reset_or_lend(place, now);
+        }
+    }
+
+    /// The last cancel request for a server has landed.
+    pub(crate) fn cancels_landed(self: &Rc<Self>, place: ServerId, server: &Rc<Server>) {
+        let here = self.server(place).is_some_and(|s| s.id == server.id);
+        let set_aside = self.state.borrow().state(place) == Some(ServerState::BeingCanceled);
+        if here && set_aside && server.cancels.get() == 0 {
+            self.reset_or_lend(place, Instant::now());
+        }
+    }
+
+    fn reset_or_lend(self: &Rc<Self>, place: ServerId, now: Instant) {
+        let settings = self.settings();
+        match &settings.reset_query {
+            Some(sql) => self.reset(place, sql),
+            None => self.lend(place, now),
+        }
+    }
+
+    /// A server is free: to whom it goes.
+    pub(crate) fn lend(self: &Rc<Self>, place: ServerId, now: Instant) {
+        let worker = self.local.worker;
+        let remote = self
+            .shared
+            .waits_elsewhere(worker)
+            .then(|| self.shared.longest_elsewhere(&self.local.shared, worker))
+            .flatten();
+        let since = remote.map(|(_, since)| since);
+        let next = self
+            .state
+            .borrow_mut()
+            .release(place, now, self.rules(), since);
+        match (next, remote) {
+            (Next::Serve(waiter), _) => self.serve(waiter, place, now),
+            (Next::SendOver, Some((to, _))) => self.send_over(place, to),
+            (Next::SendOver | Next::Idle, _) => self.now_idle(place),
+        }
+    }
+
+    fn now_idle(self: &Rc<Self>, place: ServerId) {
+        self.idle_changed();
+        if self.rules().paused {
+            self.close(place, CloseReason::Paused);
+        } else if self.shared.waits_elsewhere(self.local.worker) {
+            // Somebody began to wait while we looked: the other side looks in the other order.
+            self.answer_demand();
+        } else if self.local.shared.permits_wanted() {
+            self.give_way(place);
+        }
+    }
+
+    /// A client of another worker waits: it gets an idle server, if there is one.
+    pub(crate) fn answer_demand(self: &Rc<Self>) {
+        if self.rules().paused {
+            return;
+        }
+        let longest = self
+            .shared
+            .longest_elsewhere(&self.local.shared, self.local.worker);
+        let Some((to, _)) = longest else {
+            return;
+        };
+        let taken = self.state.borrow_mut().take_idle();
+        match taken {
+            Some(place) => {
+                self.idle_changed();
+                self.send_over(place, to);
+            }
+            // Gone meanwhile: the other side had better look again.
+            None => self.local.shared.send(to, Mail::Room(self.shared.id)),
+        }
+    }
+
+    fn serve(self: &Rc<Self>, waiter: Waiter, place: ServerId, now: Instant) {
+        self.publish_waiting();
+        let Some(client) = self.local.roster.get(waiter.client) else {
+            debug_assert!(false, "{waiter:?} is not in the roster");
+            self.close(place, CloseReason::Unclean);
+            return;
+        };
+        let waited = now.saturating_duration_since(waiter.since);
+        self.counters.borrow_mut().wait_time += micros(waited);
+        if let Some(lease) = self.lease(place, &client, now) {
+            client.give_turn(Turn::Lease(lease));
+        }
+    }
+
+    fn lease(
+        self: &Rc<Self>,
+        place: ServerId,
+        client: &ClientEntry,
+        now: Instant,
+    ) -> Option<Lease> {
+        let server = self.server(place)?;
+        server.link.set(Some(client.id.0));
+        server.epoch.set(server.epoch.get() + 1);
+        server.request_time.set(now);
+        server.last_heard.set(now);
+        server.watched.set(false);
+        client.link.set(Some(server.id));
+        client.state.set(ClientState::Active);
+        self.counters.borrow_mut().server_assignment_count += 1;
+        Some(Lease::new(self.clone(), place, server))
+    }
+
+    /// Lends what can be lent, probes what must be probed, and looks for more servers if clients
+    /// still wait.
+    pub(crate) fn advance(self: &Rc<Self>, now: Instant) {
+        let rules = self.rules();
+        if rules.paused {
+            return;
+        }
+        loop {
+            let served = self.state.borrow_mut().serve_waiting(now, rules);
+            let Some((waiter, place)) = served else {
+                break;
+            };
+            self.idle_changed();
+            self.serve(waiter, place, now);
+        }
+        loop {
+            let stale = self.state.borrow_mut().check_next();
+            let Some(place) = stale else {
+                break;
+            };
+            self.idle_changed();
+            self.check(place);
+        }
+        if self.wanted() == 0 {
+            return;
+        }
+        match self.shared.idle_elsewhere(self.local.worker).next() {
+            Some(other) => {
+                let mail = Mail::Demand(self.shared.id);
+                self.local.shared.send(other, mail);
+            }
+            None => self.open_for_waiters(now),
+        }
+    }
+
+    /// Runs `advance` soon, from a place where nothing is half done.
+    pub(crate) fn kick(self: &Rc<Self>) {
+        if !self.kicked.replace(true) {
+            let pool = self.clone();
+            tokio::task::spawn_local(async move {
+                pool.kicked.set(false);
+                pool.advance(Instant::now());
+            });
+        }
+    }
+
+    /// How many servers are missing: waiters for whom none is on its way.
+    pub(crate) fn wanted(&self) -> usize {
+        let state = self.state.borrow();
+        let coming = self.logins.get() + state.counts().tested;
+        let newcomers = usize::from(self.newcomers.get() > 0 && !self.is_known());
+        (state.waiting().len() + newcomers).saturating_sub(coming)
+    }
+
+    /// Sends a server over to another worker.
+    fn send_over(self: &Rc<Self>, place: ServerId, to: WorkerId) {
+        let Some(server) = self.forget(place) else {
+            return;
+        };
+        match Rc::try_unwrap(server).map(Server::park) {
+            Ok(Ok(parked)) => {
+                let mail = Mail::Server(self.shared.id, Box::new(parked));
+                self.local.shared.send(to, mail);
+            }
+            Ok(Err(error)) => {
+                tracing::warn!("{}: cannot hand a server over: {error}", self.shared.key);
+                self.give_permit_back();
+            }
+            Err(_) => {
+                debug_assert!(false, "an idle server is held by somebody");
+                self.give_permit_back();
+            }
+        }
+    }
+
+    /// A server came over from another worker.
+    pub(crate) fn receive(self: &Rc<Self>, parked: ParkedServer) {
+        match Server::unpark(parked) {
+            Ok(server) => {
+                let place = self.add(Rc::new(server));
+                self.lend(place, Instant::now());
+            }
+            Err(error) => {
+                tracing::warn!("{}: cannot take a server over: {error}", self.shared.key);
+                self.give_permit_back();
+            }
+        }
+    }
+
+    fn reset(self: &Rc<Self>, place: ServerId, sql: &str) {
+        self.state
+            .borrow_mut()
+            .set_aside(place, ServerState::Resetting);
+        self.ask(place, sql);
+    }
+
+    fn check(self: &Rc<Self>, place: ServerId) {
+        let settings = self.settings();
+        self.ask(place, settings.check_query.sql().unwrap_or_default());
+    }
+
+    /// Runs a query of our own on a server that was set aside; then it is lent, or closed.
+    fn ask(self: &Rc<Self>, place: ServerId, sql: &str) {
+        let Some(server) = self.server(place) else {
+            return;
+        };
+        let mut message = Vec::new();
+        put_query(&mut message, sql);
+        let limit = self.settings.borrow().server_connect_timeout;
+        let pool = self.clone();
+        tokio::task::spawn_local(async move {
+            let names = &pool.local.shared.names;
+            let result = query::on_server(&server, &message, names, limit).await;
+            match result {
+                Ok(()) => pool.lend(place, Instant::now()),
+                Err(error) => {
+                    tracing::warn!("{}: query of our own failed: {error}", pool.tag(&server));
+                    pool.close(place, CloseReason::CheckFailed);
+                }
+            }
+        });
+    }
+
+    /// Closes a server and gives its permit back.
+    pub(crate) fn close(self: &Rc<Self>, place: ServerId, reason: CloseReason) {
+        if self.end(place, reason) {
+            self.give_permit_back();
+        }
+    }
+
+    /// Closes a server whose permit is given back already.
+    pub(crate) fn end(self: &Rc<Self>, place: ServerId, reason: CloseReason) -> bool {
+        let Some(server) = self.forget(place) else {
+            return false;
+        };
+        let age = server.facts.opened.elapsed().as_secs();
+        tracing::info!(
+            "{} closing because: {} (age={age}s)",
+            self.tag(&server),
+            reason.as_str()
+        );
+        self.say_goodbye(&server);
+        true
+    }
+
+    fn say_goodbye(&self, server: &Server) {
+        let mut io = server.io.borrow_mut();
+        if io.pipeline.is_settled() {
+            let mut message = Vec::new();
+            put_terminate(&mut message);
+            // It is about to be closed: whether this arrives makes no difference to us.
+            let _ = io.conn.send(&message);
+        } else {
+            // It would work on for nobody, and keep its locks: stop it.
+            let (target, key) = (server.facts.target.clone(), server.facts.key);
+            let options = self.local.tcp.borrow().clone();
+            tokio::task::spawn_local(async move {
+                if let Ok(conn) = cancel::connect(&target, &options).await {
+                    let _ = cancel::land(conn, key).await;
+                }
+            });
+        }
+        io.conn.close();
+    }
+
+    /// Gives one permit back and tells those who may use it.
+    pub(crate) fn give_permit_back(self: &Rc<Self>) {
+        let id = self.shared.id;
+        let passed = self.local.shared.limits(|limits| limits.closed(id));
+        self.permit_is_back(passed);
+    }
+
+    pub(crate) fn permit_is_back(self: &Rc<Self>, passed: Vec<crate::limits::Passed>) {
+        self.local.shared.deliver(passed);
+        for other in self.shared.waiting_elsewhere(self.local.worker) {
+            let mail = Mail::Room(self.shared.id);
+            self.local.shared.send(other, mail);
+        }
+        if self.wanted() > 0 {
+            self.kick();
+        }
+    }
+
+    /// Takes a server in, set aside.
+    pub(crate) fn add(&self, server: Rc<Server>) -> ServerId {
+        let place = self.state.borrow_mut().add();
+        let mut servers = self.servers.borrow_mut();
+        if servers.len() <= place.0 {
+            servers.resize(place.0 + 1, None);
+        }
+        servers[place.0] = Some(server);
+        place
+    }
+
+    fn forget(&self, place: ServerId) -> Option<Rc<Server>> {
+        let server = self.servers.borrow_mut().get_mut(place.0)?.take()?;
+        self.state.borrow_mut().remove(place);
+        self.idle_changed();
+        Some(server)
+    }
+
+    /// The server at a place.
+    pub(crate) fn server(&self, place: ServerId) -> Option<Rc<Server>> {
+        self.servers.borrow().get(place.0)?.clone()
+    }
+
+    /// Why a server must be closed once it is free.
+    pub(crate) fn unfit(&self, server: &Server, now: Instant) -> Option<CloseReason> {
+        let database = &self.shared.database;
+        if let Some(reason) = server.doomed.get() {
+            return Some(reason);
+        }
+        if database.removed.load(Ordering::Relaxed) {
+            return Some(CloseReason::DatabaseRemoved);
+        }
+        if server.facts.generation != database.generation.load(Ordering::Relaxed) {
+            return Some(CloseReason::Reconfigured);
+        }
+        let settings = self.settings.borrow();
+        let age = now.saturating_duration_since(server.facts.opened);
+        if age < settings.server_lifetime {
+            return None;
+        }
+        let pause = settings.server_lifetime / settings.pool_size.unwrap_or(1).max(1);
+        self.shared
+            .may_age_out(&self.local.shared, now, pause)
+            .then_some(CloseReason::Lifetime)
+    }
+
+    pub(crate) fn rules(&self) -> Rules {
+        let settings = self.settings.borrow();
+        let delay = settings.server_check_delay;
+        Rules {
+            paused: self.shared.database.paused.load(Ordering::Relaxed),
+            round_robin: settings.server_round_robin,
+            check_after: settings.check_query.sql().map(|_| delay),
+        }
+    }
+
+    pub(crate) fn publish_waiting(&self) {
+        let since = self.state.borrow().oldest().map(|waiter| waiter.since);
+        self.shared
+            .publish_waiting(&self.local.shared, self.local.worker, since);
+    }
+
+    pub(crate) fn idle_changed(&self) {
+        let has_idle = self.state.borrow().has_idle();
+        self.shared.publish_idle(self.local.worker, has_idle);
+    }
+
+    /// The front of a server's log lines.
+    pub fn tag(&self, server: &Server) -> String {
+        let key = &self.shared.key;
+        format!("{}: {key}@{}", server.label(), server.facts.peer)
+    }
+
+    /// The server that serves a client.
+    pub fn server_of(&self, client: ClientId) -> Option<(ServerId, Rc<Server>)> {
+        let servers = self.servers.borrow();
+        servers.iter().enumerate().find_map(|(place, server)| {
+            let server = server.as_ref()?;
+            (server.link.get() == Some(client.0)).then(|| (ServerId(place), server.clone()))
+        })
+    }
+}
+
+/// A client at login that waits for the pool's first server.
+struct Newcomer<'a>(&'a Pool);
+
+impl<'a> Newcomer<'a> {
+    fn new(pool: &'a Pool) -> Self {
+        pool.newcomers.set(pool.newcomers.get() + 1);
+        Self(pool)
+    }
+}
+
+impl Drop for Newcomer<'_> {
+    fn drop(&mut self) {
+        self.0.newcomers.set(self.0.newcomers.get() - 1);
+    }
+}
+
+/// Waits for a client's turn; dropped before it came, it leaves the line.
+pub struct Wait<'a> {
+    pool: &'a Rc<Pool>,
+    client: &'a ClientEntry,
+    over: bool,
+}
+
+impl<'a> Wait<'a> {
+    /// For a client that `request` put in line.
+    pub fn new(pool: &'a Rc<Pool>, client: &'a ClientEntry) -> Self {
+        Self {
+            pool,
+            client,
+            over: false,
+        }
+    }
+
+    /// Looks whether the turn has come.
+    pub fn poll(&mut self) -> Poll<Result<Lease, LeaseError>> {
+        let turn = self.pool.poll_turn(self.client);
+        self.over |= turn.is_ready();
+        turn
+    }
+
+    /// Waits for the turn.
+    pub async fn turn(mut self) -> Result<Lease, LeaseError> {
+        poll_fn(|_| self.poll()).await
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.pool.abandon(self.client, Instant::now());
+        }
+    }
+}
+
+/// Whole microseconds, as the counters have them.
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

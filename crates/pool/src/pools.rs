@@ -1,0 +1,223 @@
+//! A worker's pools: found by key, kept going, told what other workers say.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use settings::{Config, PoolMode, PoolSettings};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+use wire::frontend::Policy;
+
+use crate::key::PoolId;
+use crate::pool::{Local, Pool};
+use crate::roster::{ClientState, Kill};
+use crate::shared::{Mail, PoolShared};
+
+/// The maintenance pass comes three times a second: PgBouncer's own grain.
+pub const TICK: Duration = Duration::from_millis(333);
+
+/// The pools of one worker.
+#[derive(Debug)]
+pub struct Pools {
+    /// What they have in common.
+    pub local: Rc<Local>,
+    config: RefCell<Arc<Config>>,
+    pools: RefCell<HashMap<PoolId, Rc<Pool>>>,
+    /// Whether any client may be closed for being silent.
+    idle_clients_end: Cell<bool>,
+}
+
+impl Pools {
+    /// No pools yet.
+    pub fn new(local: Rc<Local>, config: Arc<Config>) -> Rc<Self> {
+        let idle_clients_end = Cell::new(idle_clients_end(&config));
+        Rc::new(Self {
+            local,
+            config: RefCell::new(config),
+            pools: RefCell::default(),
+            idle_clients_end,
+        })
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.borrow().clone()
+    }
+
+    /// The pool here for what all workers share of it.
+    pub fn get(&self, shared: &Arc<PoolShared>) -> Rc<Pool> {
+        let mut pools = self.pools.borrow_mut();
+        let pool = pools.entry(shared.id).or_insert_with(|| {
+            let (settings, policy) = self.settings_of(shared);
+            let local = self.local.clone();
+            Rc::new(Pool::new(shared.clone(), local, settings, policy))
+        });
+        pool.clone()
+    }
+
+    fn settings_of(&self, shared: &PoolShared) -> (PoolSettings, Policy) {
+        let database = shared.database.config.load();
+        let config = self.config.borrow();
+        let settings = config.pool_settings(&database, &shared.key.user);
+        let policy = Policy {
+            named_statements: settings.pool_mode == PoolMode::Session,
+            simple_query: !config.settings.disable_pqexec,
+            packet_len_max: config.settings.max_packet_size as usize,
+        };
+        (settings, policy)
+    }
+
+    fn by_id(&self, id: PoolId) -> Option<Rc<Pool>> {
+        if let Some(pool) = self.pools.borrow().get(&id) {
+            return Some(pool.clone());
+        }
+        let shared = self.local.shared.pool_by_id(id)?;
+        Some(self.get(&shared))
+    }
+
+    /// All pools here.
+    pub fn all(&self) -> Vec<Rc<Pool>> {
+        self.pools.borrow().values().cloned().collect()
+    }
+
+    /// Takes a new configuration into force.
+    pub fn set_config(&self, config: Arc<Config>) {
+        self.idle_clients_end.set(idle_clients_end(&config));
+        *self.config.borrow_mut() = config;
+        for pool in self.all() {
+            let (settings, policy) = self.settings_of(&pool.shared);
+            pool.set_settings(settings, policy);
+            pool.kick();
+        }
+    }
+
+    /// Has every pool look at what changed: after RESUME, RECONNECT, KILL.
+    pub fn look_again(&self, now: Instant) {
+        let config = self.config();
+        for pool in self.all() {
+            if pool
+                .shared
+                .database
+                .removed
+                .load(std::sync::atomic::Ordering::SeqCst)
+            {
+                self.local.roster.for_each(|client| {
+                    if client.database == pool.shared.database.name {
+                        client.kill(Kill::DatabaseRemoved);
+                    }
+                });
+            }
+            pool.tick(now, &config);
+        }
+    }
+
+    /// Reads the post and keeps the time, for ever.
+    pub async fn run(self: Rc<Self>, mut post: mpsc::UnboundedReceiver<Mail>) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        poll_fn(|cx| {
+            while let Poll::Ready(mail) = post.poll_recv(cx) {
+                match mail {
+                    Some(mail) => self.receive(mail),
+                    None => return Poll::Ready(()),
+                }
+            }
+            let mut due = false;
+            while ticks.poll_tick(cx).is_ready() {
+                due = true;
+            }
+            if due {
+                self.tick(Instant::now());
+            }
+            // Woken for anything else, it was an idle server.
+            for pool in self.all() {
+                pool.watch_idle(cx, !due);
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn tick(&self, now: Instant) {
+        let config = self.config();
+        for pool in self.all() {
+            pool.tick(now, &config);
+        }
+        if self.idle_clients_end.get() {
+            self.end_idle_clients(now, &config);
+        }
+        self.forget_unused();
+    }
+
+    fn end_idle_clients(&self, now: Instant, config: &Config) {
+        self.local.roster.for_each(|client| {
+            if client.console || client.state.get() != ClientState::Idle {
+                return;
+            }
+            let Some(database) = self.local.shared.find_database(&client.database) else {
+                return;
+            };
+            let settings = config.client_settings(&database.config.load(), &client.user);
+            let silent = now.saturating_duration_since(client.request_time.get());
+            if settings
+                .client_idle_timeout
+                .is_some_and(|limit| silent > limit)
+            {
+                client.kill(Kill::ClientIdle);
+            }
+        });
+    }
+
+    /// Lets go of pools whose database is gone, once their last client and server are.
+    fn forget_unused(&self) {
+        let order = std::sync::atomic::Ordering::Relaxed;
+        self.pools.borrow_mut().retain(|_, pool| {
+            let used = !pool.shared.database.removed.load(order)
+                || pool.clients.get() > 0
+                || pool.logins.get() > 0
+                || !pool.state.borrow().is_empty();
+            if !used {
+                pool.retire();
+            }
+            used
+        });
+    }
+
+    fn receive(&self, mail: Mail) {
+        match mail {
+            Mail::Demand(id) => self.with(id, Pool::answer_demand),
+            Mail::Server(id, parked) => self.with(id, |pool| pool.receive(*parked)),
+            Mail::Permit(id) => self.with(id, Pool::use_permit),
+            Mail::Room(id) => self.with(id, |pool| pool.advance(Instant::now())),
+            Mail::Refused(id, error) => self.with(id, |pool| pool.refuse_waiters(&error)),
+            Mail::LongestIdle {
+                scope,
+                asker,
+                reply,
+            } => {
+                // Who asked may be gone.
+                let _ = reply.send(self.longest_idle(scope, &asker));
+            }
+            Mail::Evict(id) => self.with(id, Pool::evict_longest_idle),
+        }
+    }
+
+    fn with(&self, id: PoolId, act: impl FnOnce(&Rc<Pool>)) {
+        if let Some(pool) = self.by_id(id) {
+            act(&pool);
+        }
+    }
+}
+
+fn idle_clients_end(config: &Config) -> bool {
+    !config.settings.client_idle_timeout.is_zero()
+        || config
+            .users
+            .values()
+            .any(|user| user.client_idle_timeout.is_some())
+}

@@ -1,0 +1,250 @@
+//! What a pool looks like now, as rows of the snapshot.
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+use net::PeerAddr;
+use settings::LoadBalanceHosts;
+
+use crate::pool::Pool;
+use crate::pools::Pools;
+use crate::roster::{self, ClientEntry};
+use crate::server::Server;
+use crate::snapshot::{
+    ClientRow, ClientState, Endpoint, PoolRow, Replication, ServerRow, Snapshot, SocketRow,
+};
+use crate::state::ServerState;
+
+impl Pools {
+    /// Everything this worker has.
+    pub fn snapshot(&self, now: Instant, clock: SystemTime, listen_port: u16) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        let moment = Moment {
+            now,
+            clock,
+            listen_port,
+        };
+        for pool in self.all() {
+            let name = pool.shared.key.database.to_string();
+            *snapshot.totals.entry(name).or_default() += *pool.counters.borrow();
+            snapshot.lists.used_servers += pool.count_servers();
+            snapshot.pools.push(pool.row(now));
+            pool.server_rows(moment, &mut snapshot.servers);
+        }
+        self.local.roster.for_each(|client| {
+            snapshot.clients.push(client_row(client, moment));
+        });
+        snapshot.lists.used_clients = snapshot.clients.len();
+        snapshot
+    }
+
+    /// Servers of a database, or of all, that are not idle: PAUSE waits for them.
+    pub fn busy_servers(&self, database: Option<&str>) -> usize {
+        let count = |pool: &Rc<Pool>| {
+            let counts = pool.state.borrow().counts();
+            counts.leased + counts.tested + counts.being_canceled
+        };
+        self.concerned(database).iter().map(count).sum()
+    }
+
+    /// Servers of a database, or of all, that are closed once they are free: WAIT_CLOSE waits.
+    pub fn outdated_servers(&self, database: Option<&str>) -> usize {
+        let count = |pool: &Rc<Pool>| {
+            let servers = pool.servers.borrow();
+            let outdated = servers.iter().flatten().filter(|s| pool.is_outdated(s));
+            outdated.count()
+        };
+        self.concerned(database).iter().map(count).sum()
+    }
+
+    fn concerned(&self, database: Option<&str>) -> Vec<Rc<Pool>> {
+        let mut pools = self.all();
+        pools.retain(|pool| database.is_none_or(|name| &*pool.shared.key.database == name));
+        pools
+    }
+
+    /// The totals alone, for the averages.
+    pub fn totals(&self) -> std::collections::BTreeMap<String, crate::snapshot::Counters> {
+        let mut totals = std::collections::BTreeMap::new();
+        for pool in self.all() {
+            let name = pool.shared.key.database.to_string();
+            let entry: &mut crate::snapshot::Counters = totals.entry(name).or_default();
+            *entry += *pool.counters.borrow();
+        }
+        totals
+    }
+}
+
+/// When a snapshot is taken, and with what it is completed.
+#[derive(Clone, Copy)]
+struct Moment {
+    now: Instant,
+    clock: SystemTime,
+    listen_port: u16,
+}
+
+impl Moment {
+    /// The time of day of an earlier moment.
+    fn time(self, at: Instant) -> SystemTime {
+        self.clock - self.now.saturating_duration_since(at)
+    }
+}
+
+impl Pool {
+    /// Leaves this pool's counters behind when it goes.
+    pub(crate) fn retire(&self) {
+        let database = &self.shared.key.database;
+        self.local.shared.retire(database, *self.counters.borrow());
+    }
+
+    fn count_servers(&self) -> usize {
+        self.state.borrow().servers().count() + self.logins.get()
+    }
+
+    fn row(&self, now: Instant) -> PoolRow {
+        let state = self.state.borrow();
+        let counts = state.counts();
+        let check_after = self.rules().check_after;
+        let used = state
+            .idle()
+            .filter(|&(_, since)| {
+                check_after.is_some_and(|limit| now.saturating_duration_since(since) > limit)
+            })
+            .count();
+        let waiting = state.waiting().len();
+        let maxwait = state
+            .oldest()
+            .map(|waiter| now.saturating_duration_since(waiter.since));
+        let settings = self.settings();
+        PoolRow {
+            database: self.shared.key.database.to_string(),
+            user: self.shared.key.user.to_string(),
+            cl_active: self.clients.get().saturating_sub(waiting),
+            cl_waiting: waiting + self.newcomers.get(),
+            cl_active_cancel_req: self.cancels_active.get(),
+            cl_waiting_cancel_req: self.cancels_waiting.get(),
+            sv_active: counts.leased,
+            sv_active_cancel: self.cancels_active.get(),
+            sv_being_canceled: counts.being_canceled,
+            sv_idle: counts.idle - used,
+            sv_used: used,
+            sv_tested: counts.tested,
+            sv_login: self.logins.get(),
+            maxwait: maxwait.unwrap_or(Duration::ZERO),
+            pool_mode: settings.pool_mode,
+            load_balance_hosts: self.load_balance_hosts(),
+        }
+    }
+
+    /// Told only where there is a choice.
+    fn load_balance_hosts(&self) -> Option<LoadBalanceHosts> {
+        let config = self.shared.database.config.load();
+        (config.hosts.len() > 1).then_some(config.load_balance_hosts)
+    }
+
+    fn server_rows(&self, moment: Moment, rows: &mut Vec<ServerRow>) {
+        let check_after = self.rules().check_after;
+        for (place, state) in self.state.borrow().servers() {
+            let Some(server) = self.server(place) else {
+                continue;
+            };
+            let state = match state {
+                ServerState::Idle { since } => {
+                    let idle = moment.now.saturating_duration_since(since);
+                    match check_after {
+                        Some(limit) if idle > limit => crate::snapshot::ServerState::Used,
+                        _ => crate::snapshot::ServerState::Idle,
+                    }
+                }
+                ServerState::Leased { .. } => crate::snapshot::ServerState::Active,
+                ServerState::Resetting | ServerState::Checking => {
+                    crate::snapshot::ServerState::Tested
+                }
+                ServerState::BeingCanceled => crate::snapshot::ServerState::BeingCanceled,
+            };
+            let socket = self.server_socket(&server, moment);
+            rows.push(ServerRow { state, socket });
+        }
+    }
+
+    /// Whether a server is closed once it is free.
+    fn is_outdated(&self, server: &Server) -> bool {
+        let generation = self.shared.database.generation.load(Ordering::Relaxed);
+        server.doomed.get().is_some() || server.facts.generation != generation
+    }
+
+    fn server_socket(&self, server: &Server, moment: Moment) -> SocketRow {
+        let names = &self.local.shared.names;
+        let application_name = server.io.try_borrow().ok().and_then(|io| {
+            let place = names.find("application_name")?;
+            io.params.get(place).map(str::to_owned)
+        });
+        let port = self.shared.database.config.load().port;
+        SocketRow {
+            id: server.id,
+            user: Some(self.shared.key.user.to_string()),
+            database: Some(self.shared.key.database.to_string()),
+            replication: Replication::None,
+            addr: endpoint(&server.facts.peer, port),
+            local_addr: match server.facts.local {
+                Some(addr) => Endpoint::Tcp(addr),
+                None => Endpoint::Unix { port: 0 },
+            },
+            connected_at: server.facts.connect_time,
+            requested_at: moment.time(server.request_time.get()),
+            waited: Duration::ZERO,
+            close_needed: self.is_outdated(server),
+            link: server.link.get(),
+            remote_pid: server.facts.key.process_id(),
+            tls: String::new(),
+            application_name: application_name.unwrap_or_default(),
+            prepared_statements: 0,
+        }
+    }
+}
+
+fn client_row(client: &ClientEntry, moment: Moment) -> ClientRow {
+    let state = match client.state.get() {
+        roster::ClientState::Idle if client.console => ClientState::Active,
+        roster::ClientState::Idle => ClientState::Idle,
+        roster::ClientState::Active => ClientState::Active,
+        roster::ClientState::Waiting => ClientState::Waiting,
+    };
+    let waited = client.query_start.get().map_or(Duration::ZERO, |start| {
+        moment.now.saturating_duration_since(start)
+    });
+    let socket = SocketRow {
+        id: client.id.0,
+        user: Some(client.user.to_string()),
+        database: Some(client.database.to_string()),
+        replication: Replication::None,
+        addr: endpoint(&client.peer, moment.listen_port),
+        local_addr: match client.local {
+            Some(addr) => Endpoint::Tcp(addr),
+            None => Endpoint::Unix {
+                port: moment.listen_port,
+            },
+        },
+        connected_at: client.connect_time,
+        requested_at: moment.time(client.request_time.get()),
+        waited,
+        close_needed: client.killed().is_some(),
+        link: client.link.get(),
+        remote_pid: match client.peer {
+            PeerAddr::Unix { pid, .. } => u32::try_from(pid).unwrap_or(0),
+            PeerAddr::Tcp(_) => 0,
+        },
+        tls: String::new(),
+        application_name: client.application_name.borrow().to_string(),
+        prepared_statements: 0,
+    };
+    ClientRow { state, socket }
+}
+
+fn endpoint(peer: &PeerAddr, unix_port: u16) -> Endpoint {
+    match peer {
+        PeerAddr::Tcp(addr) => Endpoint::Tcp(*addr),
+        PeerAddr::Unix { .. } => Endpoint::Unix { port: unix_port },
+    }
+}

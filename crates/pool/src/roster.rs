@@ -1,0 +1,237 @@
+//! A worker's clients: what others may know of them, and how they are reached.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Instant, SystemTime};
+
+use net::PeerAddr;
+
+use crate::key::ClientId;
+use crate::lease::{Lease, LeaseError};
+
+/// What a logged-in client does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientState {
+    /// Nothing, without a server.
+    Idle,
+    /// It has a server.
+    Active,
+    /// It is in line for one.
+    Waiting,
+}
+
+/// Why a session is told to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kill {
+    /// `KILL_CLIENT`.
+    Admin,
+    /// Its database was killed, or is gone from the configuration.
+    DatabaseRemoved,
+    /// `client_idle_timeout`.
+    ClientIdle,
+    /// `query_timeout`, while the query ran.
+    QueryTimeout,
+    /// `idle_transaction_timeout`.
+    IdleTransaction,
+    /// `transaction_timeout`.
+    TransactionTimeout,
+    /// The process shuts down.
+    ShuttingDown,
+}
+
+impl Kill {
+    /// What the client is told, in PgBouncer's words.
+    pub fn for_client(self) -> &'static str {
+        match self {
+            Self::Admin => "admin forced disconnect",
+            Self::DatabaseRemoved => "database removed",
+            Self::ClientIdle => "client_idle_timeout",
+            Self::QueryTimeout => "query timeout",
+            Self::IdleTransaction => "idle transaction timeout",
+            Self::TransactionTimeout => "transaction timeout",
+            Self::ShuttingDown => "server shutting down",
+        }
+    }
+}
+
+/// What a waiting client is woken with.
+#[derive(Debug)]
+pub enum Turn {
+    /// A server.
+    Lease(Lease),
+    /// No server will come.
+    Failed(LeaseError),
+}
+
+/// A logged-in client, as its worker knows it.
+#[derive(Debug)]
+pub struct ClientEntry {
+    /// Its number.
+    pub id: ClientId,
+    /// The user it logged in as.
+    pub user: Arc<str>,
+    /// The database it asked for.
+    pub database: Arc<str>,
+    /// Where it comes from.
+    pub peer: PeerAddr,
+    /// Where it came in.
+    pub local: Option<SocketAddr>,
+    /// When it connected.
+    pub connect_time: SystemTime,
+    /// Whether it is a console session.
+    pub console: bool,
+    /// What it does.
+    pub state: Cell<ClientState>,
+    /// When its last request began.
+    pub request_time: Cell<Instant>,
+    /// When the query that runs, or waits for a server, began.
+    pub query_start: Cell<Option<Instant>>,
+    /// When its transaction began.
+    pub xact_start: Cell<Option<Instant>>,
+    /// The server that serves it.
+    pub link: Cell<Option<u64>>,
+    /// Its application_name, as it last was.
+    pub application_name: RefCell<Arc<str>>,
+    /// Whether the notice of `query_wait_notify` is due.
+    pub notify: Cell<Notify>,
+    kill: Cell<Option<Kill>>,
+    turn: RefCell<Option<Turn>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// Whether a waiting client has been told that it waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notify {
+    /// Not yet.
+    Untold,
+    /// It is time to.
+    Due,
+    /// Yes.
+    Told,
+}
+
+/// What a new entry is made of.
+#[derive(Debug)]
+pub struct ClientFacts {
+    /// Its number.
+    pub id: ClientId,
+    /// The user it logged in as.
+    pub user: Arc<str>,
+    /// The database it asked for.
+    pub database: Arc<str>,
+    /// Where it comes from.
+    pub peer: PeerAddr,
+    /// Where it came in.
+    pub local: Option<SocketAddr>,
+    /// When it connected.
+    pub connect_time: SystemTime,
+    /// Whether it is a console session.
+    pub console: bool,
+    /// Its application_name.
+    pub application_name: Arc<str>,
+}
+
+impl ClientEntry {
+    /// A client that just logged in.
+    pub fn new(facts: ClientFacts, now: Instant) -> Self {
+        Self {
+            id: facts.id,
+            user: facts.user,
+            database: facts.database,
+            peer: facts.peer,
+            local: facts.local,
+            connect_time: facts.connect_time,
+            console: facts.console,
+            state: Cell::new(ClientState::Idle),
+            request_time: Cell::new(now),
+            query_start: Cell::new(None),
+            xact_start: Cell::new(None),
+            link: Cell::new(None),
+            application_name: RefCell::new(facts.application_name),
+            notify: Cell::new(Notify::Untold),
+            kill: Cell::new(None),
+            turn: RefCell::new(None),
+            waker: RefCell::new(None),
+        }
+    }
+
+    /// Keeps the way to wake the client's task: the same for all its life.
+    pub fn set_waker(&self, waker: &Waker) {
+        let mut slot = self.waker.borrow_mut();
+        if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            *slot = Some(waker.clone());
+        }
+    }
+
+    /// Makes the client's task look at what has changed.
+    pub fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Tells the session to end; the first reason counts.
+    pub fn kill(&self, reason: Kill) {
+        if self.kill.get().is_none() {
+            self.kill.set(Some(reason));
+        }
+        self.wake();
+    }
+
+    /// Why the session is to end, if it is.
+    pub fn killed(&self) -> Option<Kill> {
+        self.kill.get()
+    }
+
+    /// Ends the client's wait.
+    pub fn take_turn(&self) -> Option<Turn> {
+        self.turn.borrow_mut().take()
+    }
+
+    pub(crate) fn give_turn(&self, turn: Turn) {
+        *self.turn.borrow_mut() = Some(turn);
+        self.wake();
+    }
+}
+
+/// The clients of one worker.
+#[derive(Debug, Default)]
+pub struct Roster {
+    clients: RefCell<HashMap<ClientId, Rc<ClientEntry>>>,
+}
+
+impl Roster {
+    /// Takes a client in.
+    pub fn add(&self, entry: Rc<ClientEntry>) {
+        self.clients.borrow_mut().insert(entry.id, entry);
+    }
+
+    /// Lets a client go.
+    pub fn remove(&self, id: ClientId) {
+        self.clients.borrow_mut().remove(&id);
+    }
+
+    /// A client by its number.
+    pub fn get(&self, id: ClientId) -> Option<Rc<ClientEntry>> {
+        self.clients.borrow().get(&id).cloned()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.clients.borrow().len()
+    }
+
+    /// True without clients.
+    pub fn is_empty(&self) -> bool {
+        self.clients.borrow().is_empty()
+    }
+
+    /// Calls `look` for every client.
+    pub fn for_each(&self, mut look: impl FnMut(&Rc<ClientEntry>)) {
+        self.clients.borrow().values().for_each(&mut look);
+    }
+}

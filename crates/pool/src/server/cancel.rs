@@ -1,0 +1,36 @@
+//! Carries a cancel request to a server: one short connection.
+
+use std::io;
+use std::time::Duration;
+
+use net::stream::Target;
+use net::{Conn, Stream, TcpOptions};
+use tokio::time::timeout;
+use wire::CancelKey;
+
+/// Longest time that a cancel request may take on its way, once it is sent.
+const LANDING_MAX: Duration = Duration::from_secs(15);
+
+/// Connects to where the server is.
+pub async fn connect(target: &Target, options: &TcpOptions) -> io::Result<Conn> {
+    timeout(LANDING_MAX, Stream::connect(target, options))
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        .map(Conn::new)
+}
+
+/// Sends the request and waits until the server has closed the connection: only then has the
+/// signal been sent, and the session it was for may be lent again.
+pub async fn land(mut conn: Conn, key: CancelKey) -> io::Result<()> {
+    let landing = async {
+        conn.send_all(&key.request()).await?;
+        match conn.hold_at_least(1).await {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => Ok(()),
+        }
+    };
+    timeout(LANDING_MAX, landing)
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}

@@ -1,0 +1,243 @@
+//! A logged-in server, and what it may be asked between two clients.
+
+pub mod align;
+pub mod cancel;
+pub mod login;
+pub mod query;
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Instant, SystemTime};
+
+use net::conn::ParkedConn;
+use net::stream::Target;
+use net::{Conn, PeerAddr};
+use wire::backend::Outflow;
+use wire::{CancelKey, Params, Pipeline};
+
+/// A server of one worker. Others look at its facts; who holds the lease moves its bytes.
+#[derive(Debug)]
+pub struct Server {
+    /// Its number, all over the process.
+    pub id: u64,
+    /// What stays the same for all its life.
+    pub facts: Facts,
+    /// When a client last began a request on it.
+    pub request_time: Cell<Instant>,
+    /// When bytes last came from it.
+    pub last_heard: Cell<Instant>,
+    /// The client it serves.
+    pub link: Cell<Option<u64>>,
+    /// Why it is closed once it is free.
+    pub doomed: Cell<Option<CloseReason>>,
+    /// Counts leases: a cancel request is for one of them only.
+    pub epoch: Cell<u64>,
+    /// Cancel requests that were sent and have not landed yet.
+    pub cancels: Cell<u32>,
+    /// While idle: whether it is registered for being woken when it speaks.
+    pub watched: Cell<bool>,
+    /// The bytes, and what is known of them.
+    pub io: RefCell<ServerIo>,
+}
+
+/// What stays the same for a server's life.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Where it was connected to.
+    pub target: Target,
+    /// Its address as tables show it.
+    pub peer: PeerAddr,
+    /// Our end's address.
+    pub local: Option<std::net::SocketAddr>,
+    /// Its own cancel key.
+    pub key: CancelKey,
+    /// When it was connected.
+    pub opened: Instant,
+    /// The same, as a time of day.
+    pub connect_time: SystemTime,
+    /// The database's generation when it was opened.
+    pub generation: u64,
+}
+
+/// A server's connection and the state of its conversation.
+#[derive(Debug)]
+pub struct ServerIo {
+    /// The connection.
+    pub conn: Conn,
+    /// Walks what it sends.
+    pub outflow: Outflow,
+    /// What it still owes.
+    pub pipeline: Pipeline,
+    /// Its tracked parameters.
+    pub params: Arc<Params>,
+}
+
+/// A server on its way to another worker: idle, settled, nothing held.
+#[derive(Debug)]
+pub struct ParkedServer {
+    id: u64,
+    facts: Facts,
+    params: Arc<Params>,
+    conn: ParkedConn,
+}
+
+/// Why a server is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// Idle for `server_idle_timeout`.
+    IdleTimeout,
+    /// Older than `server_lifetime`.
+    Lifetime,
+    /// Another pool of the same database or user needed its permit.
+    Evicted,
+    /// PAUSE.
+    Paused,
+    /// Its database's settings changed, or RECONNECT.
+    Reconfigured,
+    /// Its database is gone.
+    DatabaseRemoved,
+    /// The pool shrank.
+    Surplus,
+    /// It closed the connection, or the connection broke.
+    Crashed,
+    /// It said something while nobody had asked.
+    Dirty,
+    /// Its client left in the middle of things.
+    ClientGone,
+    /// Its client left with queries in progress.
+    QueriesInProgress,
+    /// What it still owes is not known.
+    Unclean,
+    /// The probe failed, or the reset query did.
+    CheckFailed,
+    /// It did not take a client's parameters.
+    Parameters,
+    /// A transaction block in statement pooling.
+    StatementMode,
+    /// `query_timeout`.
+    QueryTimeout,
+    /// `idle_transaction_timeout`.
+    IdleTransaction,
+    /// `transaction_timeout`.
+    TransactionTimeout,
+    /// The process shuts down.
+    ShuttingDown,
+}
+
+impl CloseReason {
+    /// What the log says, in PgBouncer's words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::IdleTimeout => "server idle timeout",
+            Self::Lifetime => "server lifetime over",
+            Self::Evicted => "evicted",
+            Self::Paused => "pause mode",
+            Self::Reconfigured => "database configuration changed",
+            Self::DatabaseRemoved => "database removed",
+            Self::Surplus => "too many servers in the pool",
+            Self::Crashed => "server conn crashed?",
+            Self::Dirty => "idle server got dirty",
+            Self::ClientGone => "client disconnect while server was not ready",
+            Self::QueriesInProgress => "client disconnected with queries in progress",
+            Self::Unclean => "unclean server",
+            Self::CheckFailed => "test query failed",
+            Self::Parameters => "invalid server parameter",
+            Self::StatementMode => "transaction blocks not allowed in statement pooling mode",
+            Self::QueryTimeout => "query timeout",
+            Self::IdleTransaction => "idle transaction timeout",
+            Self::TransactionTimeout => "transaction timeout",
+            Self::ShuttingDown => "server shutting down",
+        }
+    }
+}
+
+/// What an idle server's socket has to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdleNews {
+    /// Nothing.
+    Quiet,
+    /// It closed, or the connection broke.
+    Gone,
+    /// It said something unasked.
+    Spoke,
+}
+
+impl Server {
+    /// A server fresh from its login.
+    pub fn new(id: u64, facts: Facts, conn: Conn, params: Arc<Params>) -> Self {
+        let opened = facts.opened;
+        Self {
+            id,
+            facts,
+            request_time: Cell::new(opened),
+            last_heard: Cell::new(opened),
+            link: Cell::new(None),
+            doomed: Cell::new(None),
+            epoch: Cell::new(0),
+            cancels: Cell::new(0),
+            watched: Cell::new(false),
+            io: RefCell::new(ServerIo {
+                conn,
+                outflow: Outflow::default(),
+                pipeline: Pipeline::default(),
+                params,
+            }),
+        }
+    }
+
+    /// Takes the server out of this worker's event loop.
+    pub fn park(self) -> io::Result<ParkedServer> {
+        let io = self.io.into_inner();
+        Ok(ParkedServer {
+            id: self.id,
+            facts: self.facts,
+            params: io.params,
+            conn: io.conn.park()?,
+        })
+    }
+
+    /// Takes a server into this worker's event loop.
+    pub fn unpark(parked: ParkedServer) -> io::Result<Self> {
+        let conn = Conn::unpark(parked.conn)?;
+        Ok(Self::new(parked.id, parked.facts, conn, parked.params))
+    }
+
+    /// Looks whether an idle server said something or went away; registers `cx` for when it does.
+    /// Costs no system call while all is quiet.
+    pub fn poll_idle(&self, cx: &mut Context<'_>) -> IdleNews {
+        let mut io = self.io.borrow_mut();
+        if io.conn.stream().poll_readable(cx).is_pending() {
+            return IdleNews::Quiet;
+        }
+        let mut byte = [0];
+        match io.conn.stream_mut().poll_read(cx, &mut byte) {
+            Poll::Pending => IdleNews::Quiet,
+            Poll::Ready(Ok(1..)) => IdleNews::Spoke,
+            Poll::Ready(Ok(_) | Err(_)) => IdleNews::Gone,
+        }
+    }
+
+    /// The label of its log lines.
+    pub fn label(&self) -> String {
+        format!("S-{:#x}", self.id)
+    }
+
+    /// True when it owes nothing and stands outside a transaction.
+    pub fn is_clean(&self) -> bool {
+        let io = self.io.borrow();
+        io.pipeline.is_settled()
+            && io.pipeline.status() == wire::TxStatus::Idle
+            && io.outflow.at_boundary()
+            && io.conn.is_flushed()
+            && !io.conn.has_held()
+    }
+}
+
+impl ParkedServer {
+    /// Its number.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+}

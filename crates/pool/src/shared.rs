@@ -1,0 +1,468 @@
+//! What all workers share: pools and databases by name, the limits, and the post between workers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use auth::{Credentials, ScramKeys};
+use settings::Database;
+use tokio::sync::{mpsc, oneshot, watch};
+use wire::ParamNames;
+
+use crate::key::{PoolId, PoolKey, WorkerId};
+use crate::limits::{Gauge, Limits, Passed, Scope};
+use crate::server::ParkedServer;
+use crate::server::login::LoginError;
+use crate::snapshot::Counters;
+
+/// What workers tell each other about pools.
+#[derive(Debug)]
+pub enum Mail {
+    /// A client of another worker waits, and you have an idle server.
+    Demand(PoolId),
+    /// A server for your waiter.
+    Server(PoolId, Box<ParkedServer>),
+    /// A permit that you asked for: log a server in.
+    Permit(PoolId),
+    /// A server of the pool closed: your waiter may open one.
+    Room(PoolId),
+    /// The server refused the login: nobody need wait for it.
+    Refused(PoolId, Arc<LoginError>),
+    /// Which of your idle servers that fall under this limit has idled longest?
+    LongestIdle {
+        /// The limit that is full.
+        scope: Scope,
+        /// For whom.
+        asker: PoolKey,
+        /// Where to answer.
+        reply: oneshot::Sender<Option<(PoolId, Instant)>>,
+    },
+    /// Close the server of this pool that has idled longest.
+    Evict(PoolId),
+}
+
+/// The process-wide half of the pools.
+#[derive(Debug)]
+pub struct Shared {
+    /// Names of the tracked parameters.
+    pub names: ParamNames,
+    limits: Mutex<Limits>,
+    /// Whether anybody is in line for a permit under a shared limit.
+    wanted: AtomicBool,
+    registry: Mutex<Registry>,
+    /// What pools counted that are gone, by database: counters never go down.
+    retired: Mutex<BTreeMap<String, Counters>>,
+    post: Vec<mpsc::UnboundedSender<Mail>>,
+    ids: AtomicU64,
+    origin: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Registry {
+    databases: HashMap<Arc<str>, Arc<DatabaseShared>>,
+    pools: HashMap<PoolKey, Arc<PoolShared>>,
+    by_id: HashMap<PoolId, Arc<PoolShared>>,
+    next_pool: u32,
+    paused: bool,
+}
+
+/// A database entry in use.
+#[derive(Debug)]
+pub struct DatabaseShared {
+    /// Its name in `[databases]`.
+    pub name: Arc<str>,
+    /// Made from the `*` entry.
+    pub auto: bool,
+    /// What the configuration says of it now.
+    pub config: ArcSwap<Database>,
+    /// Under PAUSE: nobody gets a server.
+    pub paused: AtomicBool,
+    /// Under DISABLE: nobody logs in.
+    pub disabled: AtomicBool,
+    /// No longer in the configuration.
+    pub removed: AtomicBool,
+    /// Servers opened before the last change of this number are closed when they are free.
+    pub generation: AtomicU64,
+    /// Clients logged in.
+    pub clients: Arc<AtomicU32>,
+}
+
+/// A pool in use, on whichever workers.
+#[derive(Debug)]
+pub struct PoolShared {
+    /// Its number.
+    pub id: PoolId,
+    /// Its name.
+    pub key: PoolKey,
+    /// Its database.
+    pub database: Arc<DatabaseShared>,
+    /// Open servers, logins included.
+    pub servers: Gauge,
+    /// Parameters for welcoming clients, as far as known.
+    pub welcome: watch::Sender<Welcome>,
+    /// Next host of a list.
+    pub next_host: AtomicUsize,
+    /// Next address of a host.
+    pub next_address: AtomicUsize,
+    /// Cancel requests on their way to servers.
+    pub carriers: AtomicU32,
+    credentials: Mutex<Credentials>,
+    /// When a server was last closed for its age, in nanoseconds since the start, plus 1.
+    aged_out: AtomicU64,
+    /// The last failed login, until one succeeds.
+    pub(crate) failure: Mutex<Option<Failure>>,
+    /// Workers whose clients wait.
+    waiting: AtomicU64,
+    /// Workers with an idle server.
+    idle: AtomicU64,
+    /// Start of waiting of each worker's oldest waiter, in nanoseconds since the start.
+    tickets: Vec<AtomicU64>,
+}
+
+/// Why the last login to the server failed.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// What happened.
+    pub error: Arc<LoginError>,
+    /// When.
+    pub at: Instant,
+}
+
+/// What a pool knows to tell clients that log in.
+#[derive(Debug, Clone, Default)]
+pub enum Welcome {
+    /// No server has logged in yet.
+    #[default]
+    Unknown,
+    /// The parameters that the first server reported, in its order.
+    Known(Arc<[(String, String)]>),
+    /// The server itself refused the login.
+    Refused(Arc<LoginError>),
+}
+
+impl Shared {
+    /// The shared half for as many workers as there are senders.
+    pub fn new(names: ParamNames, post: Vec<mpsc::UnboundedSender<Mail>>) -> Self {
+        Self {
+            names,
+            limits: Mutex::default(),
+            wanted: AtomicBool::new(false),
+            registry: Mutex::default(),
+            retired: Mutex::default(),
+            post,
+            ids: AtomicU64::new(0),
+            origin: Instant::now(),
+        }
+    }
+
+    /// The next number for a client or a server.
+    pub fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Number of workers.
+    pub fn workers(&self) -> usize {
+        self.post.len()
+    }
+
+    /// Runs `change` under the lock of the limits, for a moment.
+    pub fn limits<T>(&self, change: impl FnOnce(&mut Limits) -> T) -> T {
+        let mut limits = lock(&self.limits);
+        let result = change(&mut limits);
+        self.wanted.store(limits.has_askers(), Ordering::SeqCst);
+        result
+    }
+
+    /// Whether anybody is in line for a permit under a shared limit.
+    pub fn permits_wanted(&self) -> bool {
+        self.wanted.load(Ordering::SeqCst)
+    }
+
+    /// Tells workers of permits that passed to them.
+    pub fn deliver(&self, passed: Vec<Passed>) {
+        for Passed { pool, worker } in passed {
+            self.send(worker, Mail::Permit(pool));
+        }
+    }
+
+    /// Posts to a worker. One that is gone needs nothing any more.
+    pub fn send(&self, to: WorkerId, mail: Mail) {
+        if let Some(sender) = self.post.get(to.0) {
+            let _ = sender.send(mail);
+        }
+    }
+
+    /// Nanoseconds from the start of the process to `at`.
+    pub fn nanos(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.origin).as_nanos();
+        u64::try_from(since).unwrap_or(u64::MAX).max(1)
+    }
+
+    fn instant(&self, nanos: u64) -> Instant {
+        self.origin + Duration::from_nanos(nanos)
+    }
+
+    /// The database of this name, if it is in use.
+    pub fn find_database(&self, name: &str) -> Option<Arc<DatabaseShared>> {
+        lock(&self.registry).databases.get(name).cloned()
+    }
+
+    /// The database of this entry; it comes into use if it was not. True says that it is new.
+    pub fn database(&self, config: &Arc<Database>, auto: bool) -> (Arc<DatabaseShared>, bool) {
+        let mut registry = lock(&self.registry);
+        if let Some(database) = registry.databases.get(config.name.as_str()) {
+            return (database.clone(), false);
+        }
+        let database = Arc::new(DatabaseShared {
+            name: config.name.as_str().into(),
+            auto,
+            config: ArcSwap::new(config.clone()),
+            paused: AtomicBool::new(registry.paused),
+            disabled: AtomicBool::new(false),
+            removed: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
+            clients: Arc::default(),
+        });
+        registry
+            .databases
+            .insert(database.name.clone(), database.clone());
+        (database, true)
+    }
+
+    /// All databases in use.
+    pub fn databases(&self) -> Vec<Arc<DatabaseShared>> {
+        let mut all: Vec<_> = lock(&self.registry).databases.values().cloned().collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// Takes a database and its pools out of use. Who still has them lets go of them in time.
+    pub fn remove_database(&self, name: &str) {
+        let mut registry = lock(&self.registry);
+        if let Some(database) = registry.databases.remove(name) {
+            database.removed.store(true, Ordering::SeqCst);
+        }
+        registry.pools.retain(|key, _| &*key.database != name);
+    }
+
+    /// Forgets a database that nobody uses; false if somebody does after all.
+    pub fn forget_database(&self, name: &str) -> bool {
+        let mut registry = lock(&self.registry);
+        let Some(database) = registry.databases.get(name).cloned() else {
+            return false;
+        };
+        // Whoever logs in counts itself first and looks at the mark then.
+        database.removed.store(true, Ordering::SeqCst);
+        let pools = registry.pools.values();
+        let mut servers = pools.filter(|pool| &*pool.key.database == name);
+        let used = database.clients.load(Ordering::SeqCst) > 0
+            || servers.any(|pool| pool.servers.load(Ordering::SeqCst) > 0);
+        if used {
+            database.removed.store(false, Ordering::SeqCst);
+            return false;
+        }
+        registry.databases.remove(name);
+        registry.pools.retain(|key, _| &*key.database != name);
+        let gone: Vec<PoolId> = registry
+            .by_id
+            .values()
+            .filter(|pool| &*pool.key.database == name)
+            .map(|pool| pool.id)
+            .collect();
+        registry.by_id.retain(|id, _| !gone.contains(id));
+        drop(registry);
+        self.limits(|limits| gone.iter().for_each(|&id| limits.remove_pool(id)));
+        true
+    }
+
+    /// Keeps what a pool counted that goes.
+    pub(crate) fn retire(&self, database: &str, counters: Counters) {
+        *lock(&self.retired).entry(database.to_owned()).or_default() += counters;
+    }
+
+    /// What pools counted that are gone.
+    pub fn retired(&self) -> BTreeMap<String, Counters> {
+        lock(&self.retired).clone()
+    }
+
+    /// Puts every database, and those to come, under PAUSE or takes them out of it.
+    pub fn pause_all(&self, paused: bool) {
+        let mut registry = lock(&self.registry);
+        registry.paused = paused;
+        for database in registry.databases.values() {
+            database.paused.store(paused, Ordering::SeqCst);
+        }
+    }
+
+    /// The pool of a database and user; it comes into use if it was not.
+    pub fn pool(&self, database: &Arc<DatabaseShared>, user: &str) -> Arc<PoolShared> {
+        let key = PoolKey {
+            database: database.name.clone(),
+            user: user.into(),
+        };
+        let mut registry = lock(&self.registry);
+        if let Some(pool) = registry.pools.get(&key) {
+            return pool.clone();
+        }
+        let id = PoolId(registry.next_pool);
+        registry.next_pool += 1;
+        let pool = Arc::new(PoolShared::new(
+            id,
+            key.clone(),
+            database.clone(),
+            self.workers(),
+        ));
+        registry.pools.insert(key.clone(), pool.clone());
+        registry.by_id.insert(id, pool.clone());
+        drop(registry);
+        let gauge = pool.servers.clone();
+        self.limits(|limits| limits.add_pool(id, key, gauge));
+        pool
+    }
+
+    /// The pool of this number.
+    pub fn pool_by_id(&self, id: PoolId) -> Option<Arc<PoolShared>> {
+        lock(&self.registry).by_id.get(&id).cloned()
+    }
+
+    /// All pools in use.
+    pub fn pools(&self) -> Vec<Arc<PoolShared>> {
+        lock(&self.registry).pools.values().cloned().collect()
+    }
+}
+
+impl PoolShared {
+    fn new(id: PoolId, key: PoolKey, database: Arc<DatabaseShared>, workers: usize) -> Self {
+        Self {
+            id,
+            key,
+            database,
+            servers: Gauge::default(),
+            welcome: watch::Sender::new(Welcome::Unknown),
+            next_host: AtomicUsize::new(0),
+            next_address: AtomicUsize::new(0),
+            carriers: AtomicU32::new(0),
+            credentials: Mutex::default(),
+            aged_out: AtomicU64::new(0),
+            failure: Mutex::default(),
+            waiting: AtomicU64::new(0),
+            idle: AtomicU64::new(0),
+            tickets: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    /// With what servers are logged in.
+    pub fn credentials(&self) -> Credentials {
+        lock(&self.credentials).clone()
+    }
+
+    /// Sets the secret that servers are logged in with; keys from clients' logins stay.
+    pub fn set_secret(&self, secret: Option<auth::Secret>) {
+        lock(&self.credentials).secret = secret;
+    }
+
+    /// Keeps the keys derived for the server's salt: the next login needs them again.
+    pub(crate) fn keep_derived(&self, derived: auth::Derived) {
+        lock(&self.credentials).cached = Some(Arc::new(derived));
+    }
+
+    /// Keeps the keys that fell out of a client's login, to log servers in with.
+    pub fn set_scram_keys(&self, keys: ScramKeys) {
+        lock(&self.credentials).scram_keys = Some(keys);
+    }
+
+    /// The last failed login, if none succeeded since.
+    pub fn failure(&self) -> Option<Failure> {
+        lock(&self.failure).clone()
+    }
+
+    /// Takes the turn to close a server for its age: once in `pause` over all workers.
+    pub(crate) fn may_age_out(&self, shared: &Shared, now: Instant, pause: Duration) -> bool {
+        let last = self.aged_out.load(Ordering::SeqCst);
+        let due = last == 0 || now.saturating_duration_since(shared.instant(last)) >= pause;
+        let (order, now) = (Ordering::SeqCst, shared.nanos(now));
+        due && self
+            .aged_out
+            .compare_exchange(last, now, order, order)
+            .is_ok()
+    }
+
+    /// Publishes since when a worker's oldest client waits; `None`: nobody does.
+    pub(crate) fn publish_waiting(
+        &self,
+        shared: &Shared,
+        worker: WorkerId,
+        since: Option<Instant>,
+    ) {
+        if self.tickets.len() < 2 {
+            return;
+        }
+        if let Some(since) = since {
+            self.tickets[worker.0].store(shared.nanos(since), Ordering::SeqCst);
+            self.waiting.fetch_or(worker.bit(), Ordering::SeqCst);
+        } else if self.waiting.load(Ordering::Relaxed) & worker.bit() != 0 {
+            self.waiting.fetch_and(!worker.bit(), Ordering::SeqCst);
+        }
+    }
+
+    /// Publishes whether a worker has an idle server.
+    pub(crate) fn publish_idle(&self, worker: WorkerId, has_idle: bool) {
+        if self.tickets.len() < 2 {
+            return;
+        }
+        let published = self.idle.load(Ordering::Relaxed) & worker.bit() != 0;
+        match (published, has_idle) {
+            (false, true) => {
+                self.idle.fetch_or(worker.bit(), Ordering::SeqCst);
+            }
+            (true, false) => {
+                self.idle.fetch_and(!worker.bit(), Ordering::SeqCst);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a client of another worker waits: one load.
+    pub(crate) fn waits_elsewhere(&self, worker: WorkerId) -> bool {
+        self.waiting.load(Ordering::SeqCst) & !worker.bit() != 0
+    }
+
+    /// The other worker whose client has waited longest, and since when.
+    pub(crate) fn longest_elsewhere(
+        &self,
+        shared: &Shared,
+        worker: WorkerId,
+    ) -> Option<(WorkerId, Instant)> {
+        let waiting = self.waiting.load(Ordering::SeqCst) & !worker.bit();
+        let others = (0..self.tickets.len()).map(WorkerId);
+        others
+            .filter(|other| waiting & other.bit() != 0)
+            .map(|other| (self.tickets[other.0].load(Ordering::SeqCst), other))
+            .min_by_key(|&(since, _)| since)
+            .map(|(since, other)| (other, shared.instant(since)))
+    }
+
+    /// The other workers whose clients wait.
+    pub(crate) fn waiting_elsewhere(&self, worker: WorkerId) -> impl Iterator<Item = WorkerId> {
+        self.others(self.waiting.load(Ordering::SeqCst), worker)
+    }
+
+    /// The other workers that have an idle server.
+    pub(crate) fn idle_elsewhere(&self, worker: WorkerId) -> impl Iterator<Item = WorkerId> {
+        self.others(self.idle.load(Ordering::SeqCst), worker)
+    }
+
+    fn others(&self, set: u64, worker: WorkerId) -> impl Iterator<Item = WorkerId> {
+        let others = set & !worker.bit();
+        (0..self.tickets.len())
+            .map(WorkerId)
+            .filter(move |other| others & other.bit() != 0)
+    }
+}
+
+/// Locks; a panic elsewhere under the lock leaves plain counts behind, which stay usable.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,240 @@
+//! A server's messages: walking its stream, and writing those that a pooler says itself.
+
+use crate::cancel::CancelKey;
+use crate::frame::{FrameHeader, ProtocolError, Scanner, body_here, put, put_str, take_str, whole};
+use crate::pipeline::{Pipeline, TxStatus};
+
+/// Longest ParameterStatus that is gathered to be read, in bytes; a longer one passes unread.
+const PARAMETER_LEN_MAX: usize = 4096;
+
+/// What to do with the bytes at hand.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action<'a> {
+    /// Send that many bytes to the client, and come back with the rest.
+    Forward(usize),
+    /// The same; and they end with this ParameterStatus.
+    Parameter(usize, Parameter<'a>),
+    /// Too little to decide: keep it until more arrives.
+    Hold,
+}
+
+/// A parameter and its value, as the server spells them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parameter<'a> {
+    /// Name.
+    pub name: &'a str,
+    /// Value.
+    pub value: &'a str,
+}
+
+impl<'a> Parameter<'a> {
+    /// Reads the body of a ParameterStatus.
+    pub fn parse(body: &'a [u8]) -> Option<Self> {
+        let (name, rest) = take_str(body)?;
+        let (value, rest) = take_str(rest)?;
+        rest.is_empty().then_some(())?;
+        Some(Self {
+            name: std::str::from_utf8(name).ok()?,
+            value: std::str::from_utf8(value).ok()?,
+        })
+    }
+}
+
+/// Walks a server's stream and keeps its pipeline.
+#[derive(Debug, Default)]
+pub struct Outflow {
+    scanner: Scanner,
+}
+
+impl Outflow {
+    /// True between two messages.
+    pub fn at_boundary(&self) -> bool {
+        self.scanner.at_boundary()
+    }
+
+    /// Looks at `bytes`, which are not empty, and tells what to do with their front.
+    pub fn next<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        pipeline: &mut Pipeline,
+    ) -> Result<Action<'a>, ProtocolError> {
+        let mut done = self.scanner.pass(bytes);
+        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+            let Some(header) = FrameHeader::peek(rest)? else {
+                break;
+            };
+            match header.tag {
+                b'D' | b'd' => {}
+                b'Z' => {
+                    let Some((_, body, _)) = whole(rest)? else {
+                        break;
+                    };
+                    let status = match *body {
+                        [byte] => TxStatus::parse(byte),
+                        _ => None,
+                    };
+                    pipeline.ready(status.ok_or(ProtocolError::Body("ReadyForQuery"))?);
+                }
+                b'S' if header.frame_len() <= PARAMETER_LEN_MAX => {
+                    if rest.len() < header.frame_len() {
+                        break;
+                    }
+                    let parameter = Parameter::parse(body_here(header, rest));
+                    done = done.saturating_add(self.scanner.enter(header, rest));
+                    match parameter {
+                        Some(parameter) => return Ok(Action::Parameter(done, parameter)),
+                        None => continue,
+                    }
+                }
+                tag => pipeline.received(tag),
+            }
+            done = done.saturating_add(self.scanner.enter(header, rest));
+        }
+        Ok(if done > 0 {
+            Action::Forward(done)
+        } else {
+            Action::Hold
+        })
+    }
+}
+
+/// Appends a ParameterStatus.
+pub fn put_parameter(out: &mut Vec<u8>, name: &str, value: &str) {
+    put(out, b'S', |body| {
+        put_str(body, name);
+        put_str(body, value);
+    });
+}
+
+/// Appends BackendKeyData.
+pub fn put_key(out: &mut Vec<u8>, key: CancelKey) {
+    put(out, b'K', |body| body.extend_from_slice(&key.0));
+}
+
+/// Appends ReadyForQuery outside a transaction.
+pub fn put_ready(out: &mut Vec<u8>) {
+    put(out, b'Z', |body| body.push(b'I'));
+}
+
+/// Appends NegotiateProtocolVersion: 3.0 is the newest, and these extensions are unknown.
+pub fn put_negotiate<'a>(out: &mut Vec<u8>, extensions: impl IntoIterator<Item = &'a str>) {
+    let names: Vec<&str> = extensions.into_iter().collect();
+    put(out, b'v', |body| {
+        body.extend_from_slice(&0u32.to_be_bytes());
+        let count = u32::try_from(names.len()).unwrap_or(u32::MAX);
+        body.extend_from_slice(&count.to_be_bytes());
+        for name in names {
+            put_str(body, name);
+        }
+    });
+}
+
+/// A result column: its name and the OID of its type.
+pub type Column<'a> = (&'a str, u32);
+
+/// Appends RowDescription for columns in text format.
+pub fn put_row_description(out: &mut Vec<u8>, columns: &[Column<'_>]) {
+    put(out, b'T', |body| {
+        body.extend_from_slice(&count16(columns.len()));
+        for &(name, oid) in columns {
+            put_str(body, name);
+            // No table, no column number.
+            body.extend_from_slice(&[0; 6]);
+            body.extend_from_slice(&oid.to_be_bytes());
+            body.extend_from_slice(&type_len(oid).to_be_bytes());
+            // No type modifier, text format.
+            body.extend_from_slice(&(-1i32).to_be_bytes());
+            body.extend_from_slice(&[0, 0]);
+        }
+    });
+}
+
+/// Appends a DataRow in text format.
+pub fn put_data_row<'a>(out: &mut Vec<u8>, values: &[Option<impl AsRef<str> + 'a>]) {
+    put(out, b'D', |body| {
+        body.extend_from_slice(&count16(values.len()));
+        for value in values {
+            match value {
+                None => body.extend_from_slice(&(-1i32).to_be_bytes()),
+                Some(text) => {
+                    let bytes = text.as_ref().as_bytes();
+                    let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+                    body.extend_from_slice(&len.to_be_bytes());
+                    body.extend_from_slice(bytes);
+                }
+            }
+        }
+    });
+}
+
+/// Appends CommandComplete.
+pub fn put_complete(out: &mut Vec<u8>, tag: &str) {
+    put(out, b'C', |body| put_str(body, tag));
+}
+
+fn count16(len: usize) -> [u8; 2] {
+    u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes()
+}
+
+/// Bytes of a value of this type, -1 for variable length (pg_type.typlen).
+fn type_len(oid: u32) -> i16 {
+    match oid {
+        20 => 8,
+        23 => 4,
+        _ => -1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream() -> Vec<u8> {
+        let mut out = Vec::new();
+        put_parameter(&mut out, "TimeZone", "UTC");
+        put_row_description(&mut out, &[("one", 23)]);
+        put_data_row(&mut out, &[Some("1"), None]);
+        put_complete(&mut out, "SELECT 1");
+        put_ready(&mut out);
+        out
+    }
+
+    #[test]
+    fn a_stream_split_at_any_byte_goes_on_whole_and_settles() {
+        let stream = stream();
+        for split in 0..=stream.len() {
+            let mut outflow = Outflow::default();
+            let mut pipeline = Pipeline::default();
+            pipeline.sent(b'Q');
+            let (mut sent, mut held, mut seen) = (Vec::new(), Vec::new(), Vec::new());
+            for piece in [&stream[..split], &stream[split..]] {
+                held.extend_from_slice(piece);
+                let mut at = 0;
+                while at < held.len() {
+                    let n = match outflow.next(&held[at..], &mut pipeline).unwrap() {
+                        Action::Forward(n) => n,
+                        Action::Parameter(n, parameter) => {
+                            seen.push((parameter.name.to_owned(), parameter.value.to_owned()));
+                            n
+                        }
+                        Action::Hold => break,
+                    };
+                    sent.extend_from_slice(&held[at..at + n]);
+                    at += n;
+                }
+                held.drain(..at);
+            }
+            assert_eq!(sent, stream, "{split}");
+            assert_eq!(seen, [("TimeZone".to_owned(), "UTC".to_owned())], "{split}");
+            assert!(outflow.at_boundary() && pipeline.is_settled(), "{split}");
+        }
+    }
+
+    #[test]
+    fn a_ready_of_unknown_status_is_refused() {
+        let mut pipeline = Pipeline::default();
+        pipeline.sent(b'Q');
+        let result = Outflow::default().next(b"Z\0\0\0\x05X", &mut pipeline);
+        assert_eq!(result, Err(ProtocolError::Body("ReadyForQuery")));
+    }
+}

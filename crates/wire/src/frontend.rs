@@ -1,0 +1,319 @@
+//! A client's messages: which go on to a server, and which end where they are; and the few that
+//! a pooler writes itself.
+
+use crate::frame::{FrameHeader, ProtocolError, Scanner, body_here, put, put_str};
+use crate::pipeline::{Pipeline, Sent};
+
+/// What a client may send, as settings and pool mode have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Named prepared statements may pass: the client keeps its server (session mode).
+    pub named_statements: bool,
+    /// Simple queries may pass (`disable_pqexec = 0`).
+    pub simple_query: bool,
+    /// Longest message, header included, in bytes (`max_packet_size`).
+    pub packet_len_max: usize,
+}
+
+/// Why a client's message ends its session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// `disable_pqexec` is on.
+    SimpleQuery,
+    /// A named statement would outlive the lease.
+    NamedStatement,
+    /// No such message type, or not here.
+    UnknownMessage,
+    /// A header that can't be, or a message that is too long.
+    Header(String),
+}
+
+/// What to do with the bytes at hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Send that many bytes to the server, and come back with the rest.
+    Forward(usize),
+    /// Forget that many bytes, and come back with the rest.
+    Drop(usize),
+    /// A request starts here: come back with a server's pipeline.
+    NeedsServer,
+    /// Too little to decide: keep it until more arrives.
+    Hold,
+    /// The client takes its leave.
+    Terminate,
+    /// The session ends with this.
+    Refuse(Refusal),
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    #[default]
+    Forward,
+    Drop,
+}
+
+/// Walks a client's stream.
+#[derive(Debug, Default)]
+pub struct Intake {
+    scanner: Scanner,
+    fate: Fate,
+}
+
+/// What one frame's header tells.
+enum Judged {
+    Pass(Fate),
+    Stop(Action),
+}
+
+impl Intake {
+    /// True between two messages.
+    pub fn at_boundary(&self) -> bool {
+        self.scanner.at_boundary()
+    }
+
+    /// Looks at `bytes`, which are not empty, and tells what to do with their front. Without a
+    /// pipeline the client has no server.
+    pub fn next(
+        &mut self,
+        bytes: &[u8],
+        mut pipeline: Option<&mut Pipeline>,
+        policy: Policy,
+    ) -> Action {
+        let mut done = self.scanner.pass(bytes);
+        if done > 0 && self.fate == Fate::Drop {
+            return Action::Drop(done);
+        }
+        loop {
+            let rest = bytes.get(done..).unwrap_or_default();
+            let stop = match FrameHeader::peek(rest) {
+                Ok(Some(header)) => match self.judge(header, rest, &mut pipeline, policy) {
+                    Judged::Pass(Fate::Forward) => {
+                        done = done.saturating_add(self.scanner.enter(header, rest));
+                        continue;
+                    }
+                    Judged::Pass(Fate::Drop) if done == 0 => {
+                        self.fate = Fate::Drop;
+                        return Action::Drop(self.scanner.enter(header, rest));
+                    }
+                    // Come back for it once the bytes before it are gone.
+                    Judged::Pass(Fate::Drop) => Action::Hold,
+                    Judged::Stop(action) => action,
+                },
+                Ok(None) => Action::Hold,
+                Err(error) => Action::Refuse(Refusal::Header(header_text(error))),
+            };
+            self.fate = Fate::Forward;
+            return if done > 0 {
+                Action::Forward(done)
+            } else {
+                stop
+            };
+        }
+    }
+
+    fn judge(
+        &self,
+        header: FrameHeader,
+        rest: &[u8],
+        pipeline: &mut Option<&mut Pipeline>,
+        policy: Policy,
+    ) -> Judged {
+        if header.frame_len() > policy.packet_len_max {
+            let shown = header_text(FrameHeader::bad(rest));
+            return Judged::Stop(Action::Refuse(Refusal::Header(shown)));
+        }
+        match header.tag {
+            b'Q' if !policy.simple_query => {
+                return Judged::Stop(Action::Refuse(Refusal::SimpleQuery));
+            }
+            b'P' if !policy.named_statements && header.body_len > 0 => {
+                match body_here(header, rest).first() {
+                    None => return Judged::Stop(Action::Hold),
+                    Some(0) => {}
+                    Some(_) => return Judged::Stop(Action::Refuse(Refusal::NamedStatement)),
+                }
+            }
+            b'X' => return Judged::Stop(Action::Terminate),
+            b'Q' | b'P' | b'B' | b'D' | b'E' | b'C' | b'F' | b'S' | b'H' | b'd' | b'c' | b'f' => {}
+            _ => return Judged::Stop(Action::Refuse(Refusal::UnknownMessage)),
+        }
+        match (pipeline, header.tag) {
+            (Some(pipeline), tag) => match pipeline.sent(tag) {
+                Sent::Forward => Judged::Pass(Fate::Forward),
+                Sent::Drop => Judged::Pass(Fate::Drop),
+            },
+            (None, b'd' | b'c' | b'f' | b'H') => Judged::Pass(Fate::Drop),
+            (None, _) => Judged::Stop(Action::NeedsServer),
+        }
+    }
+}
+
+fn header_text(error: ProtocolError) -> String {
+    match error {
+        ProtocolError::Header(hex) => hex,
+        other => other.to_string(),
+    }
+}
+
+/// Appends a simple Query.
+pub fn put_query(out: &mut Vec<u8>, sql: &str) {
+    put(out, b'Q', |body| put_str(body, sql));
+}
+
+/// Appends Terminate.
+pub fn put_terminate(out: &mut Vec<u8>) {
+    put(out, b'X', |_| {});
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::TxStatus;
+
+    const SESSION: Policy = Policy {
+        named_statements: true,
+        simple_query: true,
+        packet_len_max: 1 << 30,
+    };
+    const TRANSACTION: Policy = Policy {
+        named_statements: false,
+        ..SESSION
+    };
+
+    fn frame(tag: u8, body: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        put(&mut out, tag, |b| b.extend_from_slice(body));
+        out
+    }
+
+    /// Feeds `stream` in two pieces and returns what went on to the server.
+    fn forwarded(stream: &[u8], split: usize, pipeline: &mut Pipeline) -> Vec<u8> {
+        let mut intake = Intake::default();
+        let mut out = Vec::new();
+        let mut held = Vec::new();
+        for piece in [&stream[..split], &stream[split..]] {
+            held.extend_from_slice(piece);
+            let mut at = 0;
+            while at < held.len() {
+                match intake.next(&held[at..], Some(pipeline), TRANSACTION) {
+                    Action::Forward(n) => {
+                        out.extend_from_slice(&held[at..at + n]);
+                        at += n;
+                    }
+                    Action::Drop(n) => at += n,
+                    Action::Hold => break,
+                    other => panic!("{other:?}"),
+                }
+            }
+            held.drain(..at);
+        }
+        assert!(held.is_empty());
+        out
+    }
+
+    #[test]
+    fn a_stream_split_at_any_byte_goes_on_whole() {
+        let mut stream = Vec::new();
+        put_query(&mut stream, "select 1");
+        stream.extend(frame(b'P', b"\0select $1\0\0\0"));
+        stream.extend(frame(b'B', b"\0\0\0\0\0\0\0\0"));
+        stream.extend(frame(b'E', b"\0\0\0\0\0"));
+        stream.extend(frame(b'S', b""));
+        for split in 0..=stream.len() {
+            let mut pipeline = Pipeline::default();
+            assert_eq!(forwarded(&stream, split, &mut pipeline), stream, "{split}");
+            assert_eq!(pipeline.outstanding(), 5, "{split}");
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_failed_copy_is_dropped_at_any_split() {
+        let mut stream = frame(b'd', b"1\t2\n");
+        stream.extend(frame(b'c', b""));
+        for split in 0..=stream.len() {
+            let mut pipeline = Pipeline::default();
+            assert_eq!(forwarded(&stream, split, &mut pipeline), b"", "{split}");
+        }
+    }
+
+    #[test]
+    fn bytes_before_a_drop_are_forwarded_first() {
+        let mut pipeline = Pipeline::default();
+        pipeline.sent(b'Q');
+        pipeline.received(b'G');
+        pipeline.received(b'E');
+        let mut stream = frame(b'd', b"x");
+        let mut intake = Intake::default();
+        // The first piece enters while the COPY still counts, the rest after it ended.
+        assert_eq!(
+            intake.next(&stream[..5], Some(&mut pipeline), SESSION),
+            Action::Forward(5)
+        );
+        pipeline.ready(TxStatus::Idle);
+        stream.extend(frame(b'c', b""));
+        assert_eq!(
+            intake.next(&stream[5..], Some(&mut pipeline), SESSION),
+            Action::Forward(1)
+        );
+        assert_eq!(
+            intake.next(&stream[6..], Some(&mut pipeline), SESSION),
+            Action::Drop(5)
+        );
+    }
+
+    #[test]
+    fn without_a_server_only_requests_ask_for_one() {
+        let mut intake = Intake::default();
+        let query = frame(b'Q', b"select 1\0");
+        assert_eq!(intake.next(&query, None, SESSION), Action::NeedsServer);
+        assert_eq!(
+            intake.next(&frame(b'H', b""), None, SESSION),
+            Action::Drop(5)
+        );
+        assert_eq!(
+            intake.next(&frame(b'X', b""), None, SESSION),
+            Action::Terminate
+        );
+        assert_eq!(intake.next(&query[..4], None, SESSION), Action::Hold);
+    }
+
+    #[test]
+    fn a_named_parse_needs_session_mode_and_an_unnamed_one_does_not() {
+        let mut pipeline = Pipeline::default();
+        let named = frame(b'P', b"s1\0select 1\0\0\0");
+        let mut ask =
+            |bytes: &[u8], policy| Intake::default().next(bytes, Some(&mut pipeline), policy);
+        assert_eq!(
+            ask(&named, TRANSACTION),
+            Action::Refuse(Refusal::NamedStatement)
+        );
+        assert_eq!(ask(&named, SESSION), Action::Forward(named.len()));
+        assert_eq!(ask(&named[..5], TRANSACTION), Action::Hold);
+    }
+
+    #[test]
+    fn unknown_overlong_and_broken_messages_are_refused() {
+        let policy = Policy {
+            packet_len_max: 16,
+            simple_query: false,
+            ..SESSION
+        };
+        let ask = |bytes: &[u8]| Intake::default().next(bytes, None, policy);
+        assert_eq!(
+            ask(&frame(b'p', b"x\0")),
+            Action::Refuse(Refusal::UnknownMessage)
+        );
+        assert_eq!(
+            ask(&frame(b'Q', b"x\0")),
+            Action::Refuse(Refusal::SimpleQuery)
+        );
+        assert_eq!(
+            ask(b"Q\0\0\x01\0"),
+            Action::Refuse(Refusal::Header("5100000100".into()))
+        );
+        assert_eq!(
+            ask(b"Q\0\0\0\x01"),
+            Action::Refuse(Refusal::Header("5100000001".into()))
+        );
+    }
+}

@@ -1,0 +1,428 @@
+//! The ledger of one server: requests sent and not yet answered, and whether its lease may end.
+//!
+//! Every reply is matched with the request it answers, so that a server is lent again only when
+//! it provably owes nothing (PostgreSQL manual, "Extended Query", "Pipelining", "COPY Operations").
+//!
+//! ```text
+//!            any request                 ReadyForQuery, nothing else owed
+//!   Ready ────────────────▶ Busy ─────────────────────────────────────────▶ Ready
+//!                            │ ▲ ErrorResponse, no Sync sent yet
+//!                            │ └──────────── Sync ◀──── Skipping
+//!                            └─ CopyInResponse ──▶ CopyIn ── CopyDone, CopyFail, error ──▶ Busy
+//! ```
+
+use std::collections::VecDeque;
+
+/// What ReadyForQuery tells of the transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TxStatus {
+    /// Outside any transaction block.
+    #[default]
+    Idle,
+    /// In a transaction block.
+    Open,
+    /// In a failed transaction block.
+    Failed,
+}
+
+impl TxStatus {
+    /// Reads the status byte of ReadyForQuery.
+    pub fn parse(byte: u8) -> Option<Self> {
+        match byte {
+            b'I' => Some(Self::Idle),
+            b'T' => Some(Self::Open),
+            b'E' => Some(Self::Failed),
+            _ => None,
+        }
+    }
+}
+
+/// A request that the server has to answer, or, for `CopyEnd`, to consume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Request {
+    Query,
+    FunctionCall,
+    Parse,
+    Bind,
+    Describe,
+    Execute,
+    Close,
+    Sync,
+    CopyEnd,
+}
+
+/// Where the conversation stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Phase {
+    /// Everything is answered.
+    #[default]
+    Ready,
+    /// Requests are outstanding, or an extended query waits for its Sync.
+    Busy,
+    /// After an error in an extended query: the server discards everything up to a Sync.
+    Skipping,
+    /// The server reads COPY data and swallows Syncs; `syncs` tells whether one went there.
+    CopyIn { syncs: bool },
+    /// COPY both ways: replication.
+    CopyBoth,
+    /// Replies and requests no longer match. The server may serve out this client, nobody else.
+    Lost,
+}
+
+/// What becomes of a message that a client sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// It goes to the server.
+    Forward,
+    /// The server would ignore it: a late piece of a COPY that failed, or a Flush of nothing.
+    Drop,
+}
+
+/// Requests sent to one server and not yet answered.
+///
+/// The queue is bounded by what fits into the sockets between: a server that does not answer
+/// soon does not read, and then neither do we.
+#[derive(Debug, Default)]
+pub struct Pipeline {
+    queue: VecDeque<Request>,
+    phase: Phase,
+    status: TxStatus,
+    was_ready: bool,
+}
+
+impl Pipeline {
+    /// True if ReadyForQuery came since this was last asked.
+    pub fn take_ready(&mut self) -> bool {
+        std::mem::take(&mut self.was_ready)
+    }
+
+    /// The transaction status of the last ReadyForQuery.
+    pub fn status(&self) -> TxStatus {
+        self.status
+    }
+
+    /// True when every request is answered, no COPY is open, and ReadyForQuery came last.
+    pub fn is_settled(&self) -> bool {
+        self.phase == Phase::Ready
+    }
+
+    /// True when replies and requests stopped matching: never lend this server again.
+    pub fn is_lost(&self) -> bool {
+        self.phase == Phase::Lost
+    }
+
+    /// True while the server waits for COPY data from the client.
+    pub fn in_copy_in(&self) -> bool {
+        matches!(self.phase, Phase::CopyIn { .. })
+    }
+
+    /// Requests still to be answered.
+    pub fn outstanding(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Notes a message on its way from the client, by its tag.
+    pub fn sent(&mut self, tag: u8) -> Sent {
+        let request = match tag {
+            b'Q' => Request::Query,
+            b'S' => return self.sent_sync(),
+            b'P' => Request::Parse,
+            b'B' => Request::Bind,
+            b'D' => Request::Describe,
+            b'E' => Request::Execute,
+            b'C' => Request::Close,
+            b'F' => Request::FunctionCall,
+            b'c' | b'f' => return self.sent_copy_end(),
+            b'd' | b'H' => return self.sent_unanswered(),
+            _ => {
+                self.phase = Phase::Lost;
+                return Sent::Forward;
+            }
+        };
+        match self.phase {
+            Phase::Ready => self.phase = Phase::Busy,
+            Phase::Busy => {}
+            // Inside a COPY any other request ends the connection; let the server say so.
+            Phase::Skipping | Phase::CopyIn { .. } | Phase::CopyBoth | Phase::Lost => {
+                return Sent::Forward;
+            }
+        }
+        self.queue.push_back(request);
+        Sent::Forward
+    }
+
+    fn sent_sync(&mut self) -> Sent {
+        match self.phase {
+            Phase::Ready | Phase::Busy | Phase::Skipping => {
+                self.phase = Phase::Busy;
+                self.queue.push_back(Request::Sync);
+            }
+            Phase::CopyIn { .. } => self.phase = Phase::CopyIn { syncs: true },
+            Phase::CopyBoth | Phase::Lost => {}
+        }
+        Sent::Forward
+    }
+
+    fn sent_copy_end(&mut self) -> Sent {
+        match self.phase {
+            Phase::Ready | Phase::Skipping => return Sent::Drop,
+            Phase::CopyIn { .. } => self.phase = Phase::Busy,
+            // The COPY may not have begun yet: its response is on the way.
+            Phase::Busy if self.queue.is_empty() => return Sent::Drop,
+            Phase::Busy => self.queue.push_back(Request::CopyEnd),
+            Phase::CopyBoth | Phase::Lost => {}
+        }
+        Sent::Forward
+    }
+
+    fn sent_unanswered(&self) -> Sent {
+        match self.phase {
+            Phase::Ready | Phase::Skipping => Sent::Drop,
+            Phase::Busy | Phase::CopyIn { .. } | Phase::CopyBoth | Phase::Lost => Sent::Forward,
+        }
+    }
+
+    /// Notes a message from the server, by its tag; ReadyForQuery goes to [`Self::ready`].
+    pub fn received(&mut self, tag: u8) {
+        match tag {
+            // Rows, COPY data, notices, notifications, parameters: nobody's last word.
+            b'D' | b'd' | b'N' | b'A' | b'S' | b't' | b'H' | b'V' | b'c' => {}
+            b'1' => self.answered(Request::Parse),
+            b'2' => self.answered(Request::Bind),
+            b'3' => self.answered(Request::Close),
+            b'T' | b'n' => match self.queue.front() {
+                Some(Request::Query) if tag == b'T' => {}
+                _ => self.answered(Request::Describe),
+            },
+            b'C' | b'I' | b's' => match self.queue.front() {
+                Some(Request::Query) => self.leave_copy_both(),
+                _ => self.answered(Request::Execute),
+            },
+            b'G' => self.copy_in_begins(),
+            b'W' => self.phase = Phase::CopyBoth,
+            b'E' => self.failed(),
+            _ => self.phase = Phase::Lost,
+        }
+    }
+
+    /// Notes ReadyForQuery.
+    pub fn ready(&mut self, status: TxStatus) {
+        self.status = status;
+        self.was_ready = true;
+        if self.phase == Phase::Lost {
+            return;
+        }
+        match self.queue.pop_front() {
+            Some(Request::Query | Request::FunctionCall | Request::Sync) => {
+                self.drop_copy_ends();
+                self.phase = if self.queue.is_empty() {
+                    Phase::Ready
+                } else {
+                    Phase::Busy
+                };
+            }
+            _ => self.phase = Phase::Lost,
+        }
+    }
+
+    fn answered(&mut self, expected: Request) {
+        if self.queue.front() == Some(&expected) {
+            self.queue.pop_front();
+            self.drop_copy_ends();
+        } else {
+            self.phase = Phase::Lost;
+        }
+    }
+
+    /// A CopyEnd has no answer of its own: it is consumed with what stood before it.
+    fn drop_copy_ends(&mut self) {
+        while self.queue.front() == Some(&Request::CopyEnd) {
+            self.queue.pop_front();
+        }
+    }
+
+    fn leave_copy_both(&mut self) {
+        if self.phase == Phase::CopyBoth {
+            self.phase = Phase::Busy;
+        }
+    }
+
+    /// From here to the CopyDone or CopyFail the server swallows Syncs.
+    fn copy_in_begins(&mut self) {
+        if !matches!(self.queue.front(), Some(Request::Query | Request::Execute)) {
+            self.phase = Phase::Lost;
+            return;
+        }
+        let end = self.queue.iter().position(|&r| r == Request::CopyEnd);
+        let inside = 1..end.unwrap_or(self.queue.len());
+        let mut place = 0usize;
+        self.queue.retain(|&request| {
+            let swallowed = request == Request::Sync && inside.contains(&place);
+            place = place.saturating_add(1);
+            !swallowed
+        });
+        if end.is_none() {
+            self.phase = Phase::CopyIn { syncs: false };
+        }
+    }
+
+    fn failed(&mut self) {
+        // A Sync sent into the COPY was swallowed by it, or came after the error and will be
+        // answered: from here we can't tell.
+        if self.phase == (Phase::CopyIn { syncs: true }) {
+            self.phase = Phase::Lost;
+            return;
+        }
+        match self.queue.front() {
+            // ReadyForQuery follows by itself.
+            Some(Request::Query | Request::FunctionCall | Request::Sync) => {
+                self.phase = Phase::Busy;
+            }
+            Some(_) => {
+                while self.queue.front().is_some_and(|&r| r != Request::Sync) {
+                    self.queue.pop_front();
+                }
+                self.phase = if self.queue.is_empty() {
+                    Phase::Skipping
+                } else {
+                    Phase::Busy
+                };
+            }
+            // Out of the blue: the server's farewell. The end of its stream follows.
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Plays a conversation: lower words are `>tags` from the client and `<tags` from the server.
+    fn play(script: &str) -> Pipeline {
+        let mut pipeline = Pipeline::default();
+        for word in script.split_whitespace() {
+            let (side, tags) = word.split_at(1);
+            let mut tags = tags.bytes();
+            while let Some(tag) = tags.next() {
+                match (side, tag) {
+                    (">", tag) => {
+                        pipeline.sent(tag);
+                    }
+                    (_, b'Z') => {
+                        let status = tags.next().and_then(TxStatus::parse);
+                        pipeline.ready(status.expect("a status follows Z"));
+                    }
+                    (_, tag) => pipeline.received(tag),
+                }
+            }
+        }
+        pipeline
+    }
+
+    fn settles(script: &str) -> bool {
+        play(script).is_settled()
+    }
+
+    #[test]
+    fn a_simple_query_settles_at_ready_for_query() {
+        assert!(!settles(">Q <TDDC"));
+        assert!(settles(">Q <TDDCZI"));
+        assert_eq!(play(">Q <CZT").status(), TxStatus::Open);
+    }
+
+    #[test]
+    fn two_pipelined_queries_settle_at_the_second_answer() {
+        assert!(!settles(">QQ <TDCZI"));
+        assert!(settles(">QQ <TDCZI <TDCZI"));
+    }
+
+    #[test]
+    fn an_extended_query_settles_at_its_sync_only() {
+        assert!(!settles(">PBDEH <12TDC"));
+        assert!(settles(">PBDEH <12TDC >S <ZI"));
+        assert!(settles(">PDS <1tnZI"));
+    }
+
+    #[test]
+    fn several_syncs_outstanding_are_all_awaited() {
+        assert!(!settles(">PBESPBES <12CZI"));
+        assert!(settles(">PBESPBES <12CZI12CZI"));
+        assert!(settles(">SSS <ZIZIZI"));
+    }
+
+    #[test]
+    fn an_error_skips_to_the_next_sync_exactly() {
+        assert!(settles(">PBESPBES <EZI12CZI"));
+        assert!(!settles(">PBE <E >BE"));
+        assert!(settles(">PBE <E >BES <ZI"));
+        // A query behind the error, before the Sync, is discarded by the server.
+        assert!(settles(">PBE <E >QS <ZI"));
+        assert!(settles(">PBEQS <EZI"));
+    }
+
+    #[test]
+    fn an_error_at_sync_is_followed_by_ready_for_query() {
+        assert!(settles(">PBES <12CEZI"));
+    }
+
+    #[test]
+    fn ready_without_a_request_loses_the_thread() {
+        assert!(play(">PB <12 <ZI").is_lost());
+        assert!(play(">Q <2").is_lost());
+    }
+
+    #[test]
+    fn a_copy_in_settles_after_its_answer() {
+        assert!(!settles(">Q <G"));
+        assert!(play(">Q <G >dd").in_copy_in());
+        assert!(settles(">Q <G >ddc <CZI"));
+        assert!(settles(">Q <G >df <EZI"));
+        // The whole COPY sent before the server said a word.
+        assert!(settles(">Qddc <GCZI"));
+    }
+
+    #[test]
+    fn syncs_inside_a_copy_get_no_answer() {
+        // libpq sends its Sync right behind Execute, and another one after CopyDone.
+        assert!(settles(">PBDES <12nG >dcS <CZI"));
+        assert!(!settles(">PBDES <12nG >dc <C"));
+        // All at once: the Sync before CopyDone is swallowed, the one behind it is answered.
+        assert!(settles(">PBESdcS <12GCZI"));
+        assert!(!settles(">PBESdcS <12GC"));
+    }
+
+    #[test]
+    fn what_comes_late_for_a_failed_copy_is_dropped() {
+        let mut pipeline = play(">Q <G >d <EZI");
+        assert!(pipeline.is_settled());
+        for tag in [b'd', b'c', b'f', b'H'] {
+            assert_eq!(pipeline.sent(tag), Sent::Drop);
+            assert!(pipeline.is_settled());
+        }
+    }
+
+    #[test]
+    fn a_failed_extended_copy_waits_for_its_sync() {
+        assert!(!settles(">PBE <12G >d <E >dc"));
+        assert!(settles(">PBE <12G >d <E >dcS <ZI"));
+        assert!(settles(">PBEdcS <12GEZI"));
+    }
+
+    #[test]
+    fn a_sync_of_unknown_fate_in_a_failed_copy_gives_the_server_up() {
+        assert!(play(">PBE <12G >dS <E").is_lost());
+    }
+
+    #[test]
+    fn a_copy_end_nobody_asked_for_leaves_no_trace() {
+        assert!(settles(">Qc <TDCZI"));
+        assert!(settles(">PBEcS <12CZI"));
+    }
+
+    #[test]
+    fn replication_streams_both_ways_until_its_command_completes() {
+        assert!(!settles(">Q <W >dd <d"));
+        assert!(settles(">Q <W >d <d >c <cCZI"));
+    }
+}

@@ -1,0 +1,291 @@
+//! The first packet of a connection: startup, cancel, or a request for encryption.
+
+use thiserror::Error;
+
+use crate::cancel::{CANCEL_REQUEST, CancelKey};
+use crate::frame::{put_str, put_untagged, take_str};
+
+const SSL_REQUEST: u32 = 80_877_103;
+const GSSENC_REQUEST: u32 = 80_877_104;
+/// Longest startup packet that PostgreSQL takes, in bytes.
+pub const STARTUP_LEN_MAX: usize = 10_000;
+
+/// What a new connection asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FirstPacket {
+    /// TLS, please.
+    Ssl,
+    /// GSSAPI encryption, please.
+    GssEnc,
+    /// Stop the query of the session that has this key.
+    Cancel(CancelKey),
+    /// A session.
+    Startup(Startup),
+}
+
+/// Why a first packet is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum StartupError {
+    /// Lengths that can't be.
+    #[error("bad packet header: '{0}'")]
+    Header(String),
+    /// Protocol version 2.
+    #[error("old V2 protocol not supported")]
+    Version2,
+    /// Neither 3.x nor a known request.
+    #[error("unsupported protocol version: {major}.{minor}")]
+    Version {
+        /// The asked-for major version.
+        major: u16,
+        /// The asked-for minor version.
+        minor: u16,
+    },
+    /// The list of parameters has no end, or goes on behind it.
+    #[error("invalid startup packet layout: expected terminator as last byte")]
+    Layout,
+    /// No `user`.
+    #[error("no username supplied")]
+    NoUser,
+}
+
+/// A StartupMessage: version and parameters, in the order sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Startup {
+    /// Minor version of protocol 3.
+    pub minor: u16,
+    /// All parameters, names and values.
+    pub params: Vec<(String, String)>,
+}
+
+/// Reads the length of an untagged packet; `None` asks for more bytes.
+pub fn peek_len(bytes: &[u8]) -> Result<Option<usize>, StartupError> {
+    let Some((&prefix, _)) = bytes.split_first_chunk::<4>() else {
+        return Ok(None);
+    };
+    let len = u32::from_be_bytes(prefix) as usize;
+    if (8..=STARTUP_LEN_MAX).contains(&len) {
+        Ok(Some(len))
+    } else {
+        let hex = bytes.iter().take(8).map(|byte| format!("{byte:02x}"));
+        Err(StartupError::Header(hex.collect()))
+    }
+}
+
+impl FirstPacket {
+    /// Reads a whole packet, whose length `peek_len` gave.
+    pub fn parse(packet: &[u8]) -> Result<Self, StartupError> {
+        let Some((&[_, _, _, _, a, b, c, d], body)) = packet.split_first_chunk::<8>() else {
+            return Err(StartupError::Layout);
+        };
+        match u32::from_be_bytes([a, b, c, d]) {
+            SSL_REQUEST => Ok(Self::Ssl),
+            GSSENC_REQUEST => Ok(Self::GssEnc),
+            CANCEL_REQUEST => match body.try_into() {
+                Ok(key) => Ok(Self::Cancel(CancelKey(key))),
+                Err(_) => Err(StartupError::Layout),
+            },
+            _ => Startup::parse(u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]), body)
+                .map(Self::Startup),
+        }
+    }
+}
+
+impl Startup {
+    fn parse(major: u16, minor: u16, body: &[u8]) -> Result<Self, StartupError> {
+        match major {
+            2 => return Err(StartupError::Version2),
+            3 => {}
+            _ => return Err(StartupError::Version { major, minor }),
+        }
+        let mut params = Vec::new();
+        let mut rest = body;
+        while rest != [0] {
+            let (name, tail) = take_str(rest).ok_or(StartupError::Layout)?;
+            let (value, tail) = take_str(tail).ok_or(StartupError::Layout)?;
+            if name.is_empty() {
+                return Err(StartupError::Layout);
+            }
+            params.push((lossy(name), lossy(value)));
+            rest = tail;
+        }
+        let startup = Self { minor, params };
+        match startup.get("user") {
+            Some(user) if !user.is_empty() => Ok(startup),
+            _ => Err(StartupError::NoUser),
+        }
+    }
+
+    /// The last value given for a parameter.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let mut found = self.params.iter().rev().filter(|(key, _)| key == name);
+        found.next().map(|(_, value)| value.as_str())
+    }
+
+    /// The user's name.
+    pub fn user(&self) -> &str {
+        self.get("user").unwrap_or_default()
+    }
+
+    /// The database's name; by default the user's.
+    pub fn database(&self) -> &str {
+        match self.get("database") {
+            Some(name) if !name.is_empty() => name,
+            _ => self.user(),
+        }
+    }
+
+    /// Protocol extensions asked for: parameters whose names begin with `_pq_.`.
+    pub fn extensions(&self) -> impl Iterator<Item = &str> {
+        let names = self.params.iter().map(|(name, _)| name.as_str());
+        names.filter(|name| name.starts_with("_pq_."))
+    }
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Appends a StartupMessage of protocol 3.0.
+pub fn put_startup<'a>(out: &mut Vec<u8>, params: impl IntoIterator<Item = (&'a str, &'a str)>) {
+    put_untagged(out, |body| {
+        body.extend_from_slice(&[0, 3, 0, 0]);
+        for (name, value) in params {
+            put_str(body, name);
+            put_str(body, value);
+        }
+        body.push(0);
+    });
+}
+
+/// Why the `options` startup parameter is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "unsupported options startup parameter: only '-c config=val' and '--config=val' are allowed"
+)]
+pub struct OptionsError;
+
+/// Splits `options` into settings: `-c name=value`, `-cname=value`, `--name=value`, where a
+/// backslash keeps the next character from ending a word. Dashes in `--some-name` become
+/// underscores, as in PostgreSQL.
+pub fn parse_options(options: &str) -> Result<Vec<(String, String)>, OptionsError> {
+    let mut words = split_words(options).into_iter();
+    let mut settings = Vec::new();
+    while let Some(word) = words.next() {
+        let (setting, dashes) = if word == "-c" {
+            (words.next().ok_or(OptionsError)?, false)
+        } else if let Some(setting) = word.strip_prefix("-c") {
+            (setting.to_owned(), false)
+        } else if let Some(setting) = word.strip_prefix("--") {
+            (setting.to_owned(), true)
+        } else {
+            return Err(OptionsError);
+        };
+        let (name, value) = setting.split_once('=').ok_or(OptionsError)?;
+        if name.is_empty() {
+            return Err(OptionsError);
+        }
+        let name = if dashes {
+            name.replace('-', "_")
+        } else {
+            name.to_owned()
+        };
+        settings.push((name, value.to_owned()));
+    }
+    Ok(settings)
+}
+
+fn split_words(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => word.get_or_insert_default().extend(chars.next()),
+            c if c.is_ascii_whitespace() => words.extend(word.take()),
+            c => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn packet(params: &[(&str, &str)]) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_startup(&mut out, params.iter().copied());
+        out
+    }
+
+    #[test]
+    fn a_startup_reads_back_and_the_database_defaults_to_the_user() {
+        let bytes = packet(&[("user", "alice"), ("application_name", "psql")]);
+        assert_eq!(peek_len(&bytes), Ok(Some(bytes.len())));
+        let Ok(FirstPacket::Startup(startup)) = FirstPacket::parse(&bytes) else {
+            panic!("not a startup");
+        };
+        assert_eq!((startup.user(), startup.database()), ("alice", "alice"));
+        assert_eq!(startup.get("application_name"), Some("psql"));
+    }
+
+    #[test]
+    fn a_startup_without_end_or_user_is_refused() {
+        let mut bytes = packet(&[("user", "alice")]);
+        bytes.pop();
+        assert_eq!(FirstPacket::parse(&bytes), Err(StartupError::Layout));
+        assert_eq!(FirstPacket::parse(&packet(&[])), Err(StartupError::NoUser));
+    }
+
+    #[test]
+    fn lengths_that_cannot_be_are_refused() {
+        assert!(peek_len(&[0, 0, 0, 0]).is_err());
+        assert!(peek_len(&[0x7f, 0xff, 0xff, 0xff]).is_err());
+        assert_eq!(peek_len(&[0, 0]), Ok(None));
+    }
+
+    #[test]
+    fn a_cancel_request_carries_its_key() {
+        let key = CancelKey::from_random([255; 8]);
+        assert_eq!(
+            FirstPacket::parse(&key.request()),
+            Ok(FirstPacket::Cancel(key))
+        );
+        assert_eq!(key.process_id() >> 31, 0);
+    }
+
+    #[test]
+    fn options_are_read_in_all_their_spellings() {
+        let pairs = |text| {
+            parse_options(text).map(|list| {
+                list.iter()
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .collect::<Vec<_>>()
+                    .join(",")
+            })
+        };
+        assert_eq!(
+            pairs(r"-c a=1 -cb=2  --c-d=x\ y -c e=\\"),
+            Ok(r"a=1,b=2,c_d=x y,e=\".to_owned())
+        );
+        assert_eq!(pairs(""), Ok(String::new()));
+        for bad in ["-c", "-c a", "-a b=c", "x", "--=1"] {
+            assert_eq!(pairs(bad), Err(OptionsError), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_first_packet_panics(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = peek_len(&bytes);
+            let _ = FirstPacket::parse(&bytes);
+        }
+
+        #[test]
+        fn no_options_panic(text in ".*") {
+            let _ = parse_options(&text);
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Conversations with a real PostgreSQL, and with scripted peers; a module a topic.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod auth;
+mod cancel;
+mod clients;
+mod config;
+mod console;
+mod copy;
+mod deaths;
+mod fairness;
+mod limits;
+mod parameters;
+mod pooling;
+mod protocol;
+mod reload;
+mod shutdown;
+mod streams;
+mod support;
+mod timeouts;
