@@ -30,7 +30,6 @@ pub const NOT_YET: &[NotYet] = &[
         acting: &["any", "trust", "plain", "md5", "scram-sha-256"],
     },
     idle("auth_user"),
-    idle("autodb_idle_timeout"),
     idle("client_tls13_ciphers"),
     idle("client_tls_ca_file"),
     idle("client_tls_cert_file"),
@@ -46,7 +45,10 @@ pub const NOT_YET: &[NotYet] = &[
     idle("job_name"),
     idle("max_prepared_statements"),
     idle("peer_id"),
+    idle("pkt_buf"),
+    idle("pool_idle_timeout"),
     idle("resolv_conf"),
+    idle("sbuf_loopcnt"),
     idle("server_tls13_ciphers"),
     idle("server_tls_ca_file"),
     idle("server_tls_cert_file"),
@@ -62,6 +64,7 @@ pub const NOT_YET: &[NotYet] = &[
     idle("syslog"),
     idle("syslog_facility"),
     idle("syslog_ident"),
+    idle("tcp_defer_accept"),
 ];
 
 /// The keys of `config` that ask for something which does not act yet, each once.

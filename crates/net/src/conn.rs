@@ -48,11 +48,13 @@ impl Conn {
         }
     }
 
-    /// Takes the connection out of this thread's event loop; nothing may be held or unsent.
-    pub fn park(self) -> io::Result<ParkedConn> {
+    /// Takes the connection out of this thread's event loop and leaves a closed one behind;
+    /// nothing may be held or unsent.
+    pub fn park(&mut self) -> io::Result<ParkedConn> {
         debug_assert!(self.held.is_empty() && self.unsent.is_empty());
+        let stream = std::mem::replace(&mut self.stream, Stream::Closed);
         Ok(ParkedConn {
-            stream: self.stream.park()?,
+            stream: stream.park()?,
         })
     }
 
@@ -178,9 +180,11 @@ impl Conn {
         result
     }
 
-    /// Closes the connection now, though the socket itself may live on for a moment.
+    /// Closes the connection now, whoever else still holds it.
     pub fn close(&mut self) {
-        self.stream.close();
+        self.stream = Stream::Closed;
+        self.held = Vec::new();
+        self.unsent = Vec::new();
     }
 
     /// Ends the connection so that the last words arrive: a peer that still sends would otherwise

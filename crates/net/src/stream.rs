@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -20,6 +20,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A unix socket.
     Unix(UnixStream),
+    /// Closed here, or gone to another event loop: reads as its end.
+    Closed,
 }
 
 /// A connected socket on its way from one event loop to another.
@@ -161,6 +163,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.into_std().map(Parked::Tcp),
             Self::Unix(stream) => stream.into_std().map(Parked::Unix),
+            Self::Closed => Err(closed()),
         }
     }
 
@@ -183,6 +186,7 @@ impl Stream {
                     uid: peer.uid(),
                 })
             }
+            Self::Closed => Err(closed()),
         }
     }
 
@@ -190,7 +194,7 @@ impl Stream {
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.local_addr().ok(),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::Closed => None,
         }
     }
 
@@ -209,6 +213,7 @@ impl Stream {
         let result = match self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            Self::Closed => Poll::Ready(Ok(())),
         };
         result.map_ok(|()| buffer.filled().len())
     }
@@ -218,6 +223,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Closed => Poll::Ready(Err(closed())),
         }
     }
 
@@ -226,6 +232,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
             Self::Unix(stream) => stream.poll_read_ready(cx),
+            Self::Closed => Poll::Ready(Ok(())),
         }
     }
 
@@ -235,6 +242,7 @@ impl Stream {
         let peeked = match self {
             Self::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
             Self::Unix(stream) => SockRef::from(stream).peek(&mut byte),
+            Self::Closed => return true,
         };
         match peeked {
             Ok(count) => count == 0,
@@ -247,16 +255,8 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.try_write(bytes),
             Self::Unix(stream) => stream.try_write(bytes),
+            Self::Closed => Err(closed()),
         }
-    }
-
-    /// Ends both directions now.
-    pub fn close(&self) {
-        // Fails only where the other side has closed before.
-        let _ = match self {
-            Self::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Both),
-            Self::Unix(stream) => SockRef::from(stream).shutdown(Shutdown::Both),
-        };
     }
 
     /// Ends our side of the stream and waits until the kernel took it.
@@ -265,8 +265,13 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.shutdown().await,
             Self::Unix(stream) => stream.shutdown().await,
+            Self::Closed => Ok(()),
         }
     }
+}
+
+fn closed() -> io::Error {
+    io::ErrorKind::NotConnected.into()
 }
 
 /// The path as the system call wants it: `@name` becomes an abstract name.

@@ -21,6 +21,9 @@ pub struct Cli {
     /// Do not log to stderr
     #[arg(short, long)]
     pub quiet: bool,
+    /// Take over from the running process: not supported yet
+    #[arg(short = 'R', long)]
+    pub reboot: bool,
     /// Account to run as, once the sockets are open
     #[arg(short, long, value_name = "USER")]
     pub user: Option<String>,

@@ -18,7 +18,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::accept::Listeners;
 use crate::logging::Logging;
 use crate::process::{Order, Process};
-use crate::setup::{Setup, works};
+use crate::setup::{Setup, check_promises};
 use crate::worker::WorkerMail;
 
 /// How often a command that waits looks whether its wait is over.
@@ -131,10 +131,10 @@ impl Pooler {
             tracing::warn!("SET failed: {error}");
             CommandError::SetFailed
         })?;
-        if !works(config.settings.auth_type) {
-            tracing::warn!("SET failed: that auth_type does not work yet");
-            return Err(CommandError::SetFailed);
-        }
+        check_promises(&config.settings).map_err(|error| {
+            tracing::warn!("SET failed: {error}");
+            CommandError::SetFailed
+        })?;
         // PgBouncer accepts these, too, and lets them rest.
         if setting.when == When::AtBoot {
             return Ok(());

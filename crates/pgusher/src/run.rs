@@ -89,6 +89,11 @@ fn check(path: &Path, env: &[(String, String)]) -> Result<(), StartError> {
 }
 
 fn start(cli: &Cli, path: &Path, env: Vec<(String, String)>) -> Result<(), StartError> {
+    if cli.reboot {
+        return Err(StartError::Daemon(
+            "-R: taking over from a running process is not supported yet",
+        ));
+    }
     let setup = Setup::load(path, &env)?;
     let settings = &setup.config.settings;
     check_daemon(cli, settings)?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use auth::{Secret, Userlist};
 use net::TcpOptions;
-use settings::{AuthType, Config, ConfigError, Database};
+use settings::{AuthType, Config, ConfigError, Database, Settings, SslMode};
 use thiserror::Error;
 
 /// A configuration in force. Replaced by RELOAD and SET, never changed.
@@ -35,6 +35,14 @@ pub(crate) enum SetupError {
     /// A way to log in that is not built yet.
     #[error("auth_type = {0} does not work yet; any, trust, plain, md5 and scram-sha-256 do")]
     AuthType(&'static str),
+    /// Encryption is demanded, and there is none yet.
+    #[error("{key} = {mode} demands TLS, which does not work yet")]
+    Tls {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        mode: &'static str,
+    },
 }
 
 impl Setup {
@@ -46,9 +54,7 @@ impl Setup {
 
     /// Reads what the configuration names.
     pub(crate) fn with(config: Config) -> Result<Self, SetupError> {
-        if !works(config.settings.auth_type) {
-            return Err(SetupError::AuthType(config.settings.auth_type.as_str()));
-        }
+        check_promises(&config.settings)?;
         let userlist = match &config.settings.auth_file {
             Some(path) if !path.as_os_str().is_empty() => read_userlist(path)?,
             _ => Userlist::parse(b""),
@@ -83,12 +89,28 @@ impl Setup {
     }
 }
 
-/// Whether clients can log in this way today.
-pub(crate) fn works(auth_type: AuthType) -> bool {
-    matches!(
-        auth_type,
-        AuthType::Any | AuthType::Trust | AuthType::Plain | AuthType::Md5 | AuthType::ScramSha256
-    )
+/// Refuses settings that promise a safety which is not built yet: better no pooler than one that
+/// lets people in, or talks in the clear, where it was told not to.
+pub(crate) fn check_promises(settings: &Settings) -> Result<(), SetupError> {
+    match settings.auth_type {
+        AuthType::Any
+        | AuthType::Trust
+        | AuthType::Plain
+        | AuthType::Md5
+        | AuthType::ScramSha256 => {}
+        other => return Err(SetupError::AuthType(other.as_str())),
+    }
+    let modes = [
+        ("client_tls_sslmode", settings.client_tls_sslmode),
+        ("server_tls_sslmode", settings.server_tls_sslmode),
+    ];
+    for (key, mode) in modes {
+        if !matches!(mode, SslMode::Disable | SslMode::Allow | SslMode::Prefer) {
+            let mode = mode.as_str();
+            return Err(SetupError::Tls { key, mode });
+        }
+    }
+    Ok(())
 }
 
 fn read_userlist(path: &Path) -> Result<Userlist, SetupError> {

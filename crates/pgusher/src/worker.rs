@@ -85,7 +85,10 @@ impl Start {
         let name = format!("worker-{}", self.id.0);
         thread::Builder::new()
             .name(name)
-            .spawn(move || LocalSet::new().block_on(&runtime, self.run()))
+            .spawn(move || {
+                let _alive = Alive;
+                LocalSet::new().block_on(&runtime, self.run());
+            })
     }
 
     async fn run(self) {
@@ -107,6 +110,17 @@ impl Start {
         worker.open_forced_pools();
         tokio::task::spawn_local(worker.pools.clone().run(self.post));
         worker.read_mail(self.mail).await;
+    }
+}
+
+/// A worker that ends takes the process with it: its clients would wait for ever, and whoever
+/// looks after the process starts it again.
+struct Alive;
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        tracing::error!("a worker ended: the process can't go on");
+        std::process::exit(1);
     }
 }
 

@@ -294,6 +294,7 @@ impl Worker {
                 self.idle_changed().await;
                 self.send_over(place, to).await;
             }
+            None if fix(1) => self.tell_waiting().await,
             None => self.world.send(to, Mail::Room),
         }
     }
@@ -404,15 +405,21 @@ impl Worker {
 
     async fn permit_is_back(&self, passed: Vec<Passed>) {
         for Passed { worker, .. } in passed {
+            seam().await;
             self.world.send(worker, Mail::Permit);
         }
+        self.tell_waiting().await;
+        if self.wanted() > 0 {
+            self.kicked.set(true);
+        }
+    }
+
+    async fn tell_waiting(&self) {
         seam().await;
         let others: Vec<_> = self.world.pool.waiting_elsewhere(self.id).collect();
         for other in others {
+            seam().await;
             self.world.send(other, Mail::Room);
-        }
-        if self.wanted() > 0 {
-            self.kicked.set(true);
         }
     }
 

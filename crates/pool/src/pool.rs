@@ -416,17 +416,13 @@ impl Pool {
         let Some(server) = self.forget(place) else {
             return;
         };
-        match Rc::try_unwrap(server).map(Server::park) {
-            Ok(Ok(parked)) => {
+        match server.park() {
+            Ok(parked) => {
                 let mail = Mail::Server(self.shared.id, Box::new(parked));
                 self.local.shared.send(to, mail);
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 tracing::warn!("{}: cannot hand a server over: {error}", self.shared.key);
-                self.give_permit_back();
-            }
-            Err(_) => {
-                debug_assert!(false, "an idle server is held by somebody");
                 self.give_permit_back();
             }
         }

@@ -187,13 +187,13 @@ impl Server {
         }
     }
 
-    /// Takes the server out of this worker's event loop.
-    pub fn park(self) -> io::Result<ParkedServer> {
-        let io = self.io.into_inner();
+    /// Takes the server out of this worker's event loop; what stays behind is closed.
+    pub fn park(&self) -> io::Result<ParkedServer> {
+        let mut io = self.io.borrow_mut();
         Ok(ParkedServer {
             id: self.id,
-            facts: self.facts,
-            params: io.params,
+            facts: self.facts.clone(),
+            params: io.params.clone(),
             conn: io.conn.park()?,
         })
     }
