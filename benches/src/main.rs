@@ -1,2 +1,69 @@
 //! pgusher beside PgBouncer, in one run.
-fn main() {}
+
+mod bench;
+mod client;
+mod crowd;
+mod expected;
+mod failure;
+mod machine;
+mod options;
+mod outcome;
+mod pieces;
+mod probe;
+mod programs;
+mod report;
+mod session;
+mod stage;
+mod statistics;
+mod subject;
+mod table;
+mod work;
+mod workload;
+
+use std::process::ExitCode;
+
+use bench::Bench;
+use clap::Parser;
+use failure::Failure;
+use options::Options;
+use report::Report;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run(Options::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say_failure(&failure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: Options) -> Result<(), Failure> {
+    let workloads = options.workloads()?;
+    machine::raise_open_files()?;
+    let bench = Bench::start(&options).await?;
+    let outcomes = bench.run(&workloads).await?;
+    let report = Report::new(&bench, outcomes);
+    show(&report);
+    if let Some(path) = options.json_path(&report) {
+        report.write(&path)?;
+        show_path(&path);
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the tables are what we were run for")]
+fn show(report: &Report) {
+    println!("{report}");
+}
+
+#[expect(clippy::print_stderr, reason = "beside the tables, not in them")]
+fn show_path(path: &std::path::Path) {
+    eprintln!("all figures of all rounds: {}", path.display());
+}
+
+#[expect(clippy::print_stderr, reason = "the last word of a failed run")]
+fn say_failure(failure: &Failure) {
+    eprintln!("pgusher-bench: {failure}");
+}

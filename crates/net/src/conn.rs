@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use wire::frame::FrameHeader;
 
-use crate::stream::{Parked, PeerAddr, Stream};
+use crate::stream::{Parked, Stream};
 
 /// An emptied buffer larger than this is given back.
 const KEEP_CAPACITY: usize = 256;
@@ -71,11 +71,6 @@ impl Conn {
     /// The socket, to be closed in good order.
     pub fn stream_mut(&mut self) -> &mut Stream {
         &mut self.stream
-    }
-
-    /// Who is at the other end.
-    pub fn peer_addr(&self) -> io::Result<PeerAddr> {
-        self.stream.peer_addr()
     }
 
     /// Reads into `buffer`, behind what was held, and returns how much of it is filled then; 0

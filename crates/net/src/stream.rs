@@ -62,6 +62,8 @@ pub enum PeerAddr {
         pid: i32,
         /// Its effective user id.
         uid: u32,
+        /// The port that the socket's name carries.
+        port: u16,
     },
 }
 
@@ -74,16 +76,16 @@ impl PeerAddr {
         }
     }
 
-    /// The port; 0 for unix sockets.
+    /// The port; for a unix socket the one that its name carries.
     pub fn port(&self) -> u16 {
         match self {
             Self::Tcp(addr) => addr.port(),
-            Self::Unix { .. } => 0,
+            Self::Unix { port, .. } => *port,
         }
     }
 }
 
-/// As log lines show it: `10.0.0.1:5000`, `[::1]:5000`, `unix(4711)`.
+/// As log lines show it: `10.0.0.1:5000`, `[::1]:5000`, `unix(4711):6432`.
 impl fmt::Display for PeerAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -91,7 +93,7 @@ impl fmt::Display for PeerAddr {
                 IpAddr::V4(ip) => write!(f, "{ip}:{}", addr.port()),
                 IpAddr::V6(ip) => write!(f, "[{ip}]:{}", addr.port()),
             },
-            Self::Unix { pid, .. } => write!(f, "unix({pid})"),
+            Self::Unix { pid, port, .. } => write!(f, "unix({pid}):{port}"),
         }
     }
 }
@@ -175,8 +177,8 @@ impl Stream {
         }
     }
 
-    /// Who is at the other end.
-    pub fn peer_addr(&self) -> io::Result<PeerAddr> {
+    /// Who is at the other end; `unix_port` is what the name of a unix socket carries.
+    pub fn peer_addr(&self, unix_port: u16) -> io::Result<PeerAddr> {
         match self {
             Self::Tcp(stream) => stream.peer_addr().map(PeerAddr::Tcp),
             Self::Unix(stream) => {
@@ -184,6 +186,7 @@ impl Stream {
                 Ok(PeerAddr::Unix {
                     pid: peer.pid(),
                     uid: peer.uid(),
+                    port: unix_port,
                 })
             }
             Self::Closed => Err(closed()),
@@ -292,10 +295,14 @@ mod tests {
         assert_eq!(tcp("10.0.0.1:5000").to_string(), "10.0.0.1:5000");
         assert_eq!(tcp("[::1]:5000").to_string(), "[::1]:5000");
         assert_eq!(tcp("[::ffff:10.0.0.1]:5000").addr(), "10.0.0.1");
-        let unix = PeerAddr::Unix { pid: 7, uid: 0 };
+        let unix = PeerAddr::Unix {
+            pid: 7,
+            uid: 0,
+            port: 6432,
+        };
         assert_eq!(
             (unix.to_string(), unix.addr()),
-            ("unix(7)".into(), "unix".into())
+            ("unix(7):6432".into(), "unix".into())
         );
     }
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{ForkResult, Gid, Pid, Uid, User, dup2_stdin, dup2_stdout, fork, setgid, setuid};
 
-/// Becomes another account for good. Root must name one.
-pub(crate) fn become_user(name: Option<&str>) -> io::Result<()> {
+/// Becomes another account for good, and takes the log file along. Root must name one.
+pub(crate) fn become_user(name: Option<&str>, logfile: Option<&Path>) -> io::Result<()> {
     let Some(name) = name.filter(|name| !name.is_empty()) else {
         if Uid::effective().is_root() {
             return Err(io::Error::other(
@@ -21,6 +21,9 @@ pub(crate) fn become_user(name: Option<&str>) -> io::Result<()> {
         .ok_or_else(|| io::Error::other(format!("no such account: {name}")))?;
     if user.uid == Uid::effective() {
         return Ok(());
+    }
+    if let Some(logfile) = logfile.filter(|path| path.is_file()) {
+        nix::unistd::chown(logfile, Some(user.uid), Some(user.gid))?;
     }
     let c_name = std::ffi::CString::new(name)?;
     nix::unistd::initgroups(&c_name, user.gid)?;

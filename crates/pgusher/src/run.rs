@@ -112,14 +112,32 @@ fn start(cli: &Cli, path: &Path, env: Vec<(String, String)>) -> Result<(), Start
     daemon::raise_file_limit();
 
     let user = cli.user.clone().or_else(|| settings.user.clone());
+    let result = start_as(user.as_deref(), setup, env, logging, pidfile.as_deref());
+    if let Err(error) = &result
+        && (cli.quiet || cli.daemon)
+    {
+        tracing::error!("{error}");
+    }
+    result
+}
+
+/// Opens the sockets, becomes `user`, and serves.
+fn start_as(
+    user: Option<&str>,
+    setup: Setup,
+    env: Vec<(String, String)>,
+    logging: Logging,
+    pidfile: Option<&Path>,
+) -> Result<(), StartError> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let local = LocalSet::new();
     local.block_on(&runtime, async {
         let listeners = Listeners::open(&setup.config.settings).await?;
-        daemon::become_user(user.as_deref())?;
-        let pidfile = pidfile.as_deref().map(PidFile::write).transpose()?;
+        let logfile = setup.config.settings.logfile.as_deref();
+        daemon::become_user(user, logfile)?;
+        let pidfile = pidfile.map(PidFile::write).transpose()?;
         report_warnings(&setup);
         serve(setup, env, listeners, logging).await?;
         drop(pidfile);

@@ -276,6 +276,11 @@ impl Session {
     async fn align(&mut self, lease: &Lease, query: &[u8]) -> Result<(), CloseReason> {
         let names = &self.worker.process.shared.names;
         let limit = self.pool.settings().server_connect_timeout;
+        if tracing::enabled!(tracing::Level::TRACE) {
+            let sql = query.get(wire::FrameHeader::LEN..query.len() - 1);
+            let sql = String::from_utf8_lossy(sql.unwrap_or_default());
+            tracing::trace!("{} varcache_apply: {sql}", self.tag());
+        }
         let aligned = align::run(lease.server(), query, names, &mut self.params, limit).await;
         if let Err(error) = aligned {
             tracing::warn!("{} cannot set parameters: {error}", self.tag());

@@ -83,12 +83,10 @@ impl Start {
             .enable_all()
             .build()?;
         let name = format!("worker-{}", self.id.0);
-        thread::Builder::new()
-            .name(name)
-            .spawn(move || {
-                let _alive = Alive;
-                LocalSet::new().block_on(&runtime, self.run());
-            })
+        thread::Builder::new().name(name).spawn(move || {
+            let _alive = Alive;
+            LocalSet::new().block_on(&runtime, self.run());
+        })
     }
 
     async fn run(self) {

@@ -43,6 +43,9 @@ impl Pool {
             return;
         };
         let epoch = server.epoch.get();
+        if server.own_query.get() {
+            return;
+        }
         let Some(_carrier) = self.carrier(wait_max).await else {
             tracing::info!("{} closing because: cancel_wait_timeout", self.shared.key);
             return;

@@ -161,7 +161,7 @@ impl Habits {
             (Habit::Abandon, 2),
             (Habit::Login, 6),
             (Habit::Answer, 6),
-            (Habit::Close, 1),
+            (Habit::Close, if fix(8) { 4 } else { 1 }),
         ];
         let weighed = all.map(|(habit, most)| (habit, 1 + dice.below(most)));
         let repeated = weighed
@@ -237,6 +237,11 @@ impl Worker {
                 Grant::Wait => break,
             }
         }
+        if fix(12) {
+            self.advance().await;
+            self.publish_waiting().await;
+            return;
+        }
         self.publish_waiting().await;
         self.advance().await;
     }
@@ -271,7 +276,7 @@ impl Worker {
         seam().await;
         if self.rules().paused {
             self.close(place).await;
-        } else if self.world.pool.waits_elsewhere(self.id) {
+        } else if !fix(10) && self.world.pool.waits_elsewhere(self.id) {
             self.answer_demand().await;
         }
     }
@@ -381,7 +386,9 @@ impl Worker {
         self.world.shared.limits(|limits| limits.logged_in(id));
         let place = self.state.borrow_mut().add();
         self.lend(place).await;
-        if fix(0) { self.permit_is_back(Vec::new()).await; }
+        if fix(0) {
+            self.permit_is_back(Vec::new()).await;
+        }
         self.advance().await;
     }
 
@@ -409,12 +416,15 @@ impl Worker {
             self.world.send(worker, Mail::Permit);
         }
         self.tell_waiting().await;
-        if self.wanted() > 0 {
+        if !fix(11) && self.wanted() > 0 {
             self.kicked.set(true);
         }
     }
 
     async fn tell_waiting(&self) {
+        if fix(13) {
+            return;
+        }
         seam().await;
         let others: Vec<_> = self.world.pool.waiting_elsewhere(self.id).collect();
         for other in others {
@@ -486,7 +496,11 @@ impl Worker {
 
 impl World {
     fn new(dice: &mut Dice) -> Self {
-        let workers = 1 + dice.below(4) as usize;
+        let workers = if fix(8) {
+            3
+        } else {
+            1 + dice.below(4) as usize
+        };
         let post = (0..workers).map(|_| mpsc::unbounded_channel().0).collect();
         let shared = Shared::new(wire::ParamNames::new([]), post);
         let config = Arc::new(settings::Database::new("db"));
@@ -498,8 +512,16 @@ impl World {
             shared,
             pool,
             bounds: Bounds {
-                pool: 1 + dice.below(7),
-                database: dice.below(2) * (1 + dice.below(5)),
+                pool: if fix(8) {
+                    2 + dice.below(2)
+                } else {
+                    1 + dice.below(7)
+                },
+                database: if fix(8) {
+                    0
+                } else {
+                    dice.below(2) * (1 + dice.below(5))
+                },
                 login_retry: LOGIN_RETRY,
                 ..Bounds::default()
             },
@@ -508,7 +530,7 @@ impl World {
                 round_robin: dice.percent(30),
                 check_after: dice.percent(30).then_some(limit),
             },
-            resets: dice.percent(40),
+            resets: fix(8) || dice.percent(40),
             start,
             now: Cell::new(start),
             inboxes: (0..workers).map(|_| RefCell::default()).collect(),
@@ -575,7 +597,7 @@ impl Scene {
     }
 
     fn step(&mut self, dice: &mut Dice) {
-        let passed = Duration::from_micros(dice.below(3000).into());
+        let passed = Duration::from_micros(dice.below(if fix(8) { 9000 } else { 3000 }).into());
         self.world.now.set(self.world.now.get() + passed);
         if dice.percent(1) {
             let paused = self.world.pool.database.paused.load(Ordering::SeqCst);

@@ -180,16 +180,15 @@ impl Pool {
             let place = names.find("application_name")?;
             io.params.get(place).map(str::to_owned)
         });
-        let port = self.shared.database.config.load().port;
         SocketRow {
             id: server.id,
             user: Some(self.shared.key.user.to_string()),
             database: Some(self.shared.key.database.to_string()),
             replication: Replication::None,
-            addr: endpoint(&server.facts.peer, port),
+            addr: endpoint(&server.facts.peer),
             local_addr: match server.facts.local {
                 Some(addr) => Endpoint::Tcp(addr),
-                None => Endpoint::Unix { port: 0 },
+                None => endpoint(&server.facts.peer),
             },
             connected_at: server.facts.connect_time,
             requested_at: moment.time(server.request_time.get()),
@@ -219,7 +218,7 @@ fn client_row(client: &ClientEntry, moment: Moment) -> ClientRow {
         user: Some(client.user.to_string()),
         database: Some(client.database.to_string()),
         replication: Replication::None,
-        addr: endpoint(&client.peer, moment.listen_port),
+        addr: endpoint(&client.peer),
         local_addr: match client.local {
             Some(addr) => Endpoint::Tcp(addr),
             None => Endpoint::Unix {
@@ -242,9 +241,9 @@ fn client_row(client: &ClientEntry, moment: Moment) -> ClientRow {
     ClientRow { state, socket }
 }
 
-fn endpoint(peer: &PeerAddr, unix_port: u16) -> Endpoint {
+fn endpoint(peer: &PeerAddr) -> Endpoint {
     match peer {
         PeerAddr::Tcp(addr) => Endpoint::Tcp(*addr),
-        PeerAddr::Unix { .. } => Endpoint::Unix { port: unix_port },
+        PeerAddr::Unix { port, .. } => Endpoint::Unix { port: *port },
     }
 }

@@ -81,7 +81,8 @@ impl Refused {
 
 /// Serves a connection from its first byte to its last.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, counted: Counted) {
-    let Ok(peer) = stream.peer_addr() else {
+    let port = worker.setup().config.settings.listen_port;
+    let Ok(peer) = stream.peer_addr(port) else {
         // Gone before we looked.
         return;
     };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use admin::Console;
 use net::PeerAddr;
+use nix::unistd::gethostname;
 use wire::authentication::AuthRequest;
 use wire::backend::{put_key, put_parameter, put_ready};
 use wire::error::put_notice;
@@ -74,7 +75,10 @@ pub(super) fn add_host(newcomer: &Newcomer, names: &ParamNames, params: &mut Par
     let name = name.unwrap_or("app");
     let told = match newcomer.peer {
         PeerAddr::Tcp(_) => format!("{name} - {}", newcomer.peer),
-        PeerAddr::Unix { pid, .. } => format!("{name} - unix({pid}@)"),
+        PeerAddr::Unix { pid, port, .. } => {
+            let host = gethostname().unwrap_or_default();
+            format!("{name} - unix({pid}@{}):{port}", host.to_string_lossy())
+        }
     };
     params.set(place, &told);
 }

@@ -31,7 +31,10 @@ pub async fn run(
     client: &mut Arc<Params>,
     limit: Option<Duration>,
 ) -> Result<(), QueryError> {
-    query::on_server(server, query, names, limit).await?;
+    server.own_query.set(true);
+    let result = query::on_server(server, query, names, limit).await;
+    server.own_query.set(false);
+    result?;
     *client = server.io.borrow().params.clone();
     Ok(())
 }

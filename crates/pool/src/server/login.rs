@@ -174,7 +174,7 @@ pub async fn login(
             target: target.clone(),
             error,
         })?;
-    let (peer, local) = ends(&stream, &target);
+    let (peer, local) = ends(&stream, &target, config.port);
     let mut conn = Conn::new(stream);
 
     let mut startup = Vec::new();
@@ -214,12 +214,14 @@ pub async fn login(
     })
 }
 
-fn ends(stream: &Stream, target: &Target) -> (PeerAddr, Option<std::net::SocketAddr>) {
+fn ends(stream: &Stream, target: &Target, port: u16) -> (PeerAddr, Option<std::net::SocketAddr>) {
     let peer = match target {
         Target::Tcp(addr) => PeerAddr::Tcp(*addr),
-        Target::Unix(_) => stream
-            .peer_addr()
-            .unwrap_or(PeerAddr::Unix { pid: 0, uid: 0 }),
+        Target::Unix(_) => stream.peer_addr(port).unwrap_or(PeerAddr::Unix {
+            pid: 0,
+            uid: 0,
+            port,
+        }),
     };
     (peer, stream.local_addr())
 }

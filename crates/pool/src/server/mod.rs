@@ -36,6 +36,8 @@ pub struct Server {
     pub epoch: Cell<u64>,
     /// Cancel requests that were sent and have not landed yet.
     pub cancels: Cell<u32>,
+    /// Whether the pooler itself talks to it, though a client has it: nothing to cancel then.
+    pub own_query: Cell<bool>,
     /// While idle: whether it is registered for being woken when it speaks.
     pub watched: Cell<bool>,
     /// The bytes, and what is known of them.
@@ -79,6 +81,7 @@ pub struct ServerIo {
 pub struct ParkedServer {
     id: u64,
     facts: Facts,
+    request_time: Instant,
     params: Arc<Params>,
     conn: ParkedConn,
 }
@@ -177,6 +180,7 @@ impl Server {
             doomed: Cell::new(None),
             epoch: Cell::new(0),
             cancels: Cell::new(0),
+            own_query: Cell::new(false),
             watched: Cell::new(false),
             io: RefCell::new(ServerIo {
                 conn,
@@ -193,6 +197,7 @@ impl Server {
         Ok(ParkedServer {
             id: self.id,
             facts: self.facts.clone(),
+            request_time: self.request_time.get(),
             params: io.params.clone(),
             conn: io.conn.park()?,
         })
@@ -201,7 +206,9 @@ impl Server {
     /// Takes a server into this worker's event loop.
     pub fn unpark(parked: ParkedServer) -> io::Result<Self> {
         let conn = Conn::unpark(parked.conn)?;
-        Ok(Self::new(parked.id, parked.facts, conn, parked.params))
+        let server = Self::new(parked.id, parked.facts, conn, parked.params);
+        server.request_time.set(parked.request_time);
+        Ok(server)
     }
 
     /// Looks whether an idle server said something or went away; registers `cx` for when it does.
