@@ -155,7 +155,15 @@ impl Conn {
     }
 
     /// Sends what is unsent.
+    #[inline]
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.unsent.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_flush_rest(cx)
+    }
+
+    fn poll_flush_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut sent = 0;
         let result = loop {
             if sent == self.unsent.len() {

@@ -131,6 +131,7 @@ impl Session {
         io: &mut ServerIo,
         buffer: &mut [u8],
     ) -> Result<bool, RelayEnd> {
+        debug_assert!(self.fresh.is_none(), "the buffer still holds a request");
         match self.conn.poll_flush(cx) {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => return Err(RelayEnd::Client(lost(error))),
@@ -150,6 +151,7 @@ impl Session {
     }
 
     fn server_said(&mut self, bytes: &[u8], io: &mut ServerIo) -> Result<(), RelayEnd> {
+        let between = io.outflow.at_boundary();
         let mut done = 0;
         while done < bytes.len() {
             match io.outflow.next(&bytes[done..], &mut io.pipeline) {
@@ -167,6 +169,13 @@ impl Session {
                     return Err(RelayEnd::Server(CloseReason::Unclean));
                 }
             }
+        }
+        // A client that heard of its BEGIN would believe in it.
+        if between
+            && self.pool.mode() == PoolMode::Statement
+            && io.pipeline.status() != TxStatus::Idle
+        {
+            return Err(RelayEnd::Server(CloseReason::StatementMode));
         }
         self.pool.counters.borrow_mut().bytes_sent += done as u64;
         self.conn

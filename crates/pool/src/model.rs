@@ -29,9 +29,8 @@ fn nobody_waits_while_a_server_idles_or_could_be_opened_on_any_worker() {
     dice::play(10_000, 300, |dice, len| {
         let mut scene = Scene::new(dice);
         for _ in 0..len {
-            scene.step(dice);
+            scene.burst(dice);
         }
-        scene.rest(dice);
         scene.serve_everybody(dice);
     });
 }
@@ -192,6 +191,9 @@ impl Worker {
             Event::Mail(Mail::Server) => {
                 let place = self.state.borrow_mut().add();
                 self.lend(place).await;
+                if fix(2) {
+                    self.advance().await;
+                }
             }
             Event::Mail(Mail::Permit) => self.use_permit().await,
             Event::Mail(Mail::Room) => self.advance().await,
@@ -596,6 +598,14 @@ impl Scene {
         }
     }
 
+    /// A few things happen at once, and then nothing for a while.
+    fn burst(&mut self, dice: &mut Dice) {
+        for _ in 0..dice.below(90) {
+            self.step(dice);
+        }
+        self.rest(dice);
+    }
+
     fn step(&mut self, dice: &mut Dice) {
         let passed = Duration::from_micros(dice.below(if fix(8) { 9000 } else { 3000 }).into());
         self.world.now.set(self.world.now.get() + passed);
@@ -609,7 +619,7 @@ impl Scene {
                 true => self.pending(place),
                 false => None,
             };
-            let event = event.or_else(|| self.chance(place, dice));
+            let event = event.or_else(|| (0..4).find_map(|_| self.chance(place, dice)));
             if let Some(event) = event {
                 self.start(place, event);
             }

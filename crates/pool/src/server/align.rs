@@ -10,15 +10,20 @@ use super::Server;
 use super::query::{self, QueryError};
 
 /// The query that gives the server the client's parameters; `None` if it has them. Two sessions
-/// that agree share one value from then on, so that the next comparison is cheap.
+/// that agree share one value from then on, so that the next comparison is cheap: the one at the
+/// lower address, so that in the end all sessions that agree share the same.
 pub fn needed(server: &Server, names: &ParamNames, client: &mut Arc<Params>) -> Option<Vec<u8>> {
-    let io = server.io.borrow();
+    let mut io = server.io.borrow_mut();
     if Arc::ptr_eq(&io.params, client) {
         return None;
     }
     let query = alignment(names, &io.params, client);
     if query.is_none() {
-        *client = io.params.clone();
+        if Arc::as_ptr(client) < Arc::as_ptr(&io.params) {
+            io.params = client.clone();
+        } else {
+            *client = io.params.clone();
+        }
     }
     query
 }
