@@ -70,24 +70,34 @@ impl Pool {
                 self.close(place, reason);
             } else if settings.server_idle_timeout.is_some_and(|t| idle_for > t) {
                 self.close_above(place, settings.min_pool_size, CloseReason::IdleTimeout);
-            } else if let Some(size) = settings.pool_size {
-                let most = size.saturating_add(settings.reserve_pool_size);
-                self.close_above(place, most, CloseReason::Surplus);
+            } else {
+                self.close_surplus(place);
             }
         }
     }
 
-    /// Closes an idle server if the pool, over all workers, holds more than `min`.
-    fn close_above(self: &Rc<Self>, place: ServerId, min: u32, reason: CloseReason) {
+    /// Closes a free server if the pool has shrunk and holds too many; true if so.
+    pub(crate) fn close_surplus(self: &Rc<Self>, place: ServerId) -> bool {
+        let settings = self.settings();
+        settings.pool_size.is_some_and(|size| {
+            let most = size.saturating_add(settings.reserve_pool_size);
+            self.close_above(place, most, CloseReason::Surplus)
+        })
+    }
+
+    /// Closes a free server if the pool, over all workers, holds more than `min`; true if so.
+    fn close_above(self: &Rc<Self>, place: ServerId, min: u32, reason: CloseReason) -> bool {
         if self.shared.servers.load(Ordering::SeqCst) <= min {
-            return;
+            return false;
         }
         let (id, limits) = (self.shared.id, &self.local.shared);
-        if limits.limits(|limits| limits.may_close(id, min)) {
+        let may = limits.limits(|limits| limits.may_close(id, min));
+        if may {
             self.end(place, reason);
             let passed = limits.limits(|limits| limits.closed_as_agreed(id));
             self.permit_is_back(passed);
         }
+        may
     }
 
     /// Ends sessions whose query or transaction takes too long.

@@ -249,7 +249,7 @@ impl Pool {
         } else if server.cancels.get() > 0 {
             let mut state = self.state.borrow_mut();
             state.set_aside(place, ServerState::BeingCanceled);
-        } else {
+        } else if !self.close_surplus(place) {
             self.reset_or_lend(place, now);
         }
     }

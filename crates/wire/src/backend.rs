@@ -120,7 +120,8 @@ pub fn put_ready(out: &mut Vec<u8>) {
 pub fn put_negotiate<'a>(out: &mut Vec<u8>, extensions: impl IntoIterator<Item = &'a str>) {
     let names: Vec<&str> = extensions.into_iter().collect();
     put(out, b'v', |body| {
-        body.extend_from_slice(&0u32.to_be_bytes());
+        // As in a startup packet, the major version too: libpq takes less for older than 3.0.
+        body.extend_from_slice(&(3u32 << 16).to_be_bytes());
         let count = u32::try_from(names.len()).unwrap_or(u32::MAX);
         body.extend_from_slice(&count.to_be_bytes());
         for name in names {

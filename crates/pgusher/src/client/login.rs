@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use admin::Privilege;
 use auth::{Acceptor, Challenge, Entropy, Identity, Known, ScramPolicy, Secret, Step};
@@ -310,10 +311,12 @@ async fn admit(
     if setup.config.settings.application_name_add_host {
         welcome::add_host(newcomer, names, &mut params);
     }
-    let reported = pool.welcome().await.map_err(|error| match &error {
-        LeaseError::LoginRefused(cause) => Refused::Coded(cause.sqlstate(), error.to_string()),
-        _ => Refused::Told(error.to_string()),
-    })?;
+    let login_max = setup.config.settings.client_login_timeout;
+    let waits = Waits {
+        login_max: Some(login_max).filter(|max| !max.is_zero()),
+        wait_max: setup.config.client_settings(config, &user).query_wait_timeout,
+    };
+    let reported = waits.for_first_server(newcomer, &pool).await?;
     let key = register(worker, newcomer)?;
     let notice = setup.config.settings.login_notify_message.as_deref();
     let params = welcome::to_session(newcomer, &reported, names, params, key.key(), notice).await?;
@@ -326,6 +329,45 @@ async fn admit(
         key,
         counts,
     })
+}
+
+/// How long a login may wait for a server.
+struct Waits {
+    login_max: Option<Duration>,
+    wait_max: Option<Duration>,
+}
+
+impl Waits {
+    /// Waits for what the pool's first server reports.
+    async fn for_first_server(
+        &self,
+        newcomer: &Newcomer,
+        pool: &Rc<Pool>,
+    ) -> Result<Arc<[(String, String)]>, Refused> {
+        let login_rest = self
+            .login_max
+            .map(|max| max.saturating_sub(newcomer.connected.elapsed()));
+        tokio::select! {
+            biased;
+            welcome = pool.welcome() => welcome.map_err(|error| match &error {
+                LeaseError::LoginRefused(cause) => {
+                    Refused::Coded(cause.sqlstate(), error.to_string())
+                }
+                _ => Refused::Told(error.to_string()),
+            }),
+            () = passes(self.wait_max) => Err(Refused::told("query_wait_timeout")),
+            // The client has done its part in time.
+            () = passes(login_rest) => Err(Refused::told("client_login_timeout (server down)")),
+        }
+    }
+}
+
+/// Ends when the time is over; without a limit it never is.
+async fn passes(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => tokio::time::sleep(limit).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Counts the client among those of its database and its user, if there is room.

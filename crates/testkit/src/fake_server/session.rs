@@ -152,6 +152,8 @@ impl Session {
             b'P' | b'B' | b'D' | b'E' | b'C' => {
                 if self.extended(&message).await? == Outcome::Failed {
                     self.pipeline = Pipeline::SkippingToSync;
+                    // PostgreSQL sends an error at once, without waiting for the Sync.
+                    self.flush().await?;
                 }
                 Ok(())
             }
