@@ -197,7 +197,8 @@ impl Conn {
         let last = async {
             stream.shutdown().await?;
             let mut drained = 0;
-            let mut piece = [0; 2048];
+            // On the heap: who awaits this is as large as all that it may ever hold.
+            let mut piece = vec![0; 2048];
             while drained < LINGER_BYTES {
                 match poll_fn(|cx| stream.poll_read(cx, &mut piece)).await? {
                     0 => break,

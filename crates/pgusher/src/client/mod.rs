@@ -104,7 +104,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, counted: Counted) 
     // The login's large future is gone by the time the session runs.
     match Box::pin(admit(&worker, newcomer)).await {
         Some(Entry::Session(session)) => session.run().await,
-        Some(Entry::Console(session)) => session.run().await,
+        Some(Entry::Console(session)) => Box::pin(session.run()).await,
         None => {}
     }
 }
