@@ -24,9 +24,9 @@ demo: ## Hundreds of clients over 25 seats, to watch; installs what it needs
 	cargo build --release -p pgusher -p pgusher-testkit --bin pgusher --bin demo
 	@cargo run --quiet --release -p pgusher-testkit --bin demo
 
-bench: bench-setup ## pgusher beside PgBouncer: a table of ratios
+bench: bench-setup ## pgusher beside PgBouncer: a table of ratios; BENCH="--only rows" for one row
 	cargo build --release --bin pgusher
-	cargo run --release -p pgusher-benches --bin pgusher-bench
+	cargo run --release -p pgusher-benches --bin pgusher-bench -- $(BENCH)
 
 bench-setup: ## Fetch what the benchmark compares with
 	@.ci/install linker postgres valgrind

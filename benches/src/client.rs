@@ -8,7 +8,11 @@ use std::{
     },
 };
 
-use crate::{failure::Failure, session::Session, work::{Dialogue, Work}};
+use crate::{
+    failure::Failure,
+    session::Session,
+    work::{Dialogue, Work},
+};
 
 /// A client with its next questions.
 pub(crate) struct Client {
@@ -23,7 +27,10 @@ enum Presence {
     /// Logged in.
     Inside(Session),
     /// Away: it comes for one transaction, and leaves.
-    Outside { address: SocketAddr, buffer_len: usize },
+    Outside {
+        address: SocketAddr,
+        buffer_len: usize,
+    },
 }
 
 /// How long clients go on.

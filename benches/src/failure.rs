@@ -17,6 +17,14 @@ pub(crate) enum Failure {
         /// What failed.
         cause: Box<Self>,
     },
+    /// A pooler failed, and this is what it wrote.
+    #[error("{cause}\n--- the last that the pooler wrote\n{log}")]
+    Logged {
+        /// What failed.
+        cause: Box<Self>,
+        /// Its last lines.
+        log: String,
+    },
     /// No workload of that name.
     #[error("no workload begins with {0:?}; there are: {all}", all = workload_names())]
     UnknownWorkload(String),
@@ -79,6 +87,14 @@ impl Failure {
     pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let doing = doing.into();
         move |cause| Self::Io { doing, cause }
+    }
+
+    /// The same failure, and what the pooler wrote.
+    pub(crate) fn logged(self, log: String) -> Self {
+        Self::Logged {
+            cause: Box::new(self),
+            log,
+        }
     }
 
     /// The same failure, and where it happened.

@@ -20,7 +20,7 @@ mod table;
 mod work;
 mod workload;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use bench::Bench;
 use clap::Parser;
@@ -59,7 +59,7 @@ fn show(report: &Report) {
 }
 
 #[expect(clippy::print_stderr, reason = "beside the tables, not in them")]
-fn show_path(path: &std::path::Path) {
+fn show_path(path: &Path) {
     eprintln!("all figures of all rounds: {}", path.display());
 }
 

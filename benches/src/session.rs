@@ -113,3 +113,68 @@ impl Session {
         Ok(&self.buffer[..len])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use testkit::{FakeServer, Step as Answer, Tx};
+
+    use super::*;
+    use crate::{stage::local, work::Work};
+
+    /// What client 7 comes to when its `SELECT 14` is answered like this.
+    async fn answered(answer: Vec<Answer>) -> Result<(), Failure> {
+        let server = FakeServer::setup().answer(move |_| std::future::ready(Some(answer.clone())));
+        let server = server.start().await;
+        let mut session = Session::open(local(server.port()), 4096).await?;
+        let [dialogue, _] = Work::Simple.dialogues(7);
+        session.talk(&dialogue).await?;
+        session.leave().await
+    }
+
+    /// The right answer to that client, with its value replaced; ReadyForQuery follows by itself.
+    fn row(value: &str) -> Answer {
+        let [dialogue, _] = Work::Simple.dialogues(7);
+        let Some(Step::Hear(pieces)) = dialogue.last() else {
+            panic!("a question ends with its answer");
+        };
+        const READY_LEN: usize = 6;
+        let (bytes, _ready) = pieces[0].bytes.split_at(pieces[0].bytes.len() - READY_LEN);
+        let at = bytes.windows(2).rposition(|two| two == b"14");
+        let at = at.expect("the value");
+        Answer::Raw([&bytes[..at], value.as_bytes(), &bytes[at + 2..]].concat())
+    }
+
+    #[tokio::test]
+    async fn the_right_answer_is_taken() {
+        answered(vec![row("14")]).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_answer_meant_for_another_client_ends_the_bench() {
+        let failure = answered(vec![row("16")]).await.unwrap_err();
+
+        assert!(matches!(failure, Failure::Wrong { .. }), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_to_the_question_before_ends_the_bench() {
+        let failure = answered(vec![row("15")]).await.unwrap_err();
+
+        assert!(matches!(failure, Failure::Wrong { .. }), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn a_transaction_left_open_ends_the_bench() {
+        let failure = answered(vec![row("14"), Answer::Tx(Tx::Open)]).await;
+        let failure = failure.unwrap_err();
+
+        assert!(matches!(failure, Failure::Wrong { .. }), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn half_an_answer_ends_the_bench() {
+        let failure = answered(vec![row("14"), Answer::Die]).await.unwrap_err();
+
+        assert!(matches!(failure, Failure::Closed { .. }), "{failure}");
+    }
+}

@@ -1,0 +1,60 @@
+//! Memory for clients that did one transaction and stayed.
+
+use std::{fs, time::Duration};
+
+use testkit::Pooler;
+
+use super::{Figure, Measure, unless_stuck, with_log};
+use crate::{
+    client::Order,
+    crowd::{Crowd, Load},
+    failure::Failure,
+    stage::{Stage, local},
+    subject::Program,
+    work::Work,
+};
+
+/// These open all seats first, so that servers are not counted with the clients.
+const OPENERS: Load = Load::staying(Work::Simple, 64);
+
+/// One round, on a pooler that has seen nothing before.
+pub(crate) async fn round(
+    stage: &Stage,
+    program: Program,
+    clients: usize,
+) -> Result<Vec<Figure>, Failure> {
+    const LIMIT: Duration = Duration::from_secs(120);
+    let pooler = stage.start_pooler(program).await?;
+    let measured = unless_stuck(LIMIT, measure(&pooler, clients)).await;
+    measured.map_err(with_log(&pooler))
+}
+
+async fn measure(pooler: &Pooler, clients: usize) -> Result<Vec<Figure>, Failure> {
+    let address = local(pooler.port());
+    let openers = Crowd::gather(OPENERS, address).await?;
+    let (openers, _) = openers.work(Order::Times(Work::Simple.warm_up())).await?;
+
+    let before = resident(pooler);
+    let idle = Crowd::idling(clients, Work::Simple, address).await?;
+    let after = resident(pooler);
+
+    // They still work: a pooler that forgot them would have saved memory the wrong way.
+    let (idle, _) = idle.work(Order::Times(1)).await?;
+    idle.leave().await?;
+    openers.leave().await?;
+    let per_client = (after as f64 - before as f64) / clients as f64;
+    Ok(vec![(Measure::BytesPerIdleClient, per_client)])
+}
+
+/// Resident bytes. `smaps_rollup` is exact; VmRSS, which needs no right to look into another
+/// account's process, may lag by some hundred KB on older kernels.
+fn resident(pooler: &Pooler) -> u64 {
+    exact(pooler.pid()).unwrap_or_else(|| pooler.rss())
+}
+
+fn exact(pid: u32) -> Option<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib * 1024)
+}

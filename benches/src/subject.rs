@@ -1,0 +1,63 @@
+//! What is compared.
+
+use std::fmt;
+
+/// What clients talk to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// A pooler before PostgreSQL.
+    Pooler(Program),
+    /// PostgreSQL itself.
+    Direct,
+}
+
+/// A pooler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// What everything is compared with.
+    PgBouncer,
+    /// pgusher with so many workers.
+    Pgusher {
+        /// Its worker threads.
+        workers: u8,
+    },
+}
+
+impl Program {
+    /// In the order of the rounds.
+    pub(crate) const ALL: [Self; 3] = [
+        Self::PgBouncer,
+        Self::Pgusher { workers: 1 },
+        Self::Pgusher { workers: 2 },
+    ];
+}
+
+impl Subject {
+    /// What ratios are taken to.
+    pub(crate) const BASE: Self = Self::Pooler(Program::PgBouncer);
+
+    /// In the order of the rounds, and of the columns.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let poolers = Program::ALL.into_iter().map(Self::Pooler);
+        poolers.chain([Self::Direct])
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pooler(program) => program.fmt(f),
+            Self::Direct => f.pad("direct"),
+        }
+    }
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PgBouncer => f.pad("PgBouncer"),
+            Self::Pgusher { workers: 1 } => f.pad("pgusher, 1 worker"),
+            Self::Pgusher { workers } => f.pad(&format!("pgusher, {workers} workers")),
+        }
+    }
+}
