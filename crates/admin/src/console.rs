@@ -80,6 +80,11 @@ impl Console {
         out.extend(fatal("bad packet"));
         out
     }
+
+    /// The last words to an operator whose session is ended from elsewhere.
+    pub fn killed(reason: &str) -> Vec<u8> {
+        fatal(reason)
+    }
 }
 
 fn help() -> Vec<u8> {

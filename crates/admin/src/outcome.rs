@@ -40,6 +40,8 @@ pub enum CommandError {
     ReloadFailed,
     /// No client has that id.
     ClientNotFound,
+    /// The operator no longer wants to wait for it.
+    Canceled,
 }
 
 /// The reply to a command, ReadyForQuery included.
@@ -84,12 +86,14 @@ impl CommandError {
             Self::SetFailed => "SET failed".to_owned(),
             Self::ReloadFailed => "RELOAD failed, see logs for additional details".to_owned(),
             Self::ClientNotFound => "client not found".to_owned(),
+            Self::Canceled => "canceling statement due to user request".to_owned(),
         }
     }
 
     fn sqlstate(self) -> SqlState {
         match self {
             Self::ReloadFailed => SqlState::CONFIG_FILE_ERROR,
+            Self::Canceled => SqlState::QUERY_CANCELED,
             _ => SqlState::PROTOCOL_VIOLATION,
         }
     }

@@ -3,10 +3,10 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use admin::{Console, Outcome, Reaction};
+use admin::{CommandError, Console, Outcome, Reaction};
 use net::Conn;
 use pool::ClientEntry;
-use pool::roster::{ClientFacts, ClientState};
+use pool::roster::{ClientFacts, ClientState, Kill};
 use tokio::sync::oneshot;
 
 use crate::cancel::Registered;
@@ -32,7 +32,7 @@ pub(crate) struct Session {
 enum End {
     Terminated,
     Lost,
-    Killed,
+    Killed(Kill),
     /// After these last words.
     Refused(Vec<u8>),
 }
@@ -78,7 +78,7 @@ impl Session {
         let reason = match &end {
             End::Terminated => "client close request",
             End::Lost => "client unexpected eof",
-            End::Killed => "admin forced disconnect",
+            End::Killed(kill) => kill.for_client(),
             End::Refused(_) => "bad packet",
         };
         if self.worker.setup().config.settings.log_disconnections {
@@ -91,11 +91,14 @@ impl Session {
                 entry.peer
             );
         }
-        if let End::Refused(words) = end {
-            // Whoever does not read them is gone.
-            let _ = self.conn.send_all(&words).await;
-            self.conn.finish().await;
-        }
+        let last_words = match end {
+            End::Terminated | End::Lost => return,
+            End::Killed(kill) => Console::killed(kill.for_client()),
+            End::Refused(words) => words,
+        };
+        // Whoever does not read them is gone.
+        let _ = self.conn.send_all(&last_words).await;
+        self.conn.finish().await;
     }
 
     async fn serve_one(&mut self) -> Result<(), End> {
@@ -133,8 +136,8 @@ impl Session {
     /// Reads a message; a kill comes between.
     async fn read(&mut self) -> Result<(u8, Vec<u8>), End> {
         std::future::poll_fn(|cx| {
-            if self.entry.killed().is_some() {
-                return std::task::Poll::Ready(Err(End::Killed));
+            if let Some(kill) = self.entry.killed() {
+                return std::task::Poll::Ready(Err(End::Killed(kill)));
             }
             let message = self.conn.poll_message(cx, MESSAGE_LEN_MAX);
             message.map_err(|_| End::Lost)
@@ -142,12 +145,20 @@ impl Session {
         .await
     }
 
-    /// Waits for a command's outcome; an operator who leaves meanwhile takes the command back.
+    /// Waits for a command's outcome; an operator who leaves or cancels takes the command back.
     async fn await_outcome(&mut self, outcome: oneshot::Receiver<Outcome>) -> Result<Outcome, End> {
+        // A cancel request that came earlier was for another command.
+        self.entry.given_up.set(false);
         tokio::pin!(outcome);
         std::future::poll_fn(|cx| {
             if let std::task::Poll::Ready(result) = outcome.as_mut().poll(cx) {
                 return std::task::Poll::Ready(result.map_err(|_| End::Lost));
+            }
+            if let Some(kill) = self.entry.killed() {
+                return std::task::Poll::Ready(Err(End::Killed(kill)));
+            }
+            if self.entry.given_up.get() {
+                return std::task::Poll::Ready(Ok(Outcome::Failed(CommandError::Canceled)));
             }
             let gone =
                 self.conn.stream().poll_readable(cx).is_ready() && self.conn.stream().is_at_end();

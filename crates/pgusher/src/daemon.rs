@@ -4,7 +4,9 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::kill;
 use nix::unistd::{ForkResult, Gid, Pid, Uid, User, dup2_stdin, dup2_stdout, fork, setgid, setuid};
 
 /// Becomes another account for good, and takes the log file along. Root must name one.
@@ -19,6 +21,9 @@ pub(crate) fn become_user(name: Option<&str>, logfile: Option<&Path>) -> io::Res
     };
     let user = User::from_name(name)?
         .ok_or_else(|| io::Error::other(format!("no such account: {name}")))?;
+    if user.uid.is_root() {
+        return Err(io::Error::other("will not run as root"));
+    }
     if user.uid == Uid::effective() {
         return Ok(());
     }
@@ -29,9 +34,6 @@ pub(crate) fn become_user(name: Option<&str>, logfile: Option<&Path>) -> io::Res
     nix::unistd::initgroups(&c_name, user.gid)?;
     setgid(Gid::from_raw(user.gid.as_raw()))?;
     setuid(user.uid)?;
-    if Uid::effective().is_root() {
-        return Err(io::Error::other("will not run as root"));
-    }
     Ok(())
 }
 
@@ -46,7 +48,8 @@ impl PidFile {
             return Ok(());
         };
         let pid: i32 = text.trim().parse().unwrap_or(0);
-        let alive = pid > 0 && nix::sys::signal::kill(Pid::from_raw(pid), None).is_ok();
+        // We may not signal other accounts' processes, but they are there.
+        let alive = pid > 0 && kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH);
         if alive && pid.unsigned_abs() != std::process::id() {
             return Err(io::Error::other(format!(
                 "{}: process {pid} is running already",

@@ -511,11 +511,7 @@ impl Pooler {
 
 /// Says what the configuration asks for that does not act, and what it was warned of.
 pub(crate) fn report_warnings(setup: &Setup) {
-    for warning in &setup.config.warnings {
+    for warning in setup.warnings() {
         tracing::warn!("{warning}");
-    }
-    let resting = settings::not_yet(&setup.config);
-    if !resting.is_empty() {
-        tracing::warn!("these settings do not act yet: {}", resting.join(", "));
     }
 }

@@ -73,15 +73,8 @@ fn complain(error: &StartError) {
 fn check(path: &Path, env: &[(String, String)]) -> Result<(), StartError> {
     let setup = Setup::load(path, env)?;
     let mut report = String::new();
-    for warning in &setup.config.warnings {
+    for warning in setup.warnings() {
         report.push_str(&format!("warning: {warning}\n"));
-    }
-    let resting = settings::not_yet(&setup.config);
-    if !resting.is_empty() {
-        report.push_str(&format!(
-            "warning: these settings do not act yet: {}\n",
-            resting.join(", ")
-        ));
     }
     report.push_str(&format!("{}: ok\n", path.display()));
     print(&report);

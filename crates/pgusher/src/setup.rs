@@ -65,6 +65,23 @@ impl Setup {
         })
     }
 
+    /// What is odd about it, to be told when it comes into force.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let warnings = self.config.warnings.iter();
+        let mut warnings: Vec<_> = warnings.map(ToString::to_string).collect();
+        if let (Some(finding), Some(path)) =
+            (self.userlist.finding(), &self.config.settings.auth_file)
+        {
+            warnings.push(format!("{}: {finding}", path.display()));
+        }
+        let resting = settings::not_yet(&self.config);
+        if !resting.is_empty() {
+            let keys = resting.join(", ");
+            warnings.push(format!("these settings do not act yet: {keys}"));
+        }
+        warnings
+    }
+
     /// With what servers of a pool are logged in, as far as the files say.
     pub(crate) fn server_secret(&self, database: &Database, user: &str) -> Option<Secret> {
         match &database.password {
@@ -118,9 +135,5 @@ fn read_userlist(path: &Path) -> Result<Userlist, SetupError> {
         path: path.display().to_string(),
         error,
     })?;
-    let userlist = Userlist::parse(&text);
-    if let Some(finding) = userlist.finding() {
-        tracing::warn!("{}: {finding}", path.display());
-    }
-    Ok(userlist)
+    Ok(Userlist::parse(&text))
 }

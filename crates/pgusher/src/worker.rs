@@ -243,6 +243,11 @@ impl Worker {
     }
 
     fn cancel(self: &Rc<Self>, client: ClientId, reply: oneshot::Sender<()>) {
+        let entry = self.pools.local.roster.get(client);
+        if let Some(console) = entry.filter(|entry| entry.console) {
+            console.given_up.set(true);
+            console.wake();
+        }
         let wait = self.setup.borrow().config.settings.cancel_wait_timeout;
         let wait_max = Some(wait).filter(|wait| *wait > Duration::ZERO);
         let worker = self.clone();

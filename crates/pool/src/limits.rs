@@ -97,10 +97,11 @@ struct PoolCount {
 }
 
 /// A worker that found a shared limit full, in line for what becomes free.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 struct Asker {
     pool: PoolId,
     worker: WorkerId,
+    purpose: Purpose,
 }
 
 impl Limits {
@@ -146,43 +147,59 @@ impl Limits {
         if !count.has_room(purpose) {
             return Permit::PoolFull;
         }
-        if let Some(failed_at) = count.failed_at {
-            if now.saturating_duration_since(failed_at) < bounds.login_retry {
-                return Permit::Retrying;
-            }
-            // One probe tells whether the server is back.
-            if count.logins > 0 {
-                return Permit::Busy;
-            }
+        if let Some(failed_at) = count.failed_at
+            && now.saturating_duration_since(failed_at) < bounds.login_retry
+        {
+            return Permit::Retrying;
         }
-        if count.logins >= LOGINS_MAX {
+        if !count.may_log_in() {
             return Permit::Busy;
         }
         if let Some(scope) = self.full(pool) {
-            let asker = Asker { pool, worker };
-            if !matches!(purpose, Purpose::Minimum(_)) && !self.askers.contains(&asker) {
-                self.askers.push_back(asker);
-            }
+            self.put_in_line(pool, worker, purpose);
             return Permit::Full(scope);
+        }
+        if !matches!(purpose, Purpose::Minimum(_)) {
+            // Who is still in want after this asks again, and is in line anew.
+            self.withdraw(pool, worker);
         }
         self.take(pool);
         Permit::Granted
     }
 
-    /// A login succeeded.
-    pub fn logged_in(&mut self, pool: PoolId) {
+    fn put_in_line(&mut self, pool: PoolId, worker: WorkerId, purpose: Purpose) {
+        if matches!(purpose, Purpose::Minimum(_)) {
+            return;
+        }
+        let known = |asker: &&mut Asker| asker.pool == pool && asker.worker == worker;
+        match self.askers.iter_mut().find(known) {
+            Some(asker) => asker.purpose = purpose,
+            None => self.askers.push_back(Asker {
+                pool,
+                worker,
+                purpose,
+            }),
+        }
+    }
+
+    /// A login succeeded. Who waited for its turn to log in may get a permit that is free.
+    #[must_use]
+    pub fn logged_in(&mut self, pool: PoolId) -> Vec<Passed> {
         if let Some(count) = self.pools.get_mut(&pool) {
             count.logins = count.logins.saturating_sub(1);
             count.failed_at = None;
         }
+        self.pass_on()
     }
 
-    /// A login failed, and its socket is closed.
+    /// A login failed, and its socket is closed. Who else asked for this pool need not fail as
+    /// well: it asks again when the pause is over.
     pub fn login_failed(&mut self, pool: PoolId, now: Instant) -> Vec<Passed> {
         if let Some(count) = self.pools.get_mut(&pool) {
             count.logins = count.logins.saturating_sub(1);
             count.failed_at = Some(now);
         }
+        self.askers.retain(|asker| asker.pool != pool);
         self.closed(pool)
     }
 
@@ -197,14 +214,16 @@ impl Limits {
     /// A server closed. Its permit passes to who has asked longest and may have it.
     pub fn closed(&mut self, pool: PoolId) -> Vec<Passed> {
         self.give_back(pool);
+        self.pass_on()
+    }
+
+    fn pass_on(&mut self) -> Vec<Passed> {
         let mut passed = Vec::new();
         let mut place = 0;
         while let Some(&asker) = self.askers.get(place) {
-            let allowed =
-                self.pools.get(&asker.pool).is_some_and(|count| {
-                    count.has_room(Purpose::Waiter) && count.logins < LOGINS_MAX
-                }) && self.full(asker.pool).is_none();
-            if allowed {
+            let fits = |count: &PoolCount| count.has_room(asker.purpose) && count.may_log_in();
+            let allowed = self.pools.get(&asker.pool).is_some_and(fits);
+            if allowed && self.full(asker.pool).is_none() {
                 self.askers.remove(place);
                 self.take(asker.pool);
                 passed.push(Passed {
@@ -240,24 +259,18 @@ impl Limits {
 
     /// The worker's waiters of this pool are served: it no longer asks.
     pub fn withdraw(&mut self, pool: PoolId, worker: WorkerId) {
-        self.askers.retain(|&asker| asker != Asker { pool, worker });
+        self.askers
+            .retain(|asker| asker.pool != pool || asker.worker != worker);
     }
 
     /// Whether somebody waits for a permit that this pool's servers hold back.
     pub fn is_wanted(&self, pool: PoolId) -> bool {
-        let Some(own) = self.pools.get(&pool) else {
-            return false;
-        };
         self.askers.iter().any(|asker| {
+            let fits = |count: &PoolCount| count.has_room(asker.purpose);
+            let shares = |scope| self.same(asker.pool, pool, scope);
             asker.pool != pool
-                && self.pools.get(&asker.pool).is_some_and(|other| {
-                    other.key.database == own.key.database || other.key.user == own.key.user
-                })
-                && match self.full(asker.pool) {
-                    Some(Scope::Database) => self.same(asker.pool, pool, Scope::Database),
-                    Some(Scope::User) => self.same(asker.pool, pool, Scope::User),
-                    None => false,
-                }
+                && self.pools.get(&asker.pool).is_some_and(fits)
+                && self.full(asker.pool).is_some_and(shares)
         })
     }
 
@@ -332,6 +345,16 @@ impl Limits {
 }
 
 impl PoolCount {
+    fn may_log_in(&self) -> bool {
+        // After a failure one probe tells whether the server is back.
+        let most = if self.failed_at.is_some() {
+            1
+        } else {
+            LOGINS_MAX
+        };
+        self.logins < most
+    }
+
     fn has_room(&self, purpose: Purpose) -> bool {
         let size = self.bounds.pool;
         match purpose {

@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -25,8 +26,62 @@ use crate::state::{Grant, Next, PoolState, REMOTE_PATIENCE, Rules, ServerState};
 const LOGIN_RETRY: Duration = Duration::from_secs(15);
 
 #[test]
+fn who_found_enough_logins_under_way_hears_of_it_when_one_ends() {
+    dice::play(100, 1, |dice, _| {
+        let mut scene = Scene::with(2, 5, None, dice);
+        for _ in 0..4 {
+            scene.does(0, Event::Request { dead: 0 });
+        }
+        scene.does(1, Event::Request { dead: 0 });
+        scene.rest(dice);
+        assert_eq!(scene.waiting(), 0);
+    });
+}
+
+#[test]
+fn who_asked_for_an_idle_server_that_another_got_looks_again() {
+    dice::play(100, 1, |dice, _| {
+        let mut scene = Scene::with(3, 2, None, dice);
+        scene.has_idle(0);
+        scene.does(1, Event::Request { dead: 0 });
+        scene.does(2, Event::Request { dead: 0 });
+        scene.rest(dice);
+        assert_eq!(scene.waiting(), 0);
+    });
+}
+
+#[test]
+fn a_worker_where_several_wait_asks_for_more_than_one_server() {
+    dice::play(100, 1, |dice, _| {
+        let mut scene = Scene::with(2, 3, None, dice);
+        scene.has_idle(0);
+        scene.pause(true);
+        scene.does(1, Event::Request { dead: 0 });
+        scene.does(1, Event::Request { dead: 0 });
+        scene.pause(false);
+        scene.rest(dice);
+        assert_eq!(scene.waiting(), 0);
+    });
+}
+
+#[test]
+fn nobody_counts_on_a_server_that_is_probed_for_another_worker() {
+    dice::play(100, 1, |dice, _| {
+        let check_after = Duration::from_millis(30);
+        let mut scene = Scene::with(2, 2, Some(check_after), dice);
+        scene.has_idle(0);
+        scene.passes(check_after);
+        scene.does(1, Event::Request { dead: 0 });
+        scene.reads_post(0);
+        scene.does(0, Event::Request { dead: 0 });
+        scene.rest(dice);
+        assert_eq!(scene.waiting(), 0);
+    });
+}
+
+#[test]
 fn nobody_waits_while_a_server_idles_or_could_be_opened_on_any_worker() {
-    dice::play(10_000, 300, |dice, len| {
+    dice::play(10_000, 8, |dice, len| {
         let mut scene = Scene::new(dice);
         for _ in 0..len {
             scene.burst(dice);
@@ -35,56 +90,6 @@ fn nobody_waits_while_a_server_idles_or_could_be_opened_on_any_worker() {
     });
 }
 
-//TEMP
-fn fix(n: u32) -> bool {
-    thread_local!(static F: u32 = std::env::var("FIX").ok().and_then(|v| v.parse().ok()).unwrap_or(0));
-    F.with(|f| f & (1 << n) != 0)
-}
-#[test]
-#[ignore]
-fn shortest() {
-    std::panic::set_hook(Box::new(|_| {}));
-    let mut best: std::collections::HashMap<String, String> = Default::default();
-    let mut fails = 0;
-    let n: u32 = std::env::var("N")
-        .ok()
-        .and_then(|v| v.parse().ok())
-        .unwrap_or(60_000);
-    let l: u32 = std::env::var("L")
-        .ok()
-        .and_then(|v| v.parse().ok())
-        .unwrap_or(80);
-    for seed in 0..n {
-        let mut d = Dice::new(u64::from(seed) + 1_000_000);
-        let r = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let len = 1 + seed % l;
-            let dice = &mut d;
-            let mut scene = Scene::new(dice);
-            for _ in 0..len {
-                scene.step(dice);
-            }
-            scene.rest(dice);
-            scene.serve_everybody(dice);
-        }));
-        if let Err(e) = r {
-            fails += 1;
-            let t = e
-                .downcast_ref::<String>()
-                .cloned()
-                .unwrap_or_else(|| "?".into());
-            let k = t.split(", after").next().unwrap().to_owned();
-            let b = best.entry(k).or_insert_with(|| t.clone());
-            if t.lines().count() < b.lines().count() {
-                *b = t;
-            }
-        }
-    }
-    let _ = std::panic::take_hook();
-    for (k, t) in best {
-        eprintln!("==== {k}\n{t}");
-    }
-    eprintln!("{fails} of {n} fail");
-}
 /// What the workers share.
 struct World {
     shared: Shared,
@@ -96,14 +101,36 @@ struct World {
     start: Instant,
     now: Cell<Instant>,
     inboxes: Vec<RefCell<VecDeque<Mail>>>,
-    log: RefCell<Vec<String>>,
+    log: RefCell<Vec<Note>>,
+}
+
+/// What happened, for those who wonder how it came to this.
+enum Note {
+    Started(Duration, WorkerId, Event),
+    Sent(Mail, WorkerId),
+    Asked(WorkerId, Permit),
+    Paused(bool),
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started(at, worker, event) => write!(f, "{at:?} {worker:?}: {event:?}"),
+            Self::Sent(mail, to) => write!(f, "  {mail:?} to {to:?}"),
+            Self::Asked(worker, permit) => write!(f, "  {worker:?} asks: {permit:?}"),
+            Self::Paused(paused) => write!(f, "paused: {paused}"),
+        }
+    }
 }
 
 /// [`crate::Mail`] without sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mail {
     Demand,
-    Server,
+    /// A server, to be probed there if it idled long here.
+    Server {
+        stale: bool,
+    },
     Permit,
     Room,
 }
@@ -160,7 +187,7 @@ impl Habits {
             (Habit::Abandon, 2),
             (Habit::Login, 6),
             (Habit::Answer, 6),
-            (Habit::Close, if fix(8) { 4 } else { 1 }),
+            (Habit::Close, 2),
         ];
         let weighed = all.map(|(habit, most)| (habit, 1 + dice.below(most)));
         let repeated = weighed
@@ -188,13 +215,7 @@ impl Worker {
     async fn handle(self: Rc<Self>, event: Event, client: ClientId) {
         match event {
             Event::Mail(Mail::Demand) => self.answer_demand().await,
-            Event::Mail(Mail::Server) => {
-                let place = self.state.borrow_mut().add();
-                self.lend(place).await;
-                if fix(2) {
-                    self.advance().await;
-                }
-            }
+            Event::Mail(Mail::Server { stale }) => self.receive(stale).await,
             Event::Mail(Mail::Permit) => self.use_permit().await,
             Event::Mail(Mail::Room) => self.advance().await,
             Event::Kick => {
@@ -239,11 +260,6 @@ impl Worker {
                 Grant::Wait => break,
             }
         }
-        if fix(12) {
-            self.advance().await;
-            self.publish_waiting().await;
-            return;
-        }
         self.publish_waiting().await;
         self.advance().await;
     }
@@ -268,7 +284,13 @@ impl Worker {
                     .ensure(!overtaken, "a patient waiter elsewhere is overtaken");
                 self.publish_waiting().await;
             }
-            (Next::SendOver, Some((to, _))) => self.send_over(place, to).await,
+            (Next::SendOver, Some((to, _))) => {
+                self.send_over(place, to, false).await;
+                // Somebody here may have counted on it.
+                if self.wanted() > 0 {
+                    self.kicked.set(true);
+                }
+            }
             (Next::SendOver | Next::Idle, _) => self.now_idle(place).await,
         }
     }
@@ -278,7 +300,7 @@ impl Worker {
         seam().await;
         if self.rules().paused {
             self.close(place).await;
-        } else if !fix(10) && self.world.pool.waits_elsewhere(self.id) {
+        } else if self.world.pool.waits_elsewhere(self.id) {
             self.answer_demand().await;
         }
     }
@@ -295,21 +317,31 @@ impl Worker {
         let Some((to, _)) = longest else {
             return;
         };
+        let (now, rules) = (self.world.now.get(), self.rules());
+        let stale = self.state.borrow().next_is_stale(now, rules);
         let taken = self.state.borrow_mut().take_idle();
         match taken {
             Some(place) => {
                 self.idle_changed().await;
-                self.send_over(place, to).await;
+                self.send_over(place, to, stale).await;
             }
-            None if fix(1) => self.tell_waiting().await,
-            None => self.world.send(to, Mail::Room),
+            None => self.tell_waiting().await,
         }
     }
 
-    async fn send_over(&self, place: ServerId, to: WorkerId) {
+    async fn send_over(&self, place: ServerId, to: WorkerId, stale: bool) {
         self.forget(place).await;
         seam().await;
-        self.world.send(to, Mail::Server);
+        self.world.send(to, Mail::Server { stale });
+    }
+
+    async fn receive(&self, stale: bool) {
+        let place = self.state.borrow_mut().add();
+        if !stale {
+            self.lend(place).await;
+        }
+        // It may be one where several are missing.
+        self.advance().await;
     }
 
     async fn advance(&self) {
@@ -364,8 +396,7 @@ impl Worker {
             .world
             .shared
             .limits(|limits| limits.open(id, self.world.bounds, Purpose::Waiter, self.id, now));
-        self.world
-            .note(|| format!("{:?} opens: {permit:?}", self.id));
+        self.world.note(Note::Asked(self.id, permit));
         if permit == Permit::Granted {
             self.logins.set(self.logins.get() + 1);
         }
@@ -385,12 +416,10 @@ impl Worker {
     async fn opened(&self) {
         self.logins.set(self.logins.get() - 1);
         let id = self.world.pool.id;
-        self.world.shared.limits(|limits| limits.logged_in(id));
+        let passed = self.world.shared.limits(|limits| limits.logged_in(id));
         let place = self.state.borrow_mut().add();
         self.lend(place).await;
-        if fix(0) {
-            self.permit_is_back(Vec::new()).await;
-        }
+        self.permit_is_back(passed).await;
         self.advance().await;
     }
 
@@ -418,15 +447,12 @@ impl Worker {
             self.world.send(worker, Mail::Permit);
         }
         self.tell_waiting().await;
-        if !fix(11) && self.wanted() > 0 {
+        if self.wanted() > 0 {
             self.kicked.set(true);
         }
     }
 
     async fn tell_waiting(&self) {
-        if fix(13) {
-            return;
-        }
         seam().await;
         let others: Vec<_> = self.world.pool.waiting_elsewhere(self.id).collect();
         for other in others {
@@ -487,6 +513,12 @@ impl Worker {
         state.waiting().map(|waiter| waiter.client).collect()
     }
 
+    fn serves(&self, client: ClientId) -> bool {
+        !self
+            .servers(|state| state == ServerState::Leased { client })
+            .is_empty()
+    }
+
     fn leased(&self) -> Vec<ServerId> {
         self.servers(|state| matches!(state, ServerState::Leased { .. }))
     }
@@ -497,42 +529,23 @@ impl Worker {
 }
 
 impl World {
-    fn new(dice: &mut Dice) -> Self {
-        let workers = if fix(8) {
-            3
-        } else {
-            1 + dice.below(4) as usize
-        };
+    fn new(workers: usize, bounds: Bounds) -> Self {
         let post = (0..workers).map(|_| mpsc::unbounded_channel().0).collect();
         let shared = Shared::new(wire::ParamNames::new([]), post);
         let config = Arc::new(settings::Database::new("db"));
         let (database, _) = shared.database(&config, false);
         let pool = shared.pool(&database, "user");
-        let limit = Duration::from_millis(30);
         let start = Instant::now();
         Self {
             shared,
             pool,
-            bounds: Bounds {
-                pool: if fix(8) {
-                    2 + dice.below(2)
-                } else {
-                    1 + dice.below(7)
-                },
-                database: if fix(8) {
-                    0
-                } else {
-                    dice.below(2) * (1 + dice.below(5))
-                },
-                login_retry: LOGIN_RETRY,
-                ..Bounds::default()
-            },
+            bounds,
             rules: Rules {
                 paused: false,
-                round_robin: dice.percent(30),
-                check_after: dice.percent(30).then_some(limit),
+                round_robin: false,
+                check_after: None,
             },
-            resets: fix(8) || dice.percent(40),
+            resets: false,
             start,
             now: Cell::new(start),
             inboxes: (0..workers).map(|_| RefCell::default()).collect(),
@@ -540,25 +553,41 @@ impl World {
         }
     }
 
+    fn any(dice: &mut Dice) -> Self {
+        let workers = dice.pick(&[1, 2, 2, 3, 3, 4]).unwrap();
+        let bounds = Bounds {
+            pool: dice.pick(&[1, 1, 2, 2, 3, 5, 7]).unwrap(),
+            database: dice.pick(&[0, 0, 0, 1, 2, 4]).unwrap(),
+            login_retry: LOGIN_RETRY,
+            ..Bounds::default()
+        };
+        let limit = Duration::from_millis(30);
+        let mut world = Self::new(workers, bounds);
+        world.rules.round_robin = dice.percent(30);
+        world.rules.check_after = dice.percent(30).then_some(limit);
+        world.resets = dice.percent(40);
+        world
+    }
+
     fn send(&self, to: WorkerId, mail: Mail) {
-        self.note(|| format!("  {mail:?} to {to:?}"));
+        self.note(Note::Sent(mail, to));
         self.inboxes[to.0].borrow_mut().push_back(mail);
     }
 
-    fn note(&self, line: impl FnOnce() -> String) {
-        self.log.borrow_mut().push(line());
+    fn note(&self, note: Note) {
+        self.log.borrow_mut().push(note);
     }
 
     /// Tells how it came to this, if it does not hold.
     fn ensure(&self, holds: bool, what: &str) {
-        assert!(
-            holds,
-            "{what}, after\n{}\nwith {:?}, {:?}, resets: {}",
-            self.log.borrow().join("\n"),
-            self.bounds,
-            self.rules,
-            self.resets
-        );
+        if holds {
+            return;
+        }
+        let log = self.log.borrow();
+        let lines: Vec<_> = log.iter().map(|note| note.to_string()).collect();
+        let (bounds, rules, resets) = (self.bounds, self.rules, self.resets);
+        let lines = lines.join("\n");
+        panic!("{what}, after\n{lines}\nwith {bounds:?}, {rules:?}, resets: {resets}");
     }
 }
 
@@ -571,12 +600,40 @@ struct Scene {
     unaware: Vec<bool>,
     clients: u64,
     habits: Habits,
+    /// Microseconds between two steps.
+    pace: u32,
+    /// So many clients wait at most; where few do, servers idle more often.
+    crowd: usize,
     logins_fail: bool,
 }
 
 impl Scene {
     fn new(dice: &mut Dice) -> Self {
-        let world = Rc::new(World::new(dice));
+        let world = World::any(dice);
+        let logins_fail = dice.percent(10);
+        Self {
+            logins_fail,
+            ..Self::of(world, dice)
+        }
+    }
+
+    fn with(
+        workers: usize,
+        pool_size: u32,
+        check_after: Option<Duration>,
+        dice: &mut Dice,
+    ) -> Self {
+        let bounds = Bounds {
+            pool: pool_size,
+            ..Bounds::default()
+        };
+        let mut world = World::new(workers, bounds);
+        world.rules.check_after = check_after;
+        Self::of(world, dice)
+    }
+
+    fn of(world: World, dice: &mut Dice) -> Self {
+        let world = Rc::new(world);
         let count = world.inboxes.len();
         let workers = (0..count).map(|id| {
             Rc::new(Worker {
@@ -593,9 +650,33 @@ impl Scene {
             unaware: vec![false; count],
             clients: 0,
             habits: Habits::new(dice),
-            logins_fail: dice.percent(10),
+            pace: dice.pick(&[1, 1000, 3000, 9000]).unwrap(),
+            crowd: dice.pick(&[1, 2, 3, 10]).unwrap(),
+            logins_fail: false,
             world,
         }
+    }
+
+    fn does(&mut self, place: usize, event: Event) {
+        self.start(place, event);
+        while self.go_on(place) {}
+    }
+
+    fn reads_post(&mut self, place: usize) {
+        while let Some(event) = self.pending(place) {
+            self.does(place, event);
+        }
+    }
+
+    fn passes(&mut self, time: Duration) {
+        self.world.now.set(self.world.now.get() + time);
+    }
+
+    fn has_idle(&mut self, place: usize) {
+        self.does(place, Event::Request { dead: 0 });
+        self.does(place, Event::LoggedIn);
+        let lease = self.workers[place].leased()[0];
+        self.does(place, Event::Release(lease));
     }
 
     /// A few things happen at once, and then nothing for a while.
@@ -607,8 +688,7 @@ impl Scene {
     }
 
     fn step(&mut self, dice: &mut Dice) {
-        let passed = Duration::from_micros(dice.below(if fix(8) { 9000 } else { 3000 }).into());
-        self.world.now.set(self.world.now.get() + passed);
+        self.passes(Duration::from_micros(dice.below(self.pace).into()));
         if dice.percent(1) {
             let paused = self.world.pool.database.paused.load(Ordering::SeqCst);
             self.pause(!paused);
@@ -628,7 +708,7 @@ impl Scene {
     }
 
     fn pause(&mut self, paused: bool) {
-        self.world.note(|| format!("paused: {paused}"));
+        self.world.note(Note::Paused(paused));
         self.world.shared.pause_all(paused);
         self.unaware.fill(true);
     }
@@ -649,11 +729,47 @@ impl Scene {
         self.clients += u64::from(matches!(event, Event::Request { .. }));
         let client = ClientId(self.clients);
         let at = self.world.now.get() - self.world.start;
-        self.world
-            .note(|| format!("{at:?} worker {place}: {event:?}"));
+        self.world.note(Note::Started(at, WorkerId(place), event));
         let worker = self.workers[place].clone();
+        let patient = self.patient_elsewhere(place);
         self.running[place] = Some(Box::pin(worker.handle(event, client)));
         self.go_on(place);
+        if let (Event::Request { .. }, Some(other)) = (event, patient) {
+            let overtakes = self.workers[place].serves(client);
+            let holds = !overtakes || self.is_helped(other, place);
+            self.world
+                .ensure(holds, "a newcomer overtakes a patient waiter elsewhere");
+        }
+    }
+
+    /// The other worker whose client has waited longest, if that is too long to be overtaken.
+    fn patient_elsewhere(&self, place: usize) -> Option<usize> {
+        let now = self.world.now.get();
+        let others = (0..self.workers.len()).filter(|&other| other != place);
+        others
+            .filter_map(|other| Some((other, self.workers[other].state.borrow().oldest()?.since)))
+            .min_by_key(|&(_, since)| since)
+            .filter(|&(_, since)| now - since > REMOTE_PATIENCE)
+            .map(|(other, _)| other)
+    }
+
+    /// Whether something is under way that gets a client of this worker a server, or lets it look
+    /// again.
+    fn is_helped(&self, worker: usize, newcomer: usize) -> bool {
+        let posted = |mail| {
+            self.world
+                .inboxes
+                .iter()
+                .any(|i| i.borrow().contains(&mail))
+        };
+        let coming = |mail: &Mail| matches!(mail, Mail::Server { .. } | Mail::Room);
+        let mut others = (0..self.workers.len()).filter(|&other| other != newcomer);
+        posted(Mail::Demand)
+            || self.world.inboxes[worker].borrow().iter().any(coming)
+            || others.any(|other| self.running[other].is_some())
+            || self.outcome(worker).is_some()
+            || self.workers[worker].kicked.get()
+            || self.unaware.contains(&true)
     }
 
     /// What a worker will do of its own accord.
@@ -672,6 +788,7 @@ impl Scene {
     fn chance(&self, place: usize, dice: &mut Dice) -> Option<Event> {
         let worker = &self.workers[place];
         match self.habits.pick(dice) {
+            Habit::Request if self.waiting() >= self.crowd => None,
             Habit::Request => Some(Event::Request {
                 dead: u32::from(dice.percent(5)),
             }),
@@ -691,7 +808,7 @@ impl Scene {
         if self.logins_fail {
             // After a failed login only the clock brings the next one.
             for _ in 0..8 {
-                self.world.now.set(self.world.now.get() + LOGIN_RETRY);
+                self.passes(LOGIN_RETRY);
                 self.unaware.fill(true);
                 self.settle(dice);
             }
@@ -706,6 +823,7 @@ impl Scene {
             let Some(place) = dice.pick(&busy) else {
                 return;
             };
+            self.passes(Duration::from_micros(dice.below(self.pace).into()));
             if !self.go_on(place)
                 && let Some(event) = self.pending(place).or_else(|| self.outcome(place))
             {

@@ -12,8 +12,8 @@ use crate::lease::LeaseError;
 use crate::limits::{Bounds, Permit, Purpose};
 use crate::pool::Pool;
 use crate::roster::Turn;
+use crate::server::Server;
 use crate::server::login::{self, LoggedIn, LoginError};
-use crate::server::{CloseReason, Server};
 use crate::shared::{Failure, Mail, Welcome, lock};
 
 impl Pool {
@@ -110,7 +110,7 @@ impl Pool {
 
     fn opened(self: &Rc<Self>, logged_in: LoggedIn) {
         let id = self.shared.id;
-        self.local.shared.limits(|limits| limits.logged_in(id));
+        let passed = self.local.shared.limits(|limits| limits.logged_in(id));
         *lock(&self.shared.failure) = None;
         let LoggedIn {
             facts,
@@ -137,12 +137,10 @@ impl Pool {
             first
         });
         let now = Instant::now();
-        match self.unfit(&server, now) {
-            // Whatever its age, it serves once.
-            None | Some(CloseReason::Lifetime) => self.lend(place, now),
-            Some(reason) => self.close(place, reason),
-        }
+        self.lend_if_fit(place, &server);
         drop(server);
+        // Others may have found enough logins under way.
+        self.permit_is_back(passed);
         self.advance(now);
     }
 

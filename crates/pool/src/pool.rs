@@ -16,7 +16,7 @@ use crate::key::{ClientId, ServerId, WorkerId};
 use crate::lease::{Lease, LeaseError};
 use crate::roster::{ClientEntry, ClientState, Notify, Roster, Turn};
 use crate::server::{CloseReason, IdleNews, ParkedServer, Server, cancel, query};
-use crate::shared::{Mail, PoolShared, Shared, Welcome};
+use crate::shared::{Freshness, Mail, PoolShared, Shared, Welcome};
 use crate::snapshot::Counters;
 use crate::state::{Grant, Next, PoolState, Rules, ServerState, Waiter};
 
@@ -265,10 +265,20 @@ impl Pool {
 
     fn reset_or_lend(self: &Rc<Self>, place: ServerId, now: Instant) {
         let settings = self.settings();
-        match &settings.reset_query {
+        let first = settings.reset_query.as_deref();
+        match first.or_else(|| self.probe_for_waiters(&settings)) {
             Some(sql) => self.reset(place, sql),
             None => self.lend(place, now),
         }
+    }
+
+    /// The check query, if whoever waits may have no server that was not just probed.
+    fn probe_for_waiters<'a>(&self, settings: &'a PoolSettings) -> Option<&'a str> {
+        let sql = settings.check_query.sql()?;
+        let worker = self.local.worker;
+        let always = settings.server_check_delay.is_zero();
+        (always && (self.state.borrow().oldest().is_some() || self.shared.waits_elsewhere(worker)))
+            .then_some(sql)
     }
 
     /// A server is free: to whom it goes.
@@ -286,8 +296,24 @@ impl Pool {
             .release(place, now, self.rules(), since);
         match (next, remote) {
             (Next::Serve(waiter), _) => self.serve(waiter, place, now),
-            (Next::SendOver, Some((to, _))) => self.send_over(place, to),
+            (Next::SendOver, Some((to, _))) => {
+                self.send_over(place, to, Freshness::Fresh);
+                // A client here may have counted on it.
+                if self.wanted() > 0 {
+                    self.kick();
+                }
+            }
             (Next::SendOver | Next::Idle, _) => self.now_idle(place),
+        }
+    }
+
+    /// A server comes from its login, from a query of our own, or from another worker: it may have
+    /// become unfit meanwhile. Age alone does not count: it serves once.
+    pub(crate) fn lend_if_fit(self: &Rc<Self>, place: ServerId, server: &Server) {
+        let now = Instant::now();
+        match self.unfit(server, now) {
+            None | Some(CloseReason::Lifetime) => self.lend(place, now),
+            Some(reason) => self.close(place, reason),
         }
     }
 
@@ -314,14 +340,26 @@ impl Pool {
         let Some((to, _)) = longest else {
             return;
         };
+        let now = Instant::now();
+        let stale = self.state.borrow().next_is_stale(now, self.rules());
         let taken = self.state.borrow_mut().take_idle();
         match taken {
             Some(place) => {
                 self.idle_changed();
-                self.send_over(place, to);
+                // Who takes it over probes it, so that it counts where it is wanted.
+                let freshness = if stale {
+                    Freshness::Stale
+                } else {
+                    Freshness::Fresh
+                };
+                self.send_over(place, to, freshness);
             }
-            // Gone meanwhile: the other side had better look again.
-            None => self.local.shared.send(to, Mail::Room(self.shared.id)),
+            // Gone meanwhile: whoever waits had better look again.
+            None => {
+                for other in self.shared.waiting_elsewhere(self.local.worker) {
+                    self.local.shared.send(other, Mail::Room(self.shared.id));
+                }
+            }
         }
     }
 
@@ -412,13 +450,13 @@ impl Pool {
     }
 
     /// Sends a server over to another worker.
-    fn send_over(self: &Rc<Self>, place: ServerId, to: WorkerId) {
+    fn send_over(self: &Rc<Self>, place: ServerId, to: WorkerId, freshness: Freshness) {
         let Some(server) = self.forget(place) else {
             return;
         };
         match server.park() {
             Ok(parked) => {
-                let mail = Mail::Server(self.shared.id, Box::new(parked));
+                let mail = Mail::Server(self.shared.id, Box::new(parked), freshness);
                 self.local.shared.send(to, mail);
             }
             Err(error) => {
@@ -429,11 +467,17 @@ impl Pool {
     }
 
     /// A server came over from another worker.
-    pub(crate) fn receive(self: &Rc<Self>, parked: ParkedServer) {
+    pub(crate) fn receive(self: &Rc<Self>, parked: ParkedServer, freshness: Freshness) {
         match Server::unpark(parked) {
             Ok(server) => {
-                let place = self.add(Rc::new(server));
-                self.lend(place, Instant::now());
+                let server = Rc::new(server);
+                let place = self.add(server.clone());
+                match freshness {
+                    Freshness::Stale => self.check(place),
+                    Freshness::Fresh => self.lend_if_fit(place, &server),
+                }
+                // More may wait than this one serves.
+                self.advance(Instant::now());
             }
             Err(error) => {
                 tracing::warn!("{}: cannot take a server over: {error}", self.shared.key);
@@ -466,8 +510,12 @@ impl Pool {
         tokio::task::spawn_local(async move {
             let names = &pool.local.shared.names;
             let result = query::on_server(&server, &message, names, limit).await;
+            // Nobody else moves a server that was set aside; but its place may be another's by now.
+            if pool.server(place).is_none_or(|here| here.id != server.id) {
+                return;
+            }
             match result {
-                Ok(()) => pool.lend(place, Instant::now()),
+                Ok(()) => pool.lend_if_fit(place, &server),
                 Err(error) => {
                     tracing::warn!("{}: query of our own failed: {error}", pool.tag(&server));
                     pool.close(place, CloseReason::CheckFailed);
@@ -594,6 +642,12 @@ impl Pool {
 
     pub(crate) fn publish_waiting(&self) {
         let since = self.state.borrow().oldest().map(|waiter| waiter.since);
+        if since.is_none() && self.local.shared.permits_wanted() {
+            let (id, worker) = (self.shared.id, self.local.worker);
+            self.local
+                .shared
+                .limits(|limits| limits.withdraw(id, worker));
+        }
         self.shared
             .publish_waiting(&self.local.shared, self.local.worker, since);
     }

@@ -191,7 +191,9 @@ impl Pools {
     fn receive(&self, mail: Mail) {
         match mail {
             Mail::Demand(id) => self.with(id, Pool::answer_demand),
-            Mail::Server(id, parked) => self.with(id, |pool| pool.receive(*parked)),
+            Mail::Server(id, parked, freshness) => {
+                self.with(id, |pool| pool.receive(*parked, freshness));
+            }
             Mail::Permit(id) => self.with(id, Pool::use_permit),
             Mail::Room(id) => self.with(id, |pool| pool.advance(Instant::now())),
             Mail::Refused(id, error) => self.with(id, |pool| pool.refuse_waiters(&error)),

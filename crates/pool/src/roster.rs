@@ -98,6 +98,8 @@ pub struct ClientEntry {
     pub application_name: RefCell<Arc<str>>,
     /// Whether the notice of `query_wait_notify` is due.
     pub notify: Cell<Notify>,
+    /// Whether a console session's command is no longer wanted.
+    pub given_up: Cell<bool>,
     kill: Cell<Option<Kill>>,
     turn: RefCell<Option<Turn>>,
     waker: RefCell<Option<Waker>>,
@@ -153,6 +155,7 @@ impl ClientEntry {
             link: Cell::new(None),
             application_name: RefCell::new(facts.application_name),
             notify: Cell::new(Notify::Untold),
+            given_up: Cell::new(false),
             kill: Cell::new(None),
             turn: RefCell::new(None),
             waker: RefCell::new(None),

@@ -23,7 +23,7 @@ pub enum Mail {
     /// A client of another worker waits, and you have an idle server.
     Demand(PoolId),
     /// A server for your waiter.
-    Server(PoolId, Box<ParkedServer>),
+    Server(PoolId, Box<ParkedServer>, Freshness),
     /// A permit that you asked for: log a server in.
     Permit(PoolId),
     /// A server of the pool closed: your waiter may open one.
@@ -41,6 +41,15 @@ pub enum Mail {
     },
     /// Close the server of this pool that has idled longest.
     Evict(PoolId),
+}
+
+/// Whether a server may be lent as it is, or must answer a probe first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// It served lately.
+    Fresh,
+    /// It was idle for `server_check_delay`.
+    Stale,
 }
 
 /// The process-wide half of the pools.

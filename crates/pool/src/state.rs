@@ -205,6 +205,12 @@ impl PoolState {
         Some((waiter, server))
     }
 
+    /// Whether the idle server that would be lent next must be probed first.
+    pub fn next_is_stale(&self, now: Instant, rules: Rules) -> bool {
+        let next = self.idle.front();
+        next.is_some_and(|&server| self.is_stale(server, now, rules))
+    }
+
     /// Takes the idle server that would be lent next, to be sent over to another worker.
     pub fn take_idle(&mut self) -> Option<ServerId> {
         let server = self.idle.pop_front()?;

@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::sys::socket::{Shutdown as Half, shutdown};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{Shutdown as Half, shutdown},
+};
 use tokio::net::{TcpStream, UnixStream};
 
 /// Where a server listens.
@@ -99,6 +102,17 @@ impl Socket {
             Self::Unix(stream) => stream.as_fd(),
         };
         Ok(shutdown(fd.as_raw_fd(), Half::Write)?)
+    }
+
+    /// Has the peer closed, or said that it will write no more? What it wrote may wait unread.
+    pub(crate) fn peer_closed(&self) -> bool {
+        let fd = match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        };
+        let closed = PollFlags::from_bits_retain(nix::libc::POLLRDHUP);
+        let mut asked = [PollFd::new(fd, closed)];
+        poll(&mut asked, PollTimeout::ZERO).is_ok_and(|answers| answers > 0)
     }
 
     /// When dropped, TCP sends a reset instead of a farewell.

@@ -84,12 +84,12 @@ impl FakeServer {
 
     /// Sessions that are logged in now.
     pub fn logged_in(&self) -> usize {
-        self.hall.logged_in().now
+        self.hall.logged_in()
     }
 
     /// The most sessions that were ever logged in at a time.
     pub fn logged_in_max(&self) -> usize {
-        self.hall.logged_in().max
+        self.hall.logged_in_max()
     }
 
     /// Waits until so many sessions are logged in.

@@ -39,6 +39,8 @@ impl SqlState {
     pub const SUCCESS: Self = Self(*b"00000");
     /// `cannot_connect_now`: the server is starting up.
     pub const CANNOT_CONNECT_NOW: Self = Self(*b"57P03");
+    /// `query_canceled`: whoever asked wants no answer any more.
+    pub const QUERY_CANCELED: Self = Self(*b"57014");
     /// `feature_not_supported`.
     pub const FEATURE_NOT_SUPPORTED: Self = Self(*b"0A000");
 

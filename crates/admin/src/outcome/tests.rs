@@ -102,6 +102,7 @@ fn every_failure_has_pgbouncers_words() {
         (set(), E::SetFailed),
         (Command::Reload, E::ReloadFailed),
         (Command::KillClient(9), E::ClientNotFound),
+        (Command::Pause(None), E::Canceled),
     ];
     let mut texts = String::new();
     for (command, error) in failures {
@@ -123,6 +124,7 @@ fn every_failure_has_pgbouncers_words() {
         SET client_tls_cert_file=/gone: SET failed
         RELOAD: RELOAD failed, see logs for additional details
         KILL_CLIENT: client not found
+        PAUSE: canceling statement due to user request
     "#]]
     .assert_eq(&texts);
 }

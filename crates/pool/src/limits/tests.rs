@@ -1,4 +1,7 @@
+//! Counts and their limits: transcripts first, then whatever chance comes up with.
+
 use super::*;
+use crate::dice::{self, Dice};
 
 /// Pools by name, `database/user`, under one set of limits.
 struct Scene {
@@ -47,8 +50,17 @@ impl Scene {
 
     fn opens(&mut self, name: &str) {
         assert_eq!(self.asks(name, Purpose::Waiter, HERE), Permit::Granted);
+        assert_eq!(self.logs_in(name), []);
+    }
+
+    fn logs_in(&mut self, name: &str) -> Vec<Passed> {
         let id = self.pool(name);
-        self.limits.logged_in(id);
+        self.limits.logged_in(id)
+    }
+
+    fn passed(&self, name: &str, worker: WorkerId) -> Passed {
+        let pool = self.pools[name];
+        Passed { pool, worker }
     }
 
     fn closes(&mut self, name: &str) -> Vec<Passed> {
@@ -103,7 +115,7 @@ fn after_a_failed_login_one_probe_goes_out_when_the_pause_is_over() {
     scene.start += Duration::from_secs(15);
     assert_eq!(scene.asks("db/u", Purpose::Waiter, HERE), Permit::Granted);
     assert_eq!(scene.asks("db/u", Purpose::Waiter, THERE), Permit::Busy);
-    scene.limits.logged_in(id);
+    assert_eq!(scene.logs_in("db/u"), []);
     assert_eq!(scene.asks("db/u", Purpose::Waiter, THERE), Permit::Granted);
 }
 
@@ -143,15 +155,7 @@ fn a_database_limit_counts_all_users_and_a_free_permit_passes_to_the_first_asker
     assert_eq!(scene.asks("db/c", Purpose::Waiter, THERE), full);
     assert_eq!(scene.asks("db/a", Purpose::Waiter, HERE), full);
     assert!(scene.limits.is_wanted(scene.pools["db/b"]));
-    let passed = scene.closes("db/b");
-    let pool = scene.pools["db/c"];
-    assert_eq!(
-        passed,
-        [Passed {
-            pool,
-            worker: THERE
-        }]
-    );
+    assert_eq!(scene.closes("db/b"), [scene.passed("db/c", THERE)]);
     assert_eq!(scene.limits.database_servers("db"), 2);
     // The other database is not concerned.
     scene.opens("other/a");
@@ -194,4 +198,367 @@ fn an_asker_that_may_not_open_does_not_hold_up_those_behind_it() {
     // x/b still lacks user b: nobody gets x's permit.
     assert_eq!(scene.closes("x/a"), []);
     assert_eq!(scene.closes("y/b").len(), 2);
+}
+
+#[test]
+fn a_permit_that_no_login_could_use_passes_on_when_one_can() {
+    let mut scene = Scene::new(Bounds {
+        database: 5,
+        ..Bounds::default()
+    });
+    scene.opens("db/other");
+    for _ in 0..3 {
+        assert_eq!(scene.asks("db/u", Purpose::Waiter, HERE), Permit::Granted);
+    }
+    scene.opens("db/v");
+    let full = Permit::Full(Scope::Database);
+    assert_eq!(scene.asks("db/u", Purpose::Waiter, HERE), full);
+    assert_eq!(scene.asks("db/u", Purpose::Waiter, THERE), full);
+    assert_eq!(scene.closes("db/other"), [scene.passed("db/u", HERE)]);
+    // Four logins to db/u are under way now.
+    assert_eq!(scene.closes("db/v"), []);
+    assert_eq!(scene.logs_in("db/u"), [scene.passed("db/u", THERE)]);
+}
+
+#[test]
+fn the_reserve_is_kept_for_who_asked_for_it() {
+    let mut scene = Scene::new(Bounds {
+        pool: 1,
+        reserve: 1,
+        database: 2,
+        ..Bounds::default()
+    });
+    scene.opens("db/u");
+    scene.opens("db/v");
+    let full = Permit::Full(Scope::Database);
+    assert_eq!(scene.asks("db/u", Purpose::Reserve, HERE), full);
+    assert!(scene.limits.is_wanted(scene.pools["db/v"]));
+    assert_eq!(scene.closes("db/v"), [scene.passed("db/u", HERE)]);
+}
+
+#[test]
+fn who_got_a_server_otherwise_leaves_the_line() {
+    let mut scene = Scene::new(Bounds {
+        database: 1,
+        ..Bounds::default()
+    });
+    scene.opens("db/u");
+    let full = Permit::Full(Scope::Database);
+    assert_eq!(scene.asks("db/v", Purpose::Waiter, HERE), full);
+    scene.bounds.database = 2;
+    assert_eq!(scene.asks("db/v", Purpose::Waiter, HERE), Permit::Granted);
+    assert!(!scene.limits.has_askers());
+}
+
+#[test]
+fn a_failed_login_sends_nobody_else_after_it() {
+    let mut scene = Scene::new(Bounds {
+        database: 1,
+        ..Bounds::default()
+    });
+    assert_eq!(scene.asks("db/u", Purpose::Waiter, HERE), Permit::Granted);
+    let full = Permit::Full(Scope::Database);
+    assert_eq!(scene.asks("db/u", Purpose::Waiter, THERE), full);
+    assert_eq!(scene.asks("db/v", Purpose::Waiter, THERE), full);
+    let (id, now) = (scene.pools["db/u"], scene.start);
+    let passed = scene.limits.login_failed(id, now);
+    assert_eq!(passed, [scene.passed("db/v", THERE)]);
+    assert!(!scene.limits.has_askers());
+}
+
+#[test]
+fn nobody_makes_way_for_a_pool_that_is_full_itself() {
+    let mut scene = Scene::new(Bounds {
+        pool: 1,
+        database: 2,
+        ..Bounds::default()
+    });
+    scene.opens("db/v");
+    scene.opens("db/w");
+    let full = Permit::Full(Scope::Database);
+    assert_eq!(scene.asks("db/u", Purpose::Waiter, HERE), full);
+    assert_eq!(scene.asks("db/u", Purpose::Waiter, THERE), full);
+    assert!(scene.limits.is_wanted(scene.pools["db/w"]));
+    assert_eq!(scene.closes("db/v"), [scene.passed("db/u", HERE)]);
+    assert!(!scene.limits.is_wanted(scene.pools["db/w"]));
+}
+
+#[test]
+fn no_schedule_breaks_the_limits() {
+    dice::play(10_000, 100, |dice, len| {
+        let mut random = Schedule::new(dice);
+        for _ in 0..len {
+            random.step(dice);
+            random.check();
+        }
+        random.finish();
+    });
+}
+
+/// Pools under shared limits to which anything may happen, and what a bystander would note down.
+struct Schedule {
+    limits: Limits,
+    pools: Vec<Noted>,
+    now: Instant,
+    /// Who asked and found a shared limit full, first come first.
+    line: Vec<(usize, WorkerId)>,
+}
+
+/// One pool and the permits that were handed out for it.
+struct Noted {
+    key: PoolKey,
+    database: u32,
+    user: u32,
+    bounds: Bounds,
+    gauge: Gauge,
+    logins: u32,
+    open: u32,
+    closing: u32,
+    /// Whether the last login failed.
+    failed: bool,
+}
+
+impl Noted {
+    fn held(&self) -> u32 {
+        self.logins + self.open + self.closing
+    }
+
+    fn logins_max(&self) -> u32 {
+        if self.failed { 1 } else { LOGINS_MAX }
+    }
+}
+
+impl Schedule {
+    fn new(dice: &mut Dice) -> Self {
+        let mut limit = |most: u32| dice.below(2) * (1 + dice.below(most));
+        let databases = [limit(6), limit(6)];
+        let users = [limit(6), limit(6)];
+        let mut limits = Limits::default();
+        let mut pools = Vec::new();
+        for (id, (database, user)) in [(0, 0), (0, 1), (1, 0), (1, 1)].into_iter().enumerate() {
+            let key = PoolKey {
+                database: format!("db{database}").into(),
+                user: format!("u{user}").into(),
+            };
+            let bounds = Bounds {
+                pool: limit(8),
+                reserve: limit(2),
+                database: databases[database as usize],
+                user: users[user as usize],
+                login_retry: Duration::from_millis(20),
+            };
+            let gauge = Gauge::default();
+            limits.add_pool(
+                PoolId(u32::try_from(id).unwrap()),
+                key.clone(),
+                gauge.clone(),
+            );
+            pools.push(Noted {
+                key,
+                database,
+                user,
+                bounds,
+                gauge,
+                logins: 0,
+                open: 0,
+                closing: 0,
+                failed: false,
+            });
+        }
+        Self {
+            limits,
+            pools,
+            now: Instant::now(),
+            line: Vec::new(),
+        }
+    }
+
+    fn step(&mut self, dice: &mut Dice) {
+        self.now += Duration::from_millis(dice.below(8).into());
+        let place = dice.below(4) as usize;
+        let worker = WorkerId(dice.below(3) as usize);
+        let id = PoolId(u32::try_from(place).unwrap());
+        let pool = &mut self.pools[place];
+        match dice.below(100) {
+            0..45 => self.open(dice, place, worker),
+            45..65 if pool.logins > 0 => {
+                pool.logins -= 1;
+                pool.open += 1;
+                pool.failed = false;
+                let passed = self.limits.logged_in(id);
+                self.passed(passed);
+            }
+            65..68 if pool.logins > 0 => {
+                pool.logins -= 1;
+                pool.failed = true;
+                self.line.retain(|&(other, _)| other != place);
+                let passed = self.limits.login_failed(id, self.now);
+                self.passed(passed);
+            }
+            68..72 if pool.logins > 0 => {
+                pool.logins -= 1;
+                let passed = self.limits.unused(id);
+                self.passed(passed);
+            }
+            72..85 if pool.open > 0 => {
+                pool.open -= 1;
+                let passed = self.limits.closed(id);
+                self.passed(passed);
+            }
+            85..90 if pool.open > 0 => self.may_close(dice, place),
+            90..95 if pool.closing > 0 => {
+                pool.closing -= 1;
+                let passed = self.limits.closed_as_agreed(id);
+                self.passed(passed);
+            }
+            95..100 => {
+                self.limits.withdraw(id, worker);
+                self.line.retain(|&asker| asker != (place, worker));
+            }
+            _ => {}
+        }
+    }
+
+    fn open(&mut self, dice: &mut Dice, place: usize, worker: WorkerId) {
+        let purposes = [Purpose::Waiter, Purpose::Reserve, Purpose::Minimum(2)];
+        let purpose = dice.pick(&purposes).unwrap();
+        let id = PoolId(u32::try_from(place).unwrap());
+        let bounds = self.pools[place].bounds;
+        let waiter = !matches!(purpose, Purpose::Minimum(_));
+        match self.limits.open(id, bounds, purpose, worker, self.now) {
+            Permit::Granted => {
+                if waiter {
+                    self.line.retain(|&asker| asker != (place, worker));
+                }
+                self.pools[place].logins += 1;
+            }
+            Permit::Full(scope) => {
+                assert!(self.is_full(place, scope));
+                if waiter && !self.line.contains(&(place, worker)) {
+                    self.line.push((place, worker));
+                }
+            }
+            Permit::PoolFull => {
+                let held = self.pools[place].held();
+                match purpose {
+                    Purpose::Minimum(min) if held >= min => {}
+                    _ => assert!(bounds.pool > 0 && held >= bounds.pool),
+                }
+            }
+            Permit::Busy => assert!(self.pools[place].logins >= self.pools[place].logins_max()),
+            Permit::Retrying => assert!(self.pools[place].failed),
+        }
+    }
+
+    fn may_close(&mut self, dice: &mut Dice, place: usize) {
+        let id = PoolId(u32::try_from(place).unwrap());
+        let min = dice.below(4);
+        let pool = &mut self.pools[place];
+        let stay = pool.logins + pool.open;
+        let may = self.limits.may_close(id, min);
+        assert_eq!(may, stay > min, "{stay} stay open, {min} must");
+        if may {
+            pool.open -= 1;
+            pool.closing += 1;
+        }
+    }
+
+    /// Permits pass to askers only, and to nobody before who came earlier to the same pool.
+    fn passed(&mut self, passed: Vec<Passed>) {
+        for Passed { pool, worker } in passed {
+            let place = pool.0 as usize;
+            let mut line = self.line.iter();
+            let turn = line.position(|&(other, _)| other == place).unwrap();
+            let first = self.line[turn];
+            if self.pools[place].bounds.reserve == 0 {
+                assert_eq!(first, (place, worker), "{first:?} was skipped");
+            }
+            assert!(self.line.contains(&(place, worker)), "nobody asked");
+            self.line.retain(|&asker| asker != (place, worker));
+            self.pools[place].logins += 1;
+        }
+    }
+
+    fn held(&self, which: impl Fn(&Noted) -> bool) -> u32 {
+        let pools = self.pools.iter().filter(|pool| which(pool));
+        pools.map(Noted::held).sum()
+    }
+
+    fn is_full(&self, place: usize, scope: Scope) -> bool {
+        let pool = &self.pools[place];
+        let (limit, held) = match scope {
+            Scope::Database => (
+                pool.bounds.database,
+                self.held(|other| other.database == pool.database),
+            ),
+            Scope::User => (pool.bounds.user, self.held(|other| other.user == pool.user)),
+        };
+        limit > 0 && held >= limit
+    }
+
+    fn check(&self) {
+        for (place, pool) in self.pools.iter().enumerate() {
+            self.check_counts(place, pool);
+        }
+        assert_eq!(self.limits.has_askers(), !self.line.is_empty());
+        for &(place, worker) in &self.line {
+            let pool = &self.pools[place];
+            let held = pool.held();
+            let room = pool.bounds.pool == 0 || held < pool.bounds.pool;
+            let full = self.is_full(place, Scope::Database) || self.is_full(place, Scope::User);
+            assert!(
+                !room || full || pool.logins >= pool.logins_max(),
+                "{worker:?} waits for a permit that is free"
+            );
+        }
+    }
+
+    fn check_counts(&self, place: usize, pool: &Noted) {
+        let id = PoolId(u32::try_from(place).unwrap());
+        let held = pool.held();
+        assert_eq!(self.limits.servers(id), held);
+        assert_eq!(pool.gauge.load(Ordering::SeqCst), held);
+        let database = self.held(|other| other.database == pool.database);
+        assert_eq!(self.limits.database_servers(&pool.key.database), database);
+        let user = self.held(|other| other.user == pool.user);
+        assert_eq!(self.limits.user_servers(&pool.key.user), user);
+
+        let bounds = pool.bounds;
+        let within = |limit: u32, count: u32| limit == 0 || count <= limit;
+        assert!(bounds.pool == 0 || held <= bounds.pool + bounds.reserve);
+        assert!(within(bounds.database, database));
+        assert!(within(bounds.user, user));
+        assert!(pool.logins <= LOGINS_MAX);
+    }
+
+    /// When all logins end and all servers close, nobody is left in line and nothing is counted.
+    fn finish(&mut self) {
+        while self.held(|_| true) > 0 {
+            for place in 0..self.pools.len() {
+                self.end_one(place);
+                self.check();
+            }
+        }
+        assert_eq!(self.line, []);
+    }
+
+    fn end_one(&mut self, place: usize) {
+        let id = PoolId(u32::try_from(place).unwrap());
+        let pool = &mut self.pools[place];
+        let passed = if pool.logins > 0 {
+            pool.logins -= 1;
+            pool.open += 1;
+            pool.failed = false;
+            self.limits.logged_in(id)
+        } else if pool.open > 0 {
+            pool.open -= 1;
+            self.limits.closed(id)
+        } else if pool.closing > 0 {
+            pool.closing -= 1;
+            self.limits.closed_as_agreed(id)
+        } else {
+            return;
+        };
+        self.passed(passed);
+    }
 }

@@ -23,23 +23,19 @@ pub(super) struct Hall {
 
 struct State {
     login: Login,
-    logged_in: Count,
+    logged_in: Vec<Arc<Connection>>,
+    logged_in_max: usize,
     connections: Vec<Arc<Connection>>,
     cancels: Vec<CancelKey>,
     gates: HashMap<String, Gate>,
-}
-
-#[derive(Clone, Copy, Default)]
-pub(super) struct Count {
-    pub(super) now: usize,
-    pub(super) max: usize,
 }
 
 impl Hall {
     pub(super) fn new(setup: FakeServerSetup) -> Self {
         let state = State {
             login: setup.login.clone(),
-            logged_in: Count::default(),
+            logged_in: Vec::new(),
+            logged_in_max: 0,
             connections: Vec::new(),
             cancels: Vec::new(),
             gates: HashMap::new(),
@@ -58,8 +54,12 @@ impl Hall {
         self.state().login = login;
     }
 
-    pub(super) fn logged_in(&self) -> Count {
-        self.state().logged_in
+    pub(super) fn logged_in(&self) -> usize {
+        self.state().logged_in.len()
+    }
+
+    pub(super) fn logged_in_max(&self) -> usize {
+        self.state().logged_in_max
     }
 
     pub(super) fn connections(&self) -> Vec<Arc<Connection>> {
@@ -106,11 +106,16 @@ impl Hall {
     }
 
     /// A session is open for as long as the returned value lives.
-    pub(super) fn logs_in(self: &Arc<Self>) -> Seat {
+    pub(super) fn logs_in(self: &Arc<Self>, connection: &Arc<Connection>) -> Seat {
         let mut state = self.state();
-        state.logged_in.now += 1;
-        state.logged_in.max = state.logged_in.max.max(state.logged_in.now);
-        Seat(self.clone())
+        state.logged_in.push(connection.clone());
+        // Who has closed already counts no more, though its session may not have read that yet.
+        let there = state.logged_in.iter().filter(|it| !it.has_left());
+        state.logged_in_max = state.logged_in_max.max(there.count());
+        Seat {
+            hall: self.clone(),
+            number: connection.number,
+        }
     }
 
     /// Notes a cancel request, and tells the session that it is meant for.
@@ -132,11 +137,15 @@ impl Hall {
 }
 
 /// One logged-in session.
-pub(super) struct Seat(Arc<Hall>);
+pub(super) struct Seat {
+    hall: Arc<Hall>,
+    number: usize,
+}
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.state().logged_in.now -= 1;
+        let logged_in = &mut self.hall.state().logged_in;
+        logged_in.retain(|connection| connection.number != self.number);
     }
 }
 
@@ -250,6 +259,11 @@ impl Connection {
             kept.body.clear();
         }
         heard.messages.push(kept);
+    }
+
+    /// Has the other side closed, whether or not the session knows?
+    fn has_left(&self) -> bool {
+        self.socket.upgrade().is_none_or(|socket| socket.peer_closed())
     }
 
     pub(super) fn is_over(&self) {

@@ -41,7 +41,7 @@ impl Session {
         self.say(&Message::backend_key(&self.connection.key.clone()));
         self.say(&Message::ready(Tx::Idle));
         // Counted before the client can know: it never sees more than we admit to.
-        let seat = hall.logs_in();
+        let seat = hall.logs_in(&self.connection);
         self.flush().await?;
         Ok(seat)
     }
