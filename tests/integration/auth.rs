@@ -1,1 +1,7 @@
-//! Placeholder.
+//! Logging in: clients to us, and us to servers.
+
+mod admission;
+mod clients;
+mod secrets;
+mod servers;
+mod startup;

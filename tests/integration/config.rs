@@ -1,1 +1,5 @@
-//! Placeholder.
+//! From an ini file to a process, or to a reason why there is none.
+
+mod checks;
+mod files;
+mod process;

@@ -1,1 +1,435 @@
-//! Placeholder.
+//! COPY in both directions, well and badly ended: it reads as without a pooler, and its server is
+//! neither lost nor lent too early.
+
+use testkit::{
+    Ask, FakeClient, FakeServer, FakeServerSetup, Gate, Message, Postgres, Side, Step, Tx,
+    transcript,
+};
+
+use crate::support::{
+    WORKERS, Witnesses, alice, before, before_postgres, converse, postgres, wait_for_waiting,
+};
+
+fn query(sql: &str) -> Message {
+    Message::query(sql)
+}
+
+fn data(text: &str) -> Message {
+    Message::copy_data(Side::Client, text.as_bytes())
+}
+
+fn done() -> Message {
+    Message::copy_done(Side::Client)
+}
+
+fn sync() -> Message {
+    Message::sync()
+}
+
+/// An extended query with an unnamed statement, but for its Sync.
+fn extended(sql: &str) -> [Message; 3] {
+    [
+        Message::parse("", sql),
+        Message::bind("", "", &[]),
+        Message::execute(""),
+    ]
+}
+
+const INTO: &str = "COPY numbers FROM STDIN";
+const OUT_OF: &str = "COPY (SELECT generate_series(1, 3)) TO STDOUT";
+const FAILS_MIDWAY: &str = "COPY (SELECT 6 / (3 - n) FROM generate_series(1, 5) n) TO STDOUT";
+
+/// COPYs by simple queries, and the number of ReadyForQuery that answer each.
+fn simple() -> Vec<(&'static str, Vec<Message>, usize)> {
+    vec![
+        (
+            "in",
+            vec![query(INTO), data("1\n2\n"), data("3\n"), done()],
+            1,
+        ),
+        ("in, nothing", vec![query(INTO), done()], 1),
+        (
+            "in, a row in two pieces",
+            vec![query(INTO), data("1"), data("2\n"), done()],
+            1,
+        ),
+        (
+            "in, a flush and a sync inside",
+            vec![query(INTO), Message::flush(), sync(), data("1\n"), done()],
+            1,
+        ),
+        (
+            "in, given up",
+            vec![query(INTO), data("1\n"), Message::copy_fail("enough")],
+            1,
+        ),
+        (
+            "in, a bad row",
+            vec![
+                query(INTO),
+                data("1\nx\n"),
+                data("3\n"),
+                done(),
+                query("SELECT 1"),
+            ],
+            2,
+        ),
+        (
+            "in, a bad row and given up",
+            vec![query(INTO), data("x\n"), Message::copy_fail("enough")],
+            1,
+        ),
+        (
+            "in, no such table",
+            vec![
+                query("COPY absent FROM STDIN"),
+                data("1\n"),
+                done(),
+                query("SELECT 1"),
+            ],
+            2,
+        ),
+        (
+            "in, two at once",
+            vec![
+                query("COPY numbers FROM STDIN; COPY numbers FROM STDIN"),
+                data("1\n"),
+                done(),
+                data("2\n"),
+                done(),
+            ],
+            1,
+        ),
+        (
+            "in, among queries",
+            vec![
+                query("SELECT 1"),
+                query(INTO),
+                data("1\n"),
+                done(),
+                query("SELECT 2"),
+            ],
+            3,
+        ),
+        ("out", vec![query(OUT_OF)], 1),
+        (
+            "out, among queries",
+            vec![query("SELECT 1"), query(OUT_OF), query("SELECT 2")],
+            3,
+        ),
+        (
+            "out, an error midway",
+            vec![query(FAILS_MIDWAY), query("SELECT 1")],
+            2,
+        ),
+        (
+            "out and in",
+            vec![
+                query("COPY numbers TO STDOUT; COPY numbers FROM STDIN; SELECT 1"),
+                data("7\n"),
+                done(),
+            ],
+            1,
+        ),
+        (
+            "an end that nobody waits for",
+            vec![query("SELECT 1"), done(), query("SELECT 2"), data("1\n")],
+            2,
+        ),
+    ]
+}
+
+/// The same by extended queries.
+fn by_execute() -> Vec<(&'static str, Vec<Message>, usize)> {
+    let into = |rest: &[Message]| [&extended(INTO)[..], rest].concat();
+    vec![
+        ("in", into(&[data("1\n"), done(), sync()]), 1),
+        (
+            "in, a sync as libpq sends it",
+            into(&[sync(), data("1\n"), done(), sync()]),
+            1,
+        ),
+        (
+            "in, a bad row",
+            into(&[data("x\n"), done(), sync(), query("SELECT 1")]),
+            2,
+        ),
+        (
+            "in, a bad row, and a sync as libpq sends it",
+            into(&[sync(), data("x\n"), done(), sync(), query("SELECT 1")]),
+            2,
+        ),
+        (
+            "in, given up",
+            into(&[Message::copy_fail("enough"), sync()]),
+            1,
+        ),
+        (
+            "in, no such table",
+            [
+                &extended("COPY absent FROM STDIN")[..],
+                &[data("1\n"), done(), sync()],
+            ]
+            .concat(),
+            1,
+        ),
+        ("out", [&extended(OUT_OF)[..], &[sync()]].concat(), 1),
+        (
+            "out, an error midway",
+            [
+                &extended(FAILS_MIDWAY)[..],
+                &extended("SELECT 1"),
+                &[sync(), query("SELECT 2")],
+            ]
+            .concat(),
+            2,
+        ),
+        (
+            "in and out in one pipeline",
+            [
+                &extended(INTO)[..],
+                &[data("4\n"), done()],
+                &extended(OUT_OF),
+                &[sync()],
+                &extended(OUT_OF),
+                &[sync()],
+            ]
+            .concat(),
+            2,
+        ),
+    ]
+}
+
+async fn postgres_with_numbers() -> Postgres {
+    let postgres = postgres().await;
+    postgres
+        .run_in(
+            "app",
+            "CREATE TABLE numbers (n int); GRANT ALL ON numbers TO PUBLIC",
+        )
+        .await;
+    postgres
+}
+
+#[tokio::test]
+async fn a_copy_reads_as_it_does_without_a_pooler() {
+    let postgres = postgres_with_numbers().await;
+    let mut direct = FakeClient::login_scram(&postgres.address(), "alice", "secret", "app").await;
+    for workers in WORKERS {
+        for mode in ["transaction", "statement", "session"] {
+            let pooler = before_postgres(&postgres, workers)
+                .set("default_pool_size", 1)
+                .set("pool_mode", mode)
+                .start()
+                .await;
+            let mut pooled = alice(&pooler).await;
+            for (name, say, readies) in simple().into_iter().chain(by_execute()) {
+                let expected = converse(&mut direct, &say, readies).await;
+                let leaves = direct.query("SELECT * FROM numbers").await;
+                direct.query("DELETE FROM numbers").await;
+
+                let answer = converse(&mut pooled, &say, readies).await;
+                assert_eq!(transcript(&answer), transcript(&expected), "{name}");
+                let left = direct.query("SELECT * FROM numbers").await;
+                assert_eq!(transcript(&left), transcript(&leaves), "{name}");
+                direct.query("DELETE FROM numbers").await;
+            }
+            assert_eq!(pooler.log_count("new connection to server"), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_copy_said_step_by_step_reads_as_one_said_at_once() {
+    let postgres = postgres_with_numbers().await;
+    for workers in WORKERS {
+        let pooler = before_postgres(&postgres, workers)
+            .set("default_pool_size", 1)
+            .start()
+            .await;
+        let mut client = alice(&pooler).await;
+        client.query("TRUNCATE numbers").await;
+        for bytewise in [false, true] {
+            client.send(query(INTO)).await;
+            client.read_until(b'G').await;
+            for message in [data("1\n"), data("2\n"), done()] {
+                if bytewise {
+                    client.send_bytewise(&message.encode()).await;
+                } else {
+                    client.send(message).await;
+                }
+            }
+            let answer = client.read_until_ready().await;
+            assert_eq!(answer[0].command_tag().as_deref(), Some("COPY 2"));
+        }
+        let count = client.query_value("SELECT count(*) FROM numbers").await;
+        assert_eq!(count, "4");
+    }
+}
+
+#[tokio::test]
+async fn the_server_of_an_open_copy_is_not_lent() {
+    let finish: [(&str, &[Message]); 4] = [
+        ("done", &[done()]),
+        ("given up", &[Message::copy_fail("enough")]),
+        ("half a message", &[data("1\n"), done()]),
+        ("a sync inside", &[sync(), done()]),
+    ];
+    for workers in WORKERS {
+        let server = FakeServer::start().await;
+        let pooler = before(&server, workers)
+            .set("default_pool_size", 1)
+            .start()
+            .await;
+        let (mut copying, mut next) = (alice(&pooler).await, alice(&pooler).await);
+        for (name, rest) in finish {
+            copying.send(query("COPY t FROM STDIN")).await;
+            copying.read_until(b'G').await;
+            let rest: Vec<u8> = rest.iter().flat_map(Message::encode).collect();
+            let (front, rest) = rest.split_at(rest.len() / 2);
+            copying.send_raw(front).await;
+            next.send(query(&format!("SELECT {name}"))).await;
+            wait_for_waiting(&pooler, 1).await;
+
+            copying.send_raw(rest).await;
+            let served = next.read_until_ready().await;
+            assert_eq!(served[1].values(), Some(vec![Some(name.into())]));
+            copying.read_until_ready().await;
+        }
+        assert_eq!(server.logged_in_max(), 1);
+    }
+}
+
+/// A server whose COPY fails when the gate opens, whatever it was sent.
+fn failing_copy(gate: &Gate) -> FakeServerSetup {
+    let gate = gate.clone();
+    FakeServer::setup().answer(move |ask: Ask| {
+        let fails = (ask.sql == INTO).then(|| {
+            let begins = Step::Send(Message::copy_in_response());
+            let error = Message::error("ERROR", "22P02", "no number");
+            vec![begins, Step::Wait(gate.clone()), Step::Send(error)]
+        });
+        async { fails }
+    })
+}
+
+#[tokio::test]
+async fn what_comes_late_for_a_failed_copy_takes_no_server() {
+    for workers in WORKERS {
+        let gate = Gate::closed();
+        let server = failing_copy(&gate).start().await;
+        let pooler = before(&server, workers)
+            .set("default_pool_size", 1)
+            .start()
+            .await;
+        let (mut late, mut next) = (alice(&pooler).await, alice(&pooler).await);
+        late.send(query(INTO)).await;
+        late.read_until(b'G').await;
+        gate.open();
+        assert_eq!(late.expect_error().await.code(), "22P02");
+        late.read_until_ready().await;
+
+        next.query("BEGIN").await;
+        late.send_all(&[data("1\n"), data("2\n"), done()]).await;
+        late.send(Message::copy_fail("enough")).await;
+        late.send(query("SELECT late")).await;
+        next.query("COMMIT").await;
+        let answer = late.read_until_ready().await;
+        assert_eq!(answer[1].values(), Some(vec![Some("late".into())]));
+        let said = transcript(&server.connection(0).await.received());
+        assert!(!said.contains("Copy"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn half_a_message_for_a_failed_copy_keeps_the_server_until_it_is_whole() {
+    for workers in WORKERS {
+        let gate = Gate::closed();
+        let server = failing_copy(&gate).start().await;
+        let pooler = before(&server, workers)
+            .database("aside", &server.conn_info("app"))
+            .set("default_pool_size", 1)
+            .start()
+            .await;
+        let (mut late, mut next) = (alice(&pooler).await, alice(&pooler).await);
+        let mut witnesses = Witnesses::on_every_worker(&pooler, workers).await;
+        let piece = data("12345678\n").encode();
+        late.send(query(INTO)).await;
+        late.read_until(b'G').await;
+        late.send_raw(&piece[..8]).await;
+        gate.wait_for_waiting(1).await;
+        witnesses.look().await;
+        gate.open();
+        late.read_until_ready().await;
+
+        next.send(query("SELECT next")).await;
+        wait_for_waiting(&pooler, 1).await;
+        late.send_raw(&piece[8..]).await;
+        let answer = next.read_until_ready().await;
+        assert_eq!(answer[1].values(), Some(vec![Some("next".into())]));
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_an_extended_copy_keeps_the_server_until_the_sync() {
+    for workers in WORKERS {
+        let gate = Gate::closed();
+        let server = failing_copy(&gate).start().await;
+        let pooler = before(&server, workers)
+            .set("default_pool_size", 1)
+            .start()
+            .await;
+        let (mut copying, mut next) = (alice(&pooler).await, alice(&pooler).await);
+        copying.send_all(&extended(INTO)).await;
+        copying.send(Message::flush()).await;
+        gate.open();
+        assert_eq!(copying.expect_error().await.code(), "22P02");
+        next.send(query("SELECT next")).await;
+        wait_for_waiting(&pooler, 1).await;
+
+        copying.send_all(&[data("2\n"), done(), sync()]).await;
+        assert_eq!(copying.read().await, Message::ready(Tx::Idle));
+        let answer = next.read_until_ready().await;
+        assert_eq!(answer[1].values(), Some(vec![Some("next".into())]));
+    }
+}
+
+#[tokio::test]
+async fn a_failed_copy_fails_its_transaction_and_keeps_it() {
+    let postgres = postgres_with_numbers().await;
+    for workers in WORKERS {
+        let pooler = before_postgres(&postgres, workers)
+            .set("default_pool_size", 1)
+            .start()
+            .await;
+        let (mut copying, mut next) = (alice(&pooler).await, alice(&pooler).await);
+        copying.query("BEGIN").await;
+        let answer = converse(&mut copying, &[query(INTO), data("x\n"), done()], 1).await;
+        assert_eq!(answer.last(), Some(&Message::ready(Tx::Failed)));
+        next.send(query("SELECT 'next'")).await;
+        wait_for_waiting(&pooler, 1).await;
+
+        copying.query("ROLLBACK").await;
+        let answer = next.read_until_ready().await;
+        assert_eq!(answer[1].values(), Some(vec![Some("next".into())]));
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_message_inside_a_copy_costs_its_sender_the_server_and_nobody_else() {
+    let postgres = postgres_with_numbers().await;
+    for workers in WORKERS {
+        let pooler = before_postgres(&postgres, workers)
+            .set("default_pool_size", 1)
+            .start()
+            .await;
+        let mut client = alice(&pooler).await;
+        client.send_all(&[query(INTO), query("SELECT 1")]).await;
+        let last_words = transcript(&client.expect_closed().await);
+        assert!(last_words.contains("ERROR 08P01: unexpected message type 0x51"));
+        assert!(last_words.contains("FATAL 08P01: terminating connection"));
+
+        let mut next = alice(&pooler).await;
+        assert_eq!(next.query_value("SELECT 'next'").await, "next");
+    }
+}

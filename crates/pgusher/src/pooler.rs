@@ -24,6 +24,9 @@ use crate::worker::WorkerMail;
 /// How often a command that waits looks whether its wait is over.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// Longest time that clients who are sent away at the end may take to hear why.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// What control owns.
 pub(crate) struct Pooler {
     pub(crate) process: Arc<Process>,
@@ -265,6 +268,17 @@ impl Pooler {
         }
     }
 
+    /// Waits until all who were sent away have heard why.
+    async fn wait_until_told(&self) {
+        loop {
+            let leaving = self.process.ask_workers(WorkerMail::Leaving).await;
+            if leaving.iter().sum::<usize>() == 0 {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     fn resume(&self, database: Option<&str>) -> Result<(), CommandError> {
         if self.process.shutting_down.load(Ordering::SeqCst) {
             return Err(CommandError::ShuttingDown);
@@ -402,6 +416,8 @@ impl Pooler {
                 let pooler = self.clone();
                 tokio::task::spawn_local(async move {
                     pooler.wait_until_free(None).await;
+                    // Whoever does not listen must not hold us up.
+                    let _ = tokio::time::timeout(FAREWELL, pooler.wait_until_told()).await;
                     pooler.over.notify_one();
                 });
                 Ok(())

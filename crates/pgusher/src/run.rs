@@ -130,11 +130,8 @@ fn start_as(
         let listeners = Listeners::open(&setup.config.settings).await?;
         let logfile = setup.config.settings.logfile.as_deref();
         daemon::become_user(user, logfile)?;
-        let pidfile = pidfile.map(PidFile::write).transpose()?;
         report_warnings(&setup);
-        serve(setup, env, listeners, logging).await?;
-        drop(pidfile);
-        Ok(())
+        serve(setup, env, listeners, logging, pidfile).await
     })
 }
 
@@ -156,6 +153,7 @@ async fn serve(
     env: Vec<(String, String)>,
     listeners: Listeners,
     logging: Logging,
+    pidfile: Option<&Path>,
 ) -> Result<(), StartError> {
     let setup = Arc::new(setup);
     let settings = &setup.config.settings;
@@ -183,8 +181,11 @@ async fn serve(
     }
     let pooler = Pooler::new(process, setup, env, listeners, logging);
     signals::listen(&pooler)?;
+    // Whoever reads it may send signals at once.
+    let pidfile = pidfile.map(PidFile::write).transpose()?;
     tracing::info!("process up: {}, {count} workers, tls: none", admin::VERSION);
     pooler.run(orders).await;
     tracing::info!("process down");
+    drop(pidfile);
     Ok(())
 }

@@ -12,6 +12,7 @@ use net::Conn;
 use pool::pool::Wait;
 use pool::roster::{ClientFacts, ClientState, Kill, Notify};
 use pool::server::align;
+use pool::server::query::QueryError;
 use pool::{ClientEntry, CloseReason, Lease, LeaseError, Pool, Server};
 use settings::PoolMode;
 use wire::error::{put_error, put_notice};
@@ -284,7 +285,10 @@ impl Session {
         let aligned = align::run(lease.server(), query, names, &mut self.params, limit).await;
         if let Err(error) = aligned {
             tracing::warn!("{} cannot set parameters: {error}", self.tag());
-            return Err(CloseReason::Parameters);
+            return Err(match error {
+                QueryError::Io(_) => CloseReason::Crashed,
+                _ => CloseReason::Parameters,
+            });
         }
         Ok(())
     }

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant, SystemTime};
 use net::Stream;
 use net::stream::Parked;
 use pool::pool::Local;
-use pool::roster::Kill;
+use pool::roster::{ClientState, Kill};
 use pool::snapshot::{Counters, Snapshot};
-use pool::{ClientId, Mail, Pools, Roster, WorkerId};
+use pool::{ClientId, LeaseError, Mail, Pools, Roster, WorkerId};
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
@@ -41,6 +41,8 @@ pub(crate) enum WorkerMail {
     Outdated(Option<Arc<str>>, oneshot::Sender<usize>),
     /// How many sessions are there, other than the console's?
     Sessions(oneshot::Sender<usize>),
+    /// How many clients were sent away, and may not have heard why?
+    Leaving(oneshot::Sender<usize>),
     /// Stop the query of this client; answer when that has been said to the server.
     Cancel {
         client: ClientId,
@@ -159,6 +161,9 @@ impl Worker {
             WorkerMail::Sessions(reply) => {
                 let _ = reply.send(self.sessions());
             }
+            WorkerMail::Leaving(reply) => {
+                let _ = reply.send(self.leaving());
+            }
             WorkerMail::Cancel { client, reply } => self.cancel(client, reply),
             WorkerMail::KillClient(client, reply) => {
                 let found = self.pools.local.roster.get(client);
@@ -167,21 +172,33 @@ impl Worker {
                 }
                 let _ = reply.send(found.is_some());
             }
-            WorkerMail::KillDatabase(name) => {
-                self.pools.local.roster.for_each(|client| {
-                    if client.database == name {
-                        client.kill(Kill::DatabaseRemoved);
-                    }
-                });
-            }
-            WorkerMail::KillWaiting => {
-                self.pools.local.roster.for_each(|client| {
-                    if client.state.get() == pool::roster::ClientState::Waiting {
-                        client.kill(Kill::ShuttingDown);
-                    }
-                });
-            }
+            WorkerMail::KillDatabase(name) => self.kill_database(&name),
+            WorkerMail::KillWaiting => self.kill_waiting(),
             WorkerMail::LookAgain => self.pools.look_again(Instant::now()),
+        }
+    }
+
+    fn kill_database(&self, name: &Arc<str>) {
+        self.pools.local.roster.for_each(|client| {
+            if client.database == *name {
+                client.kill(Kill::DatabaseRemoved);
+            }
+        });
+        for pool in self.pools.all() {
+            if pool.shared.key.database == *name {
+                pool.dismiss_newcomers(LeaseError::DatabaseRemoved);
+            }
+        }
+    }
+
+    fn kill_waiting(&self) {
+        self.pools.local.roster.for_each(|client| {
+            if client.state.get() == ClientState::Waiting {
+                client.kill(Kill::ShuttingDown);
+            }
+        });
+        for pool in self.pools.all() {
+            pool.dismiss_newcomers(LeaseError::ShuttingDown);
         }
     }
 
@@ -232,6 +249,14 @@ impl Worker {
         let mut count = 0;
         let roster = &self.pools.local.roster;
         roster.for_each(|client| count += usize::from(!client.console));
+        count
+    }
+
+    fn leaving(&self) -> usize {
+        let pools = self.pools.all();
+        let mut count: usize = pools.iter().map(|pool| pool.newcomers()).sum();
+        let roster = &self.pools.local.roster;
+        roster.for_each(|client| count += usize::from(client.killed().is_some()));
         count
     }
 

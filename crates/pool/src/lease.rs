@@ -26,6 +26,9 @@ pub enum LeaseError {
     /// The database is no longer in the configuration.
     #[error("database removed")]
     DatabaseRemoved,
+    /// The process shuts down, and no more servers are lent.
+    #[error("server shutting down")]
+    ShuttingDown,
     /// The server refused the login.
     #[error("{}", .0.for_client())]
     LoginRefused(Arc<LoginError>),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use net::TcpOptions;
 use settings::{PoolMode, PoolSettings, SocketDir};
+use tokio::sync::watch;
 use wire::frontend::{Policy, put_query, put_terminate};
 
 use crate::key::{ClientId, ServerId, WorkerId};
@@ -56,6 +57,8 @@ pub struct Pool {
     pub(crate) logins: Cell<usize>,
     /// Clients at login that wait for the first server.
     pub(crate) newcomers: Cell<usize>,
+    /// Tells them that they need not, and why.
+    dismissed: watch::Sender<Option<LeaseError>>,
     /// Cancel requests that wait for their turn, and those under way.
     pub(crate) cancels_waiting: Cell<usize>,
     pub(crate) cancels_active: Cell<usize>,
@@ -85,6 +88,7 @@ impl Pool {
             servers: RefCell::default(),
             logins: Cell::new(0),
             newcomers: Cell::new(0),
+            dismissed: watch::Sender::new(None),
             cancels_waiting: Cell::new(0),
             cancels_active: Cell::new(0),
             evicting: Cell::new(false),
@@ -206,6 +210,7 @@ impl Pool {
     /// The parameters that clients are welcomed with: known once a server has logged in.
     pub async fn welcome(self: &Rc<Self>) -> Result<Arc<[(String, String)]>, LeaseError> {
         let mut news = self.shared.welcome.subscribe();
+        let mut dismissed = self.dismissed.subscribe();
         let mut waits = None;
         loop {
             match news.borrow_and_update().clone() {
@@ -222,9 +227,26 @@ impl Pool {
                 waits = Some(Newcomer::new(self));
                 self.advance(Instant::now());
             }
-            // The sender lives as long as the pool.
-            let _ = news.changed().await;
+            // The senders live as long as the pool.
+            tokio::select! {
+                _ = news.changed() => {}
+                _ = dismissed.changed() => {
+                    if let Some(why) = dismissed.borrow().clone() {
+                        return Err(why);
+                    }
+                }
+            }
         }
+    }
+
+    /// How many clients at login wait for the first server.
+    pub fn newcomers(&self) -> usize {
+        self.newcomers.get()
+    }
+
+    /// Sends away the clients at login that wait for the first server.
+    pub fn dismiss_newcomers(&self, why: LeaseError) {
+        self.dismissed.send_replace(Some(why));
     }
 
     /// Whether clients can be welcomed.

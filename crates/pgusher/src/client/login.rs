@@ -312,9 +312,10 @@ async fn admit(
         welcome::add_host(newcomer, names, &mut params);
     }
     let login_max = setup.config.settings.client_login_timeout;
+    let limits = setup.config.client_settings(config, &user);
     let waits = Waits {
         login_max: Some(login_max).filter(|max| !max.is_zero()),
-        wait_max: setup.config.client_settings(config, &user).query_wait_timeout,
+        wait_max: limits.query_wait_timeout,
     };
     let reported = waits.for_first_server(newcomer, &pool).await?;
     let key = register(worker, newcomer)?;

@@ -19,7 +19,8 @@ pub fn needed(server: &Server, names: &ParamNames, client: &mut Arc<Params>) -> 
     }
     let query = alignment(names, &io.params, client);
     if query.is_none() {
-        if Arc::as_ptr(client) < Arc::as_ptr(&io.params) {
+        // A client may spell a value in another way than the server: the server's counts.
+        if Arc::as_ptr(client) < Arc::as_ptr(&io.params) && *client == io.params {
             io.params = client.clone();
         } else {
             *client = io.params.clone();
