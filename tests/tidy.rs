@@ -1,1 +1,336 @@
-//! The tree keeps its own rules.
+//! The tree keeps its own rules: what a reader would otherwise have to check by eye.
+
+#![allow(clippy::unwrap_used)]
+
+mod effects;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use settings::{NOT_YET, SETTINGS};
+
+use crate::effects::{EFFECTS, WITHOUT_TEST};
+
+/// The floors from left to right, by the names that dependents call them, and where they are.
+const FLOORS: [(&str, &str); 7] = [
+    ("wire", "crates/wire"),
+    ("auth", "crates/auth"),
+    ("settings", "crates/config"),
+    ("net", "crates/net"),
+    ("pool", "crates/pool"),
+    ("admin", "crates/admin"),
+    ("pgusher", "."),
+];
+
+/// What touches the world; the first three floors do not.
+const WORLDLY: [&str; 5] = ["tokio", "nix", "socket2", "libc", "tracing"];
+
+#[test]
+fn every_file_opens_with_its_purpose() {
+    for source in sources() {
+        // A file of tests next door is about the file that it stands beside.
+        let tests = source.path.ends_with("tests.rs");
+        assert!(
+            tests || source.text.starts_with("//! "),
+            "{}",
+            source.name()
+        );
+    }
+}
+
+#[test]
+fn a_floor_uses_only_those_to_its_left() {
+    for (place, (floor, dir)) in FLOORS.into_iter().enumerate() {
+        let (left, rest) = FLOORS.split_at(place);
+        for used in dependencies(dir) {
+            assert!(
+                rest.iter().all(|(name, _)| used != *name),
+                "{floor} uses {used}"
+            );
+            let pure = left.len() < 3;
+            assert!(!pure || !WORLDLY.contains(&&*used), "{floor} uses {used}");
+        }
+    }
+    for dir in ["crates/testkit", "benches"] {
+        for used in dependencies(dir) {
+            assert!(
+                FLOORS.iter().all(|(name, _)| used != *name),
+                "{dir} uses {used}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_workspace_lists_its_floors_from_left_to_right() {
+    let manifest = read("Cargo.toml");
+    let members = section(&manifest, "members = [", "]").lines();
+    let members = members.filter_map(|line| line.trim().strip_prefix('"')?.split('"').next());
+    let floors = FLOORS.iter().map(|(_, dir)| *dir);
+    let expected: Vec<_> = floors.chain(["crates/testkit", "benches"]).collect();
+    assert_eq!(members.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn the_floor_plan_names_every_room_and_no_other() {
+    let plan = read("crates/README.md");
+    for floor in [
+        "wire", "auth", "config", "net", "pool", "admin", "pgusher", "testkit",
+    ] {
+        let rows = section(&plan, &format!("\n### `{floor}`"), "\n#");
+        let names = rows
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+        let planned: BTreeSet<_> = names
+            .flat_map(|names| names.split(['`', ' ']))
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(planned, rooms(floor), "{floor}");
+    }
+}
+
+/// The files and directories at the top of a crate, without their endings.
+fn rooms(floor: &str) -> BTreeSet<String> {
+    fs::read_dir(root().join("crates").join(floor).join("src"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+        .filter(|name| name != "lib")
+        .collect()
+}
+
+#[test]
+fn nothing_is_left_for_later_in_the_code() {
+    let words = [
+        concat!("to", "do!("),
+        concat!("unimple", "mented!("),
+        concat!("#[ig", "nore"),
+    ];
+    for source in sources() {
+        for word in words {
+            assert!(!source.text.contains(word), "{}: {word}", source.name());
+        }
+    }
+}
+
+#[test]
+fn nobodys_own_directories_are_named() {
+    let places = ["/home/", "/root/", "/Users/", "/work/"];
+    let texts = ["md", "rs", "toml", "ini", "txt", "py"];
+    for top in [
+        "README.md",
+        "CHANGELOG.md",
+        "Makefile",
+        ".ci",
+        ".cargo",
+        "crates",
+        "benches",
+        "etc",
+        "tests",
+    ] {
+        for path in files(&root().join(top)) {
+            let ending = path.extension().and_then(|ending| ending.to_str());
+            let here = path == root().join("tests/tidy.rs");
+            if here || !ending.is_none_or(|ending| texts.contains(&ending)) {
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            for place in places {
+                assert!(!text.contains(place), "{}: {place}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn commands_that_pages_name_exist() {
+    let makefile = read("Makefile");
+    let aliases = read(".cargo/config.toml");
+    for page in [
+        "README.md",
+        "CHANGELOG.md",
+        "crates/README.md",
+        "benches/README.md",
+    ] {
+        let text = read(page);
+        for target in words_after(&text, "make ") {
+            assert!(
+                makefile.contains(&format!("\n{target}:")),
+                "{page}: make {target}"
+            );
+        }
+        for verb in words_after(&text, "cargo ") {
+            let known = ["build", "run", "test"].contains(&verb);
+            let alias = aliases.contains(&format!("\n{verb} = "));
+            assert!(known || alias, "{page}: cargo {verb}");
+        }
+    }
+}
+
+/// The words that follow `command` where code begins: behind a backtick, or at the front of a line.
+fn words_after<'a>(text: &'a str, command: &str) -> Vec<&'a str> {
+    let code = text.split(['`', '\n']);
+    code.filter_map(|code| code.strip_prefix(command))
+        .map(|rest| rest.split([' ', '`', '\n']).next().unwrap())
+        .collect()
+}
+
+#[test]
+fn each_setting_leads_to_the_test_of_its_effect() {
+    let acting = |key: &str| {
+        NOT_YET
+            .iter()
+            .all(|row| row.key != key || !row.acting.is_empty())
+    };
+    for key in SETTINGS.iter().map(|setting| setting.name) {
+        let named = EFFECTS
+            .iter()
+            .chain(WITHOUT_TEST)
+            .filter(|(name, _)| *name == key)
+            .count();
+        // What acts for some values only may have a test.
+        let partly = NOT_YET.iter().any(|row| row.key == key) && acting(key);
+        assert!(
+            named == usize::from(acting(key)) || (partly && named < 2),
+            "{key} is named {named} times in tests/effects.rs",
+        );
+    }
+    for (key, _) in EFFECTS.iter().chain(WITHOUT_TEST) {
+        assert!(
+            SETTINGS.iter().any(|setting| setting.name == *key),
+            "{key} is no setting"
+        );
+    }
+    for (key, test) in EFFECTS {
+        let (module, function) = test.rsplit_once("::").unwrap();
+        let file = format!("tests/integration/{}.rs", module.replace("::", "/"));
+        let text = read(&file);
+        let told = text.contains(&format!("async fn {function}()"));
+        assert!(told, "{key}: {file} has no test {function}");
+    }
+}
+
+/// For the reader, not as a gate; `cargo nextest run --test tidy --no-capture longest` shows it.
+#[test]
+#[expect(clippy::print_stdout, reason = "the table is what this is for")]
+fn the_longest_are_told() {
+    let sources = sources();
+    let by_file = sources
+        .iter()
+        .map(|source| (source.text.lines().count(), source.name()));
+    let by_function = sources.iter().flat_map(functions);
+    println!("The ten longest files:\n{}", ten_longest(by_file));
+    println!("The ten longest functions:\n{}", ten_longest(by_function));
+}
+
+fn ten_longest(lengths: impl Iterator<Item = (usize, String)>) -> String {
+    let mut lengths: Vec<_> = lengths.collect();
+    lengths.sort_by(|a, b| b.cmp(a));
+    let ten = lengths.iter().take(10);
+    ten.map(|(lines, name)| format!("{lines:5}  {name}\n"))
+        .collect()
+}
+
+/// The functions of a file and their lengths. Formatted code ends them where they are indented.
+fn functions(source: &Source) -> Vec<(usize, String)> {
+    let lines: Vec<&str> = source.text.lines().collect();
+    let begins = (0..lines.len()).filter_map(|at| Some((at, function_name(lines[at])?)));
+    let measure = |(at, name): (usize, &str)| {
+        let body = body(&lines, at)?;
+        Some((body.len(), format!("{}:{} {name}", source.name(), at + 1)))
+    };
+    begins.filter_map(measure).collect()
+}
+
+fn body(lines: &[&str], at: usize) -> Option<Range<usize>> {
+    let indent = lines[at].len() - lines[at].trim_start().len();
+    let end = format!("{}}}", " ".repeat(indent));
+    let more = lines[at..].iter().position(|line| *line == end)?;
+    Some(at..at + more + 1)
+}
+
+fn function_name(line: &str) -> Option<&str> {
+    let mut words = line.trim_start().split(' ');
+    let modifiers = [
+        "pub",
+        "pub(crate)",
+        "pub(super)",
+        "async",
+        "const",
+        "unsafe",
+    ];
+    let first = words.find(|word| !modifiers.contains(word))?;
+    let name = words.next().filter(|_| first == "fn")?;
+    let one_liner = line.ends_with(';') || line.ends_with('}');
+    name.split(['(', '<']).next().filter(|_| !one_liner)
+}
+
+/// A Rust file of the tree.
+struct Source {
+    path: PathBuf,
+    text: String,
+}
+
+impl Source {
+    /// Its path from the root.
+    fn name(&self) -> String {
+        self.path
+            .strip_prefix(root())
+            .unwrap()
+            .display()
+            .to_string()
+    }
+}
+
+fn sources() -> Vec<Source> {
+    ["crates", "tests", "benches"]
+        .iter()
+        .flat_map(|top| files(&root().join(top)))
+        .filter(|path| path.extension().is_some_and(|ending| ending == "rs"))
+        .map(|path| Source {
+            text: fs::read_to_string(&path).unwrap(),
+            path,
+        })
+        .collect()
+}
+
+/// The file, or all files under the directory, in order.
+fn files(path: &Path) -> Vec<PathBuf> {
+    if !path.is_dir() {
+        return vec![path.to_owned()];
+    }
+    let entries = fs::read_dir(path).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.iter().flat_map(|path| files(path)).collect()
+}
+
+/// What a manifest names under `[dependencies]`.
+fn dependencies(dir: &str) -> BTreeSet<String> {
+    let manifest = read(&format!("{dir}/Cargo.toml"));
+    section(&manifest, "\n[dependencies]\n", "\n[")
+        .lines()
+        .filter_map(|line| line.split(['.', ' ', '=']).next())
+        .filter(|name| !name.is_empty() && !name.starts_with('#'))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// What stands between `start` and the next `end`.
+fn section<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
+    let (_, rest) = text
+        .split_once(start)
+        .unwrap_or_else(|| panic!("no {start:?}"));
+    rest.split_once(end).map_or(rest, |(section, _)| section)
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}

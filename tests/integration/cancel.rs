@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use self::toll::Toll;
 use crate::support::{
-    WORKERS, alice, before, before_postgres, postgres, trusting, wait_for_waiting,
+    WORKERS, alice, before, before_postgres, postgres, servers_opened, trusting, wait_for_waiting,
 };
 
 const CANCELED: &str = "57014";
@@ -26,6 +26,14 @@ async fn wait_for_sleepers(postgres: &Postgres, count: i64) {
         admin.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == count
     })
     .await;
+}
+
+/// A client whose query waits at the gate of this name.
+async fn hold(server: &FakeServer, pooler: &Pooler, gate: &str) -> FakeClient {
+    let mut client = alice(pooler).await;
+    client.send(Message::query(&format!("HOLD {gate}"))).await;
+    server.gate(gate).wait_for_waiting(1).await;
+    client
 }
 
 #[tokio::test]
@@ -51,7 +59,7 @@ async fn a_running_query_is_cancelled_whichever_worker_hears_of_it() {
             client.read_until_ready().await;
             assert_eq!(client.query_value("SELECT 'on'").await, "on");
         }
-        assert_eq!(pooler.log_count("new connection to server"), CLIENTS);
+        assert_eq!(servers_opened(&pooler).await, CLIENTS);
     }
 }
 
@@ -85,9 +93,7 @@ async fn a_cancel_request_may_ask_for_encryption_first_and_come_over_a_unix_sock
             .set("default_pool_size", 1)
             .start()
             .await;
-        let mut client = alice(&pooler).await;
-        client.send(Message::query("HOLD door")).await;
-        server.gate("door").wait_for_waiting(1).await;
+        let mut client = hold(&server, &pooler, "door").await;
 
         let mut carrier = FakeClient::connect(&pooler.unix_address()).await;
         carrier.send_raw(&Startup::Tls.encode()).await;
@@ -108,12 +114,10 @@ async fn who_runs_nothing_cannot_be_cancelled() {
             .start()
             .await;
         let (idle, gone) = (alice(&pooler).await, alice(&pooler).await);
-        let mut busy = alice(&pooler).await;
         let key_of_gone = gone.cancel_key().clone();
         gone.close().await;
         pooler.wait_for_log("client close request").await;
-        busy.send(Message::query("HOLD door")).await;
-        server.gate("door").wait_for_waiting(1).await;
+        let mut busy = hold(&server, &pooler, "door").await;
 
         let unknown = CancelKey {
             pid: 1,
@@ -166,9 +170,8 @@ async fn a_cancel_while_waiting_in_line_does_no_harm() {
             .set("default_pool_size", 1)
             .start()
             .await;
-        let (mut first, mut waiting) = (alice(&pooler).await, alice(&pooler).await);
-        first.send(Message::query("HOLD door")).await;
-        server.gate("door").wait_for_waiting(1).await;
+        let mut first = hold(&server, &pooler, "door").await;
+        let mut waiting = alice(&pooler).await;
         waiting.send(Message::query("SELECT 'served'")).await;
         wait_for_waiting(&pooler, 1).await;
 
@@ -231,9 +234,8 @@ async fn a_server_is_not_lent_again_before_its_cancel_has_landed() {
             .start()
             .await;
         let console = pooler.console().await;
-        let (mut first, mut next) = (alice(&pooler).await, alice(&pooler).await);
-        first.send(Message::query("HOLD first")).await;
-        server.gate("first").wait_for_waiting(1).await;
+        let mut first = hold(&server, &pooler, "first").await;
+        let mut next = alice(&pooler).await;
         let cancel = tokio::spawn(cancel(&pooler, &first));
         toll.gate.wait_for_waiting(1).await;
 
@@ -273,9 +275,7 @@ async fn a_cancel_that_waits_for_its_turn_too_long_is_given_up() {
             .set("cancel_wait_timeout", 1)
             .start()
             .await;
-        let mut client = alice(&pooler).await;
-        client.send(Message::query("HOLD door")).await;
-        server.gate("door").wait_for_waiting(1).await;
+        let mut client = hold(&server, &pooler, "door").await;
         // Twice the pool's size are on their way at most.
         let mut under_way = JoinSet::new();
         under_way.spawn(cancel(&pooler, &client));
@@ -292,6 +292,57 @@ async fn a_cancel_that_waits_for_its_turn_too_long_is_given_up() {
         in_time("the cancels", under_way.join_all()).await;
         assert_eq!(client.expect_error().await.code(), CANCELED);
         assert_eq!(server.cancels().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_cancel_whose_turn_comes_too_late_hits_nobody() {
+    for workers in WORKERS {
+        let server = FakeServer::start().await;
+        let toll = Toll::before(&server).await;
+        let pooler = trusting(workers)
+            .database("app", &toll.conn_info("app"))
+            .set("default_pool_size", 2)
+            .start()
+            .await;
+        let console = pooler.console().await;
+        let mut other = alice(&pooler).await;
+        let mut stopped = hold(&server, &pooler, "stopped").await;
+        for by_itself in [false, true] {
+            let mut asker = hold(&server, &pooler, "asker").await;
+            toll.gate.close();
+            let mut in_front = JoinSet::new();
+            for _ in 0..4 {
+                in_front.spawn(cancel(&pooler, &stopped));
+            }
+            toll.gate.wait_for_waiting(4).await;
+            let too_late = tokio::spawn(cancel(&pooler, &asker));
+            eventually_async("a cancel request in line", async || {
+                let pool = console.pool("app", "alice").await;
+                pool.number("cl_waiting_cancel_req") == 1
+            })
+            .await;
+
+            // Its server has another lease before its turn comes, perhaps its own next one.
+            server.gate("asker").open();
+            asker.read_until_ready().await;
+            server.gate("asker").close();
+            let successor = if by_itself { &mut asker } else { &mut other };
+            successor.send(Message::query("HOLD successor")).await;
+            server.gate("successor").wait_for_waiting(1).await;
+            toll.gate.open();
+            in_time("the cancel", too_late).await.unwrap();
+            in_time("those in front", in_front.join_all()).await;
+            server.gate("successor").open();
+            let answer = successor.read_until_ready().await;
+            assert_eq!(answer[0].command_tag().as_deref(), Some("HOLD"));
+            server.gate("successor").close();
+
+            assert_eq!(stopped.expect_error().await.code(), CANCELED);
+            stopped.read_until_ready().await;
+            stopped.send(Message::query("HOLD stopped")).await;
+            server.gate("stopped").wait_for_waiting(1).await;
+        }
     }
 }
 
@@ -330,7 +381,7 @@ async fn racing_cancels_never_hit_a_query_that_nobody_cancelled() {
             Some(harmed) = bystanders.join_next() => panic!("{harmed:?}"),
         };
         assert!(hits >= RACERS);
-        assert!(pooler.log_count("new connection to server") <= 3);
+        assert!(servers_opened(&pooler).await <= 3);
     }
 }
 

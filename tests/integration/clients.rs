@@ -11,7 +11,7 @@ use testkit::{Pooler, PoolerSetup, Postgres, Scratch, client_program, eventually
 use tokio::task::JoinSet;
 use tokio_postgres::types::Type;
 
-use crate::support::{WORKERS, pgusher, postgres};
+use crate::support::{WORKERS, pgusher, postgres, servers_opened};
 
 /// A pooler for `alice` and her password.
 fn for_alice(workers: u32, mode: &str, seats: u32, postgres: &Postgres) -> PoolerSetup {
@@ -147,7 +147,7 @@ async fn pgbench_loses_no_transaction() {
                 );
             }
             assert_books_balance(&postgres, i64::from(2 * CLIENTS * EACH)).await;
-            let servers = pooler.log_count("new connection to server");
+            let servers = servers_opened(&pooler).await;
             assert!(servers <= seats as usize, "{servers} servers");
         }
     }
@@ -315,7 +315,7 @@ async fn tokio_postgres_shares_servers_with_unnamed_statements() {
             });
         }
         in_time("twenty clients", clients.join_all()).await;
-        assert!(pooler.log_count("new connection to server") <= 3);
+        assert!(servers_opened(&pooler).await <= 3);
     }
 }
 

@@ -1,13 +1,12 @@
 //! COPY in both directions, well and badly ended: it reads as without a pooler, and its server is
 //! neither lost nor lent too early.
 
-use testkit::{
-    Ask, FakeClient, FakeServer, FakeServerSetup, Gate, Message, Postgres, Side, Step, Tx,
-    transcript,
-};
+mod late;
+
+use testkit::{FakeClient, FakeServer, Message, Postgres, Side, Tx, transcript};
 
 use crate::support::{
-    WORKERS, Witnesses, alice, before, before_postgres, converse, postgres, wait_for_waiting,
+    WORKERS, alice, before, before_postgres, converse, postgres, servers_opened, wait_for_waiting,
 };
 
 fn query(sql: &str) -> Message {
@@ -234,36 +233,67 @@ async fn a_copy_reads_as_it_does_without_a_pooler() {
                 assert_eq!(transcript(&left), transcript(&leaves), "{name}");
                 direct.query("DELETE FROM numbers").await;
             }
-            assert_eq!(pooler.log_count("new connection to server"), 1);
+            assert_eq!(servers_opened(&pooler).await, 1);
         }
     }
 }
 
+/// Ways to begin a COPY and to end it, well or badly, when each step waits for the one before.
+fn steps() -> Vec<(Vec<Message>, Vec<Message>, &'static str)> {
+    let extended = |last| [&extended(INTO)[..], &[last]].concat();
+    let (rows, bad) = (data("1\n2\n"), data("x\n"));
+    let given_up = Message::copy_fail("enough");
+    vec![
+        (vec![query(INTO)], vec![rows.clone(), done()], "COPY 2"),
+        (
+            vec![query(INTO)],
+            vec![rows.clone(), given_up.clone()],
+            "57014",
+        ),
+        (vec![query(INTO)], vec![bad.clone(), done()], "22P02"),
+        (
+            extended(Message::flush()),
+            vec![rows.clone(), done(), sync()],
+            "COPY 2",
+        ),
+        (extended(Message::flush()), vec![given_up, sync()], "57014"),
+        (
+            extended(Message::flush()),
+            vec![bad.clone(), done(), sync()],
+            "22P02",
+        ),
+        // As libpq does it.
+        (extended(sync()), vec![rows, done(), sync()], "COPY 2"),
+        (extended(sync()), vec![bad, done(), sync()], "22P02"),
+    ]
+}
+
 #[tokio::test]
-async fn a_copy_said_step_by_step_reads_as_one_said_at_once() {
+async fn a_copy_said_step_by_step_ends_and_gives_its_server_back() {
     let postgres = postgres_with_numbers().await;
     for workers in WORKERS {
         let pooler = before_postgres(&postgres, workers)
             .set("default_pool_size", 1)
             .start()
             .await;
-        let mut client = alice(&pooler).await;
-        client.query("TRUNCATE numbers").await;
+        let (mut copying, mut next) = (alice(&pooler).await, alice(&pooler).await);
         for bytewise in [false, true] {
-            client.send(query(INTO)).await;
-            client.read_until(b'G').await;
-            for message in [data("1\n"), data("2\n"), done()] {
-                if bytewise {
-                    client.send_bytewise(&message.encode()).await;
-                } else {
-                    client.send(message).await;
+            for (begin, end, outcome) in steps() {
+                copying.send_all(&begin).await;
+                copying.read_until(b'G').await;
+                for message in &end {
+                    if bytewise {
+                        copying.send_bytewise(&message.encode()).await;
+                    } else {
+                        copying.send(message.clone()).await;
+                    }
                 }
+                let answer = transcript(&copying.read_until_ready().await);
+                assert!(answer.contains(outcome), "{answer}");
+                assert_eq!(next.query_value("SELECT 'next'").await, "next");
             }
-            let answer = client.read_until_ready().await;
-            assert_eq!(answer[0].command_tag().as_deref(), Some("COPY 2"));
         }
-        let count = client.query_value("SELECT count(*) FROM numbers").await;
-        assert_eq!(count, "4");
+        assert_eq!(servers_opened(&pooler).await, 1);
     }
 }
 
@@ -297,100 +327,6 @@ async fn the_server_of_an_open_copy_is_not_lent() {
             copying.read_until_ready().await;
         }
         assert_eq!(server.logged_in_max(), 1);
-    }
-}
-
-/// A server whose COPY fails when the gate opens, whatever it was sent.
-fn failing_copy(gate: &Gate) -> FakeServerSetup {
-    let gate = gate.clone();
-    FakeServer::setup().answer(move |ask: Ask| {
-        let fails = (ask.sql == INTO).then(|| {
-            let begins = Step::Send(Message::copy_in_response());
-            let error = Message::error("ERROR", "22P02", "no number");
-            vec![begins, Step::Wait(gate.clone()), Step::Send(error)]
-        });
-        async { fails }
-    })
-}
-
-#[tokio::test]
-async fn what_comes_late_for_a_failed_copy_takes_no_server() {
-    for workers in WORKERS {
-        let gate = Gate::closed();
-        let server = failing_copy(&gate).start().await;
-        let pooler = before(&server, workers)
-            .set("default_pool_size", 1)
-            .start()
-            .await;
-        let (mut late, mut next) = (alice(&pooler).await, alice(&pooler).await);
-        late.send(query(INTO)).await;
-        late.read_until(b'G').await;
-        gate.open();
-        assert_eq!(late.expect_error().await.code(), "22P02");
-        late.read_until_ready().await;
-
-        next.query("BEGIN").await;
-        late.send_all(&[data("1\n"), data("2\n"), done()]).await;
-        late.send(Message::copy_fail("enough")).await;
-        late.send(query("SELECT late")).await;
-        next.query("COMMIT").await;
-        let answer = late.read_until_ready().await;
-        assert_eq!(answer[1].values(), Some(vec![Some("late".into())]));
-        let said = transcript(&server.connection(0).await.received());
-        assert!(!said.contains("Copy"), "{said}");
-    }
-}
-
-#[tokio::test]
-async fn half_a_message_for_a_failed_copy_keeps_the_server_until_it_is_whole() {
-    for workers in WORKERS {
-        let gate = Gate::closed();
-        let server = failing_copy(&gate).start().await;
-        let pooler = before(&server, workers)
-            .database("aside", &server.conn_info("app"))
-            .set("default_pool_size", 1)
-            .start()
-            .await;
-        let (mut late, mut next) = (alice(&pooler).await, alice(&pooler).await);
-        let mut witnesses = Witnesses::on_every_worker(&pooler, workers).await;
-        let piece = data("12345678\n").encode();
-        late.send(query(INTO)).await;
-        late.read_until(b'G').await;
-        late.send_raw(&piece[..8]).await;
-        gate.wait_for_waiting(1).await;
-        witnesses.look().await;
-        gate.open();
-        late.read_until_ready().await;
-
-        next.send(query("SELECT next")).await;
-        wait_for_waiting(&pooler, 1).await;
-        late.send_raw(&piece[8..]).await;
-        let answer = next.read_until_ready().await;
-        assert_eq!(answer[1].values(), Some(vec![Some("next".into())]));
-    }
-}
-
-#[tokio::test]
-async fn an_error_of_an_extended_copy_keeps_the_server_until_the_sync() {
-    for workers in WORKERS {
-        let gate = Gate::closed();
-        let server = failing_copy(&gate).start().await;
-        let pooler = before(&server, workers)
-            .set("default_pool_size", 1)
-            .start()
-            .await;
-        let (mut copying, mut next) = (alice(&pooler).await, alice(&pooler).await);
-        copying.send_all(&extended(INTO)).await;
-        copying.send(Message::flush()).await;
-        gate.open();
-        assert_eq!(copying.expect_error().await.code(), "22P02");
-        next.send(query("SELECT next")).await;
-        wait_for_waiting(&pooler, 1).await;
-
-        copying.send_all(&[data("2\n"), done(), sync()]).await;
-        assert_eq!(copying.read().await, Message::ready(Tx::Idle));
-        let answer = next.read_until_ready().await;
-        assert_eq!(answer[1].values(), Some(vec![Some("next".into())]));
     }
 }
 

@@ -7,7 +7,9 @@ use testkit::{
     Ask, Chunks, FakeClient, FakeServer, FakeServerSetup, Gate, Message, Step, Tx, transcript,
 };
 
-use crate::support::{WORKERS, Witnesses, alice, before, before_postgres, converse, postgres};
+use crate::support::{
+    WORKERS, Witnesses, alice, before, before_postgres, converse, postgres, servers_opened,
+};
 
 /// An extended query with an unnamed statement, but for its Sync.
 fn run_unnamed(sql: &str, values: &[Option<&str>]) -> [Message; 4] {
@@ -187,7 +189,7 @@ async fn a_conversation_reads_as_it_does_without_a_pooler() {
             assert_eq!(answer, expected, "{name}");
         }
         assert_eq!(
-            pooler.log_count("new connection to server"),
+            servers_opened(&pooler).await,
             1,
             "the server went from hand to hand"
         );

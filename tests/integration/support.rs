@@ -98,6 +98,17 @@ pub(crate) async fn wait_for_waiting(pooler: &Pooler, count: i64) {
     .await;
 }
 
+/// How many servers the pooler has opened so far.
+pub(crate) async fn servers_opened(pooler: &Pooler) -> usize {
+    const LATEST: &str = "user=the_latest";
+    // The log comes through a pipe: once this line is there, so are all before it.
+    let before = pooler.log_count(LATEST);
+    let mut marker = FakeClient::connect(&pooler.address()).await;
+    marker.startup(&[("user", "the_latest")]).await;
+    pooler.wait_for_log_count(LATEST, before + 1).await;
+    pooler.log_count("new connection to server")
+}
+
 /// Says it all at once, and returns all that comes up to so many ReadyForQuery.
 pub(crate) async fn converse(
     client: &mut FakeClient,

@@ -12,7 +12,7 @@ use pool::{CloseReason, Server};
 use settings::PoolMode;
 use wire::TxStatus;
 use wire::backend::{self, Parameter};
-use wire::frontend;
+use wire::frontend::{self, put_query};
 
 use crate::session::{End, Session, keeps_server, lost};
 
@@ -152,13 +152,18 @@ impl Session {
 
     fn server_said(&mut self, bytes: &[u8], io: &mut ServerIo) -> Result<(), RelayEnd> {
         let between = io.outflow.at_boundary();
-        let mut done = 0;
+        let (mut from, mut done) = (0, 0);
         while done < bytes.len() {
             match io.outflow.next(&bytes[done..], &mut io.pipeline) {
                 Ok(backend::Action::Forward(count)) => done += count,
                 Ok(backend::Action::Parameter(count, parameter)) => {
                     self.note_parameter(&mut io.params, parameter);
                     done += count;
+                }
+                Ok(backend::Action::Drop(count)) => {
+                    self.say_to_client(&bytes[from..done])?;
+                    done += count;
+                    from = done;
                 }
                 Ok(backend::Action::Hold) => {
                     io.conn.hold(&bytes[done..]);
@@ -177,9 +182,25 @@ impl Session {
         {
             return Err(RelayEnd::Server(CloseReason::StatementMode));
         }
-        self.pool.counters.borrow_mut().bytes_sent += done as u64;
+        self.say_to_client(&bytes[from..done])?;
+        if io.pipeline.wants_probe() {
+            let mut probe = Vec::new();
+            put_query(&mut probe, "");
+            io.conn
+                .send(&probe)
+                .map_err(|_| RelayEnd::Server(CloseReason::Crashed))?;
+            io.pipeline.probe_sent();
+        }
+        Ok(())
+    }
+
+    fn say_to_client(&mut self, bytes: &[u8]) -> Result<(), RelayEnd> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.pool.counters.borrow_mut().bytes_sent += bytes.len() as u64;
         self.conn
-            .send(&bytes[..done])
+            .send(bytes)
             .map_err(|error| RelayEnd::Client(lost(error)))
     }
 

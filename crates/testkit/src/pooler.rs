@@ -2,8 +2,6 @@
 
 mod console;
 mod setup;
-#[cfg(test)]
-mod tests;
 
 use std::{fs, path::Path, process::ExitStatus, sync::Arc};
 

@@ -14,6 +14,9 @@ pub enum Action<'a> {
     Forward(usize),
     /// The same; and they end with this ParameterStatus.
     Parameter(usize, Parameter<'a>),
+    /// Forget that many bytes, which answer a query of the pooler's own, and come back with the
+    /// rest.
+    Drop(usize),
     /// Too little to decide: keep it until more arrives.
     Hold,
 }
@@ -64,6 +67,13 @@ impl Outflow {
                 break;
             };
             match header.tag {
+                tag if pipeline.swallows(tag) => {
+                    if done > 0 || rest.len() < header.frame_len() {
+                        break;
+                    }
+                    pipeline.swallowed();
+                    return Ok(Action::Drop(header.frame_len()));
+                }
                 b'D' | b'd' => {}
                 b'Z' => {
                     let Some((_, body, _)) = whole(rest)? else {
@@ -217,6 +227,10 @@ mod tests {
                         Action::Parameter(n, parameter) => {
                             seen.push((parameter.name.to_owned(), parameter.value.to_owned()));
                             n
+                        }
+                        Action::Drop(n) => {
+                            at += n;
+                            continue;
                         }
                         Action::Hold => break,
                     };

@@ -37,7 +37,7 @@ impl TxStatus {
     }
 }
 
-/// A request that the server has to answer, or, for `CopyEnd`, to consume.
+/// A request that the server has to answer, or, for the last two, to consume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Request {
     Query,
@@ -49,6 +49,12 @@ enum Request {
     Close,
     Sync,
     CopyEnd,
+    /// A Sync sent into a COPY, which swallows it unless it has failed before.
+    InnerSync,
+    /// The pooler's own empty query, sent when it is in doubt; its EmptyQueryResponse is due.
+    Probe,
+    /// The same; its ReadyForQuery is due.
+    ProbeReady,
 }
 
 /// Where the conversation stands.
@@ -61,8 +67,8 @@ enum Phase {
     Busy,
     /// After an error in an extended query: the server discards everything up to a Sync.
     Skipping,
-    /// The server reads COPY data and swallows Syncs; `syncs` tells whether one went there.
-    CopyIn { syncs: bool },
+    /// The server reads COPY data and swallows Syncs.
+    CopyIn,
     /// COPY both ways: replication.
     CopyBoth,
     /// Replies and requests no longer match. The server may serve out this client, nobody else.
@@ -88,6 +94,10 @@ pub struct Pipeline {
     phase: Phase,
     status: TxStatus,
     was_ready: bool,
+    /// Syncs that a failed COPY has swallowed or that will be answered: which, only the server
+    /// knows. Its answer to an empty query sent behind them tells.
+    doubtful: usize,
+    probe_due: bool,
 }
 
 impl Pipeline {
@@ -113,7 +123,7 @@ impl Pipeline {
 
     /// True while the server waits for COPY data from the client.
     pub fn in_copy_in(&self) -> bool {
-        matches!(self.phase, Phase::CopyIn { .. })
+        self.phase == Phase::CopyIn
     }
 
     /// Requests still to be answered.
@@ -140,10 +150,9 @@ impl Pipeline {
             }
         };
         match self.phase {
-            Phase::Ready => self.phase = Phase::Busy,
-            Phase::Busy => {}
+            Phase::Ready | Phase::Busy => self.phase = Phase::Busy,
             // Inside a COPY any other request ends the connection; let the server say so.
-            Phase::Skipping | Phase::CopyIn { .. } | Phase::CopyBoth | Phase::Lost => {
+            Phase::Skipping | Phase::CopyIn | Phase::CopyBoth | Phase::Lost => {
                 return Sent::Forward;
             }
         }
@@ -157,7 +166,7 @@ impl Pipeline {
                 self.phase = Phase::Busy;
                 self.queue.push_back(Request::Sync);
             }
-            Phase::CopyIn { .. } => self.phase = Phase::CopyIn { syncs: true },
+            Phase::CopyIn => self.queue.push_back(Request::InnerSync),
             Phase::CopyBoth | Phase::Lost => {}
         }
         Sent::Forward
@@ -166,7 +175,7 @@ impl Pipeline {
     fn sent_copy_end(&mut self) -> Sent {
         match self.phase {
             Phase::Ready | Phase::Skipping => return Sent::Drop,
-            Phase::CopyIn { .. } => self.phase = Phase::Busy,
+            Phase::CopyIn => self.phase = Phase::Busy,
             // The COPY may not have begun yet: its response is on the way.
             Phase::Busy if self.queue.is_empty() => return Sent::Drop,
             Phase::Busy => self.queue.push_back(Request::CopyEnd),
@@ -178,7 +187,7 @@ impl Pipeline {
     fn sent_unanswered(&self) -> Sent {
         match self.phase {
             Phase::Ready | Phase::Skipping => Sent::Drop,
-            Phase::Busy | Phase::CopyIn { .. } | Phase::CopyBoth | Phase::Lost => Sent::Forward,
+            Phase::Busy | Phase::CopyIn | Phase::CopyBoth | Phase::Lost => Sent::Forward,
         }
     }
 
@@ -212,31 +221,79 @@ impl Pipeline {
         if self.phase == Phase::Lost {
             return;
         }
-        match self.queue.pop_front() {
+        match self.queue.front() {
             Some(Request::Query | Request::FunctionCall | Request::Sync) => {
-                self.drop_copy_ends();
-                self.phase = if self.queue.is_empty() {
-                    Phase::Ready
-                } else {
-                    Phase::Busy
-                };
+                self.queue.pop_front();
+                self.drop_consumed();
             }
-            _ => self.phase = Phase::Lost,
+            // The answer to a Sync that the COPY had not swallowed.
+            Some(Request::Probe) | None if self.doubtful > 0 => {
+                self.doubtful = self.doubtful.saturating_sub(1);
+            }
+            _ => {
+                self.phase = Phase::Lost;
+                return;
+            }
+        }
+        self.settle();
+    }
+
+    /// After ReadyForQuery: is anything else owed, or may it be?
+    fn settle(&mut self) {
+        let answered = self.queue.is_empty();
+        self.probe_due = answered && self.doubtful > 0;
+        self.phase = if answered && self.doubtful == 0 {
+            Phase::Ready
+        } else {
+            Phase::Busy
+        };
+    }
+
+    /// True when all that is certain is answered, and an empty query would tell whether more is
+    /// owed: send one, and call [`Self::probe_sent`].
+    pub fn wants_probe(&self) -> bool {
+        self.probe_due
+    }
+
+    /// Notes the pooler's own empty query; its answers are not for the client.
+    pub fn probe_sent(&mut self) {
+        self.probe_due = false;
+        self.queue.push_back(Request::Probe);
+    }
+
+    /// Whether a message of this tag answers the pooler's own query: then it goes nowhere, and
+    /// [`Self::swallowed`] notes it.
+    pub fn swallows(&self, tag: u8) -> bool {
+        matches!(
+            (self.queue.front(), tag),
+            (Some(Request::Probe), b'I') | (Some(Request::ProbeReady), b'Z')
+        )
+    }
+
+    /// Notes an answer to the pooler's own query.
+    pub fn swallowed(&mut self) {
+        match self.queue.pop_front() {
+            Some(Request::Probe) => {
+                // Whatever has not been answered by now was swallowed by the COPY.
+                self.doubtful = 0;
+                self.queue.push_front(Request::ProbeReady);
+            }
+            _ => self.settle(),
         }
     }
 
     fn answered(&mut self, expected: Request) {
         if self.queue.front() == Some(&expected) {
             self.queue.pop_front();
-            self.drop_copy_ends();
+            self.drop_consumed();
         } else {
             self.phase = Phase::Lost;
         }
     }
 
-    /// A CopyEnd has no answer of its own: it is consumed with what stood before it.
-    fn drop_copy_ends(&mut self) {
-        while self.queue.front() == Some(&Request::CopyEnd) {
+    /// What a COPY consumes has no answer of its own: it goes with what stood before it.
+    fn drop_consumed(&mut self) {
+        while let Some(Request::CopyEnd | Request::InnerSync) = self.queue.front() {
             self.queue.pop_front();
         }
     }
@@ -255,29 +312,30 @@ impl Pipeline {
         }
         let end = self.queue.iter().position(|&r| r == Request::CopyEnd);
         let inside = 1..end.unwrap_or(self.queue.len());
-        let mut place = 0usize;
-        self.queue.retain(|&request| {
-            let swallowed = request == Request::Sync && inside.contains(&place);
-            place = place.saturating_add(1);
-            !swallowed
-        });
+        for request in self.queue.range_mut(inside) {
+            if *request == Request::Sync {
+                *request = Request::InnerSync;
+            }
+        }
         if end.is_none() {
-            self.phase = Phase::CopyIn { syncs: false };
+            self.phase = Phase::CopyIn;
         }
     }
 
     fn failed(&mut self) {
         // A Sync sent into the COPY was swallowed by it, or came after the error and will be
         // answered: from here we can't tell.
-        if self.phase == (Phase::CopyIn { syncs: true }) {
-            self.phase = Phase::Lost;
-            return;
-        }
+        let known = self.queue.len();
+        self.queue.retain(|&request| request != Request::InnerSync);
+        self.doubtful = self
+            .doubtful
+            .saturating_add(known.saturating_sub(self.queue.len()));
         match self.queue.front() {
             // ReadyForQuery follows by itself.
             Some(Request::Query | Request::FunctionCall | Request::Sync) => {
                 self.phase = Phase::Busy;
             }
+            Some(Request::Probe | Request::ProbeReady) => self.phase = Phase::Lost,
             Some(_) => {
                 while self.queue.front().is_some_and(|&r| r != Request::Sync) {
                     self.queue.pop_front();
@@ -298,7 +356,8 @@ impl Pipeline {
 mod tests {
     use super::*;
 
-    /// Plays a conversation: lower words are `>tags` from the client and `<tags` from the server.
+    /// Plays a conversation: `>tags` come from the client and `<tags` from the server; `!p` is the
+    /// pooler's own query, which must be due.
     fn play(script: &str) -> Pipeline {
         let mut pipeline = Pipeline::default();
         for word in script.split_whitespace() {
@@ -308,6 +367,16 @@ mod tests {
                 match (side, tag) {
                     (">", tag) => {
                         pipeline.sent(tag);
+                    }
+                    ("!", _) => {
+                        assert!(pipeline.wants_probe(), "{script}");
+                        pipeline.probe_sent();
+                    }
+                    (_, tag) if pipeline.swallows(tag) => {
+                        pipeline.swallowed();
+                        if tag == b'Z' {
+                            tags.next();
+                        }
                     }
                     (_, b'Z') => {
                         let status = tags.next().and_then(TxStatus::parse);
@@ -410,8 +479,24 @@ mod tests {
     }
 
     #[test]
-    fn a_sync_of_unknown_fate_in_a_failed_copy_gives_the_server_up() {
-        assert!(play(">PBE <12G >dS <E").is_lost());
+    fn a_sync_of_unknown_fate_in_a_failed_copy_is_asked_about() {
+        // The COPY swallowed it: nothing comes before the answer to our own query.
+        assert!(!settles(">PBES <12G >dcS <EZI"));
+        assert!(settles(">PBES <12G >dcS <EZI !p <IZI"));
+        assert!(settles(">PBE <12G >dScS <EZI !p <IZI"));
+        assert!(settles(">Q <G >dSf <EZI !p <IZI"));
+        // The COPY failed before it read the Sync: that is answered, too.
+        assert!(!settles(">PBES <12G >dcS <EZI !p <ZI"));
+        assert!(settles(">PBES <12G >dcS <EZI !p <ZIIZI"));
+        assert!(settles(">PBESdcS <12GEZI !p <ZIIZI"));
+        // It is answered while no other Sync has been sent.
+        assert!(settles(">PBES <12G >d <EZI"));
+        assert!(settles(">PBES <12G >d <EZI >cS <ZI"));
+        assert!(!settles(">PBES <12G >d <E >cS <ZI"));
+        // What the client asks meanwhile comes after our own query.
+        assert!(settles(">PBES <12G >dcS <EZI !p >Q <ZIIZI <TDCZI"));
+        // A COPY that went well leaves no doubt.
+        assert!(settles(">PBES <12G >dcS <CZI"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use testkit::{Connection, FakeClient, FakeServer, Message, eventually_async, in_
 
 use super::{run_unnamed, script};
 use crate::support::{
-    WORKERS, alice, before, before_postgres, converse, postgres, wait_for_waiting,
+    WORKERS, alice, before, before_postgres, converse, postgres, servers_opened, wait_for_waiting,
 };
 
 /// What a client says first, how far it then reads, and what it says to be done.
@@ -278,7 +278,7 @@ async fn forty_clients_over_three_seats_get_their_own_rows_only() {
             }
             let answered = in_time("the crowd", crowd.join_all()).await;
             assert_eq!(answered.into_iter().sum::<usize>(), 40 * ROUNDS * 4);
-            assert!(pooler.log_count("new connection to server") <= 3);
+            assert!(servers_opened(&pooler).await <= 3);
         }
     }
 }

@@ -263,7 +263,9 @@ impl Connection {
 
     /// Has the other side closed, whether or not the session knows?
     fn has_left(&self) -> bool {
-        self.socket.upgrade().is_none_or(|socket| socket.peer_closed())
+        self.socket
+            .upgrade()
+            .is_none_or(|socket| socket.peer_closed())
     }
 
     pub(super) fn is_over(&self) {
