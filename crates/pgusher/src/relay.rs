@@ -14,7 +14,7 @@ use wire::TxStatus;
 use wire::backend::{self, Parameter};
 use wire::frontend::{self, put_query};
 
-use crate::session::{End, Session, keeps_server, lost};
+use crate::session::{End, Session, lost};
 
 /// Reads of each side in one turn, before others have theirs.
 const READS_PER_TURN: usize = 8;
@@ -81,7 +81,7 @@ impl Session {
             }
         };
         self.client_said(&buffer[said], server, io)?;
-        self.look_for_end(server, io)?;
+        self.look_for_end(io)?;
         Ok(true)
     }
 
@@ -146,7 +146,7 @@ impl Session {
         if io.pipeline.take_ready() {
             self.query_done(server, io);
         }
-        self.look_for_end(server, io)?;
+        self.look_for_end(io)?;
         Ok(true)
     }
 
@@ -245,7 +245,7 @@ impl Session {
     }
 
     /// Ends the relay if the server owes nothing and the pool mode takes it back.
-    fn look_for_end(&self, server: &Server, io: &ServerIo) -> Result<(), RelayEnd> {
+    fn look_for_end(&self, io: &ServerIo) -> Result<(), RelayEnd> {
         if !io.pipeline.is_settled()
             || !self.intake.at_boundary()
             || !io.outflow.at_boundary()
@@ -257,12 +257,7 @@ impl Session {
         let idle = io.pipeline.status() == TxStatus::Idle;
         match self.pool.mode() {
             PoolMode::Statement if !idle => Err(RelayEnd::Server(CloseReason::StatementMode)),
-            mode if keeps_server(mode) => match server.doomed.get() {
-                Some(reason) if idle && self.pool.settings().server_fast_close => {
-                    Err(RelayEnd::Server(reason))
-                }
-                _ => Ok(()),
-            },
+            PoolMode::Session => Ok(()),
             _ if idle => Err(RelayEnd::Over),
             _ => Ok(()),
         }

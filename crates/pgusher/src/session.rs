@@ -14,7 +14,6 @@ use pool::roster::{ClientFacts, ClientState, Kill, Notify};
 use pool::server::align;
 use pool::server::query::QueryError;
 use pool::{ClientEntry, CloseReason, Lease, LeaseError, Pool, Server};
-use settings::PoolMode;
 use wire::error::{put_error, put_notice};
 use wire::frontend::{Action, Intake, Policy, Refusal};
 use wire::{Params, Severity, SqlState};
@@ -401,9 +400,4 @@ impl Drop for Session {
 /// An error of the client's connection is the client's end.
 pub(crate) fn lost(_: io::Error) -> End {
     End::Lost
-}
-
-/// Whether a lease outlives its transactions.
-pub(crate) fn keeps_server(mode: PoolMode) -> bool {
-    mode == PoolMode::Session
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
-use settings::Config;
+use settings::{Config, PoolMode};
 use wire::TxStatus;
 
 use crate::key::ServerId;
@@ -21,6 +21,7 @@ impl Pool {
     pub(crate) fn tick(self: &Rc<Self>, now: Instant, config: &Config) {
         self.age_idle(now);
         self.stop_overdue(now);
+        self.part_from_outdated();
         self.end_long_waits(now, config);
         self.fill_minimum(now);
         self.use_reserve(now);
@@ -111,23 +112,37 @@ impl Pool {
         if limits.iter().all(Option::is_none) {
             return;
         }
-        let leased: Vec<_> = self
-            .state
-            .borrow()
-            .servers()
-            .filter_map(|(place, state)| match state {
-                ServerState::Leased { client } => Some((place, client)),
-                _ => None,
-            })
-            .collect();
-        for (place, client) in leased {
-            if let (Some(server), Some(client)) =
-                (self.server(place), self.local.roster.get(client))
-                && let Some(kill) = overdue(&server, &client, limits, now)
-            {
+        for (server, client) in self.leased() {
+            if let Some(kill) = overdue(&server, &client, limits, now) {
                 client.kill(kill);
             }
         }
+    }
+
+    /// With `server_fast_close`, parts session clients that are between transactions from servers
+    /// that must be replaced.
+    fn part_from_outdated(&self) {
+        let settings = self.settings();
+        if !settings.server_fast_close || settings.pool_mode != PoolMode::Session {
+            return;
+        }
+        for (server, client) in self.leased() {
+            if self.is_outdated(&server) && stands_between(&server, TxStatus::Idle) {
+                client.kill(Kill::Reconfigured);
+            }
+        }
+    }
+
+    /// Servers that serve a client, and whom.
+    fn leased(&self) -> Vec<(Rc<Server>, Rc<ClientEntry>)> {
+        let state = self.state.borrow();
+        let leased = state.servers().filter_map(|(place, state)| match state {
+            ServerState::Leased { client } => {
+                Some((self.server(place)?, self.local.roster.get(client)?))
+            }
+            _ => None,
+        });
+        leased.collect()
     }
 
     /// Tells clients that they wait, and ends waits that took too long.
@@ -205,10 +220,9 @@ fn overdue(
         _ => false,
     };
     let running = client.query_start.get();
-    let idles = server
-        .io
-        .try_borrow()
-        .is_ok_and(|io| io.pipeline.is_settled() && io.pipeline.status() != TxStatus::Idle);
+    let idles = [TxStatus::Open, TxStatus::Failed]
+        .into_iter()
+        .any(|status| stands_between(server, status));
     if over(running, query) {
         Some(Kill::QueryTimeout)
     } else if running.is_none() && idles && over(Some(server.last_heard.get()), idle) {
@@ -218,4 +232,10 @@ fn overdue(
     } else {
         None
     }
+}
+
+/// Whether a server has answered everything and reported this of the transaction.
+fn stands_between(server: &Server, status: TxStatus) -> bool {
+    let io = server.io.try_borrow();
+    io.is_ok_and(|io| io.pipeline.is_settled() && io.pipeline.status() == status)
 }

@@ -632,9 +632,6 @@ impl Pool {
     /// Why a server must be closed once it is free.
     pub(crate) fn unfit(&self, server: &Server, now: Instant) -> Option<CloseReason> {
         let database = &self.shared.database;
-        if let Some(reason) = server.doomed.get() {
-            return Some(reason);
-        }
         if database.removed.load(Ordering::Relaxed) {
             return Some(CloseReason::DatabaseRemoved);
         }

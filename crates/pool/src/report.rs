@@ -169,9 +169,9 @@ impl Pool {
     }
 
     /// Whether a server is closed once it is free.
-    fn is_outdated(&self, server: &Server) -> bool {
+    pub(crate) fn is_outdated(&self, server: &Server) -> bool {
         let generation = self.shared.database.generation.load(Ordering::Relaxed);
-        server.doomed.get().is_some() || server.facts.generation != generation
+        server.facts.generation != generation
     }
 
     fn server_socket(&self, server: &Server, moment: Moment) -> SocketRow {

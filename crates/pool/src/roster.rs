@@ -31,6 +31,8 @@ pub enum Kill {
     Admin,
     /// Its database was killed, or is gone from the configuration.
     DatabaseRemoved,
+    /// Its server must be replaced, and `server_fast_close` has it go at once.
+    Reconfigured,
     /// `client_idle_timeout`.
     ClientIdle,
     /// `query_timeout`, while the query ran.
@@ -49,6 +51,7 @@ impl Kill {
         match self {
             Self::Admin => "admin forced disconnect",
             Self::DatabaseRemoved => "database removed",
+            Self::Reconfigured => "database configuration changed",
             Self::ClientIdle => "client_idle_timeout",
             Self::QueryTimeout => "query timeout",
             Self::IdleTransaction => "idle transaction timeout",

@@ -1,6 +1,6 @@
 //! What the pooler reads: ini files as they are found in the wild, includes, the environment.
 
-use testkit::{FakeServer, Pooler, PoolerSetup};
+use testkit::{FakeServer, Pooler, PoolerSetup, Signal};
 
 use crate::support::{outcome, pgusher};
 
@@ -214,4 +214,35 @@ async fn a_userlist_counts_up_to_its_first_broken_line_which_the_log_names() {
     pooler
         .wait_for_log("userlist.txt: line 4: broken auth file")
         .await;
+}
+
+#[tokio::test]
+async fn lines_that_are_switched_off_are_not_written() {
+    let fake = FakeServer::start().await;
+    for off in ["log_connections", "log_disconnections", "log_pooler_errors"] {
+        let mut pooler = pgusher(1)
+            .database("shop", &fake.conn_info("shop"))
+            .user("alice", "a")
+            .set(off, 0)
+            .start()
+            .await;
+        let refused = "FATAL 08P01 SASL authentication failed";
+        assert_eq!(outcome(&pooler, "alice", "wrong", "shop").await, refused);
+        pooler.signal(Signal::SIGQUIT);
+        pooler.wait_exit().await;
+
+        let log = pooler.log();
+        let said = |text: &str| {
+            log.lines()
+                .any(|line| line.contains("shop") && line.contains(text))
+        };
+        let expected = |setting: &str| setting != off;
+        assert_eq!(said("login attempt"), expected("log_connections"), "{off}");
+        assert_eq!(
+            said("closing because"),
+            expected("log_disconnections"),
+            "{off}"
+        );
+        assert_eq!(said("pooler error"), expected("log_pooler_errors"), "{off}");
+    }
 }

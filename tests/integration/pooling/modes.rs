@@ -316,3 +316,27 @@ async fn a_server_that_fails_its_reset_is_never_lent_again() {
         assert_eq!(server.logged_in_max(), 1);
     }
 }
+
+#[tokio::test]
+async fn with_server_fast_close_a_session_parts_from_a_server_that_must_go() {
+    for workers in WORKERS {
+        let server = FakeServer::start().await;
+        let pooler = before(&server, workers)
+            .set("pool_mode", "session")
+            .set("server_fast_close", 1)
+            .start()
+            .await;
+        let [mut idle, mut busy] = clients(&pooler).await;
+        idle.query("SELECT 'idle'").await;
+        busy.query("BEGIN").await;
+
+        pooler.console().await.run("RECONNECT").await;
+        let text = "database configuration changed";
+        assert_eq!(idle.expect_error().await.text(), text);
+        idle.expect_closed().await;
+        // A transaction is seen to its end first.
+        assert_eq!(busy.query_value("SELECT 'busy'").await, "busy");
+        busy.query("COMMIT").await;
+        assert_eq!(busy.expect_error().await.text(), text);
+    }
+}

@@ -30,8 +30,6 @@ pub struct Server {
     pub last_heard: Cell<Instant>,
     /// The client it serves.
     pub link: Cell<Option<u64>>,
-    /// Why it is closed once it is free.
-    pub doomed: Cell<Option<CloseReason>>,
     /// Counts leases: a cancel request is for one of them only.
     pub epoch: Cell<u64>,
     /// Cancel requests that were sent and have not landed yet.
@@ -177,7 +175,6 @@ impl Server {
             request_time: Cell::new(opened),
             last_heard: Cell::new(opened),
             link: Cell::new(None),
-            doomed: Cell::new(None),
             epoch: Cell::new(0),
             cancels: Cell::new(0),
             own_query: Cell::new(false),
