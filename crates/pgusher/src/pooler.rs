@@ -154,10 +154,11 @@ impl Pooler {
         let old = self.setup();
         let path = self.config_path(&old);
         let new = Setup::load(&path, &self.env).and_then(|new| {
+            let changes = Changes::between(&old.config, &new.config);
             let config = Arc::unwrap_or_clone(new.config).keeping_boot_settings_of(&old.config);
-            Setup::with(config)
+            Ok((Setup::with(config)?, changes))
         });
-        let new = match new {
+        let (new, changes) = match new {
             Ok(new) => new,
             Err(error) => {
                 for line in error.to_string().lines() {
@@ -167,7 +168,9 @@ impl Pooler {
             }
         };
         report_warnings(&new);
-        let changes = Changes::between(&old.config, &new.config);
+        for change in &changes.at_boot {
+            tracing::warn!("RELOAD: {} acts at the next start only", change.name);
+        }
         for change in &changes.settings {
             let show = |value: &Option<String>| value.clone().unwrap_or_default();
             let (was, is) = (show(&change.old), show(&change.new));
@@ -494,6 +497,7 @@ impl Pooler {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         loop {
             ticks.tick().await;
+            self.process.shared.forget_removed_pools();
             let limit = self.setup().config.settings.autodb_idle_timeout;
             if limit.is_zero() {
                 continue;

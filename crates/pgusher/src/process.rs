@@ -12,6 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::cancel::CancelKeys;
 use crate::worker::WorkerMail;
 
+/// Users whose counts are kept though none of their clients is here.
+const USERS_KEPT: usize = 4096;
+
 /// A command for control, and where its outcome is awaited.
 #[derive(Debug)]
 pub(crate) struct Order {
@@ -71,7 +74,12 @@ impl Process {
 
     /// Logged-in clients of a user, over all databases.
     pub(crate) fn user_clients(&self, user: &Arc<str>) -> Arc<AtomicU32> {
-        lock(&self.users).entry(user.clone()).or_default().clone()
+        let mut users = lock(&self.users);
+        // With auth_type = any the names are the clients' choice.
+        if users.len() >= USERS_KEPT && !users.contains_key(user) {
+            users.retain(|_, count| Arc::strong_count(count) > 1);
+        }
+        users.entry(user.clone()).or_default().clone()
     }
 
     /// The same for every user who has logged in since the start.

@@ -141,8 +141,10 @@ fn check_daemon(cli: &Cli, settings: &Settings) -> Result<(), StartError> {
     if cli.daemon && missing(&settings.pidfile) {
         return Err(StartError::Daemon("-d needs pidfile"));
     }
-    if cli.daemon && missing(&settings.logfile) && !settings.syslog {
-        return Err(StartError::Daemon("-d needs logfile or syslog"));
+    if cli.daemon && missing(&settings.logfile) {
+        return Err(StartError::Daemon(
+            "-d needs logfile (syslog does not act yet)",
+        ));
     }
     Ok(())
 }

@@ -286,6 +286,25 @@ impl Shared {
         true
     }
 
+    /// Forgets pools of databases that are gone, once their last server and client are.
+    pub fn forget_removed_pools(&self) {
+        let mut registry = lock(&self.registry);
+        let mut gone = Vec::new();
+        registry.by_id.retain(|&id, pool| {
+            let used = !pool.database.removed.load(Ordering::SeqCst)
+                || pool.servers.load(Ordering::SeqCst) > 0
+                || pool.database.clients.load(Ordering::SeqCst) > 0;
+            if !used {
+                gone.push(id);
+            }
+            used
+        });
+        drop(registry);
+        if !gone.is_empty() {
+            self.limits(|limits| gone.iter().for_each(|&id| limits.remove_pool(id)));
+        }
+    }
+
     /// Keeps what a pool counted that goes.
     pub(crate) fn retire(&self, database: &str, counters: Counters) {
         *lock(&self.retired).entry(database.to_owned()).or_default() += counters;
