@@ -85,7 +85,8 @@ async fn postgresql_itself_counts_no_more_sessions_than_the_pool_has() {
     }
     busy.await.unwrap();
 
-    assert_eq!(most, 20);
+    // How many it opens depends on the load; one more would be one too many.
+    assert!((1..=20).contains(&most), "{most}");
 }
 
 #[tokio::test]

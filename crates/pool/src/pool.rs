@@ -136,7 +136,7 @@ impl Pool {
             match grant {
                 Grant::Server(place) => {
                     self.idle_changed();
-                    match self.unfit_for(cx, place, now) {
+                    match self.unfit_for(cx, place) {
                         None => return Ok(self.lease(place, client, now)),
                         Some(reason) => self.close(place, reason),
                     }
@@ -161,14 +161,10 @@ impl Pool {
     }
 
     /// Why a server that was idle had better not be lent.
-    fn unfit_for(
-        &self,
-        cx: &mut Context<'_>,
-        place: ServerId,
-        now: Instant,
-    ) -> Option<CloseReason> {
+    fn unfit_for(&self, cx: &mut Context<'_>, place: ServerId) -> Option<CloseReason> {
         let server = self.server(place)?;
-        if let Some(reason) = self.unfit(&server, now) {
+        // Age is judged when a server comes free: until then it serves.
+        if let Some(reason) = self.outdated(&server) {
             return Some(reason);
         }
         match server.poll_idle(cx) {
@@ -332,9 +328,8 @@ impl Pool {
     /// A server comes from its login, from a query of our own, or from another worker: it may have
     /// become unfit meanwhile. Age alone does not count: it serves once.
     pub(crate) fn lend_if_fit(self: &Rc<Self>, place: ServerId, server: &Server) {
-        let now = Instant::now();
-        match self.unfit(server, now) {
-            None | Some(CloseReason::Lifetime) => self.lend(place, now),
+        match self.outdated(server) {
+            None => self.lend(place, Instant::now()),
             Some(reason) => self.close(place, reason),
         }
     }
@@ -629,19 +624,32 @@ impl Pool {
         self.servers.borrow().get(place.0)?.clone()
     }
 
-    /// Why a server must be closed once it is free.
-    pub(crate) fn unfit(&self, server: &Server, now: Instant) -> Option<CloseReason> {
+    /// Why a server must be replaced, whatever its age.
+    fn outdated(&self, server: &Server) -> Option<CloseReason> {
         let database = &self.shared.database;
         if database.removed.load(Ordering::Relaxed) {
-            return Some(CloseReason::DatabaseRemoved);
+            Some(CloseReason::DatabaseRemoved)
+        } else if self.is_outdated(server) {
+            Some(CloseReason::Reconfigured)
+        } else {
+            None
         }
-        if server.facts.generation != database.generation.load(Ordering::Relaxed) {
-            return Some(CloseReason::Reconfigured);
+    }
+
+    /// Why a server that is free must be closed. A yes for its age takes the pool's turn to close
+    /// one: ask only to follow the answer.
+    pub(crate) fn unfit(&self, server: &Server, now: Instant) -> Option<CloseReason> {
+        if let Some(reason) = self.outdated(server) {
+            return Some(reason);
         }
         let settings = self.settings.borrow();
         let age = now.saturating_duration_since(server.facts.opened);
         if age < settings.server_lifetime {
             return None;
+        }
+        if settings.server_lifetime.is_zero() {
+            // One use each, however many end at once.
+            return Some(CloseReason::Lifetime);
         }
         let pause = settings.server_lifetime / settings.pool_size.unwrap_or(1).max(1);
         self.shared
