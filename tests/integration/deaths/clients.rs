@@ -46,6 +46,19 @@ impl Scene {
             .count()
     }
 
+    /// Waits until the pooler has a client that has not logged in yet.
+    async fn notices_a_newcomer(&self) {
+        let console = self.pooler.console().await;
+        eventually_async("the newcomer to be noticed", async || {
+            console
+                .show_row("LISTS", "list", "login_clients")
+                .await
+                .number("items")
+                == 1
+        })
+        .await;
+    }
+
     async fn wait_for_end(&self, before: usize) {
         testkit::eventually("the pooler to let the client go", || self.ends() > before).await;
     }
@@ -73,15 +86,7 @@ async fn survives(prepare: impl AsyncFn(&Scene) -> FakeClient) {
 async fn a_client_may_die_before_its_first_word() {
     survives(async |scene| {
         let client = FakeClient::connect(&scene.pooler.address()).await;
-        let console = scene.pooler.console().await;
-        eventually_async("the newcomer to be noticed", async || {
-            console
-                .show_row("LISTS", "list", "login_clients")
-                .await
-                .number("items")
-                == 1
-        })
-        .await;
+        scene.notices_a_newcomer().await;
         client
     })
     .await;
@@ -94,6 +99,7 @@ async fn a_client_may_die_within_its_startup_packet() {
         client
             .send_raw(&[0, 0, 0, 50, 0, 3, 0, 0, b'u', b's'])
             .await;
+        scene.notices_a_newcomer().await;
         client
     })
     .await;

@@ -311,13 +311,9 @@ async fn admit(
     if setup.config.settings.application_name_add_host {
         welcome::add_host(newcomer, names, &mut params);
     }
-    let login_max = setup.config.settings.client_login_timeout;
     let limits = setup.config.client_settings(config, &user);
-    let waits = Waits {
-        login_max: Some(login_max).filter(|max| !max.is_zero()),
-        wait_max: limits.query_wait_timeout,
-    };
-    let reported = waits.for_first_server(newcomer, &pool).await?;
+    newcomer.has_done_its_part = true;
+    let reported = first_server(&pool, limits.query_wait_timeout).await?;
     let key = register(worker, newcomer)?;
     let notice = setup.config.settings.login_notify_message.as_deref();
     let params = welcome::to_session(newcomer, &reported, names, params, key.key(), notice).await?;
@@ -332,34 +328,20 @@ async fn admit(
     })
 }
 
-/// How long a login may wait for a server.
-struct Waits {
-    login_max: Option<Duration>,
+/// Waits for what the pool's first server reports.
+async fn first_server(
+    pool: &Rc<Pool>,
     wait_max: Option<Duration>,
-}
-
-impl Waits {
-    /// Waits for what the pool's first server reports.
-    async fn for_first_server(
-        &self,
-        newcomer: &Newcomer,
-        pool: &Rc<Pool>,
-    ) -> Result<Arc<[(String, String)]>, Refused> {
-        let login_rest = self
-            .login_max
-            .map(|max| max.saturating_sub(newcomer.connected.elapsed()));
-        tokio::select! {
-            biased;
-            welcome = pool.welcome() => welcome.map_err(|error| match &error {
-                LeaseError::LoginRefused(cause) => {
-                    Refused::Coded(cause.sqlstate(), error.to_string())
-                }
-                _ => Refused::Told(error.to_string()),
-            }),
-            () = passes(self.wait_max) => Err(Refused::told("query_wait_timeout")),
-            // The client has done its part in time.
-            () = passes(login_rest) => Err(Refused::told("client_login_timeout (server down)")),
-        }
+) -> Result<Arc<[(String, String)]>, Refused> {
+    tokio::select! {
+        biased;
+        welcome = pool.welcome() => welcome.map_err(|error| match &error {
+            LeaseError::LoginRefused(cause) => {
+                Refused::Coded(cause.sqlstate(), error.to_string())
+            }
+            _ => Refused::Told(error.to_string()),
+        }),
+        () = passes(wait_max) => Err(Refused::told("query_wait_timeout")),
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Newcomer {
     pub(crate) connect_time: SystemTime,
     /// Its database and user, as far as it has said: for the log.
     pub(crate) label: String,
+    /// It has proven who it is, and waits for a server.
+    pub(crate) has_done_its_part: bool,
     /// Counts it as a client socket.
     pub(crate) counted: Counted,
 }
@@ -62,6 +64,9 @@ pub(crate) enum Refused {
     /// `client_login_timeout`.
     #[error("client_login_timeout")]
     LoginTimeout,
+    /// The same, and not the client's fault.
+    #[error("client_login_timeout (server down)")]
+    ServerDown,
 }
 
 impl Refused {
@@ -99,6 +104,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, counted: Counted) 
         connected: Instant::now(),
         connect_time: SystemTime::now(),
         label: "(nodb)/(nouser)".to_owned(),
+        has_done_its_part: false,
         counted,
     });
     // The login's large future is gone by the time the session runs.
@@ -119,7 +125,7 @@ async fn admit(worker: &Rc<Worker>, mut newcomer: Box<Newcomer>) -> Option<Entry
     } else {
         tokio::time::timeout(limit, login)
             .await
-            .unwrap_or(Err(Refused::LoginTimeout))
+            .unwrap_or_else(|_| Err(newcomer.too_late()))
     };
     drop(counted);
     match result {
@@ -184,6 +190,15 @@ async fn refuse(worker: &Worker, newcomer: &mut Newcomer, refused: &Refused) {
 const GOODBYE: std::time::Duration = std::time::Duration::from_secs(5);
 
 impl Newcomer {
+    /// Why a login that took too long is refused.
+    fn too_late(&self) -> Refused {
+        if self.has_done_its_part {
+            Refused::ServerDown
+        } else {
+            Refused::LoginTimeout
+        }
+    }
+
     /// The front of its log lines.
     fn tag(&self) -> String {
         format!("C-{:#x}: {}@{}", self.id.0, self.label, self.peer)
