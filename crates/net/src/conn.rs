@@ -129,11 +129,6 @@ impl Conn {
         !self.held.is_empty()
     }
 
-    /// Bytes read and not yet used, and bytes said and not yet sent.
-    pub fn rests(&self) -> (usize, usize) {
-        (self.held.len(), self.unsent.len())
-    }
-
     /// Sends `bytes`; what the socket does not take now is kept for [`Self::poll_flush`].
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         let sent = if self.unsent.is_empty() {

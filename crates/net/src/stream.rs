@@ -201,11 +201,6 @@ impl Stream {
         }
     }
 
-    /// True for a unix socket.
-    pub fn is_unix(&self) -> bool {
-        matches!(self, Self::Unix(_))
-    }
-
     /// Reads what is there into `buffer`; 0 bytes mean the end.
     pub fn poll_read(
         &mut self,

@@ -94,11 +94,6 @@ impl Scanner {
     pub fn at_boundary(&self) -> bool {
         self.owed == 0
     }
-
-    /// Bytes of the current frame that are still to come.
-    pub fn owed(&self) -> usize {
-        self.owed
-    }
 }
 
 /// The part of the body of the frame at the front of `bytes` that is here already.

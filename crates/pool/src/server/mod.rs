@@ -123,8 +123,6 @@ pub enum CloseReason {
     IdleTransaction,
     /// `transaction_timeout`.
     TransactionTimeout,
-    /// The process shuts down.
-    ShuttingDown,
 }
 
 impl CloseReason {
@@ -149,7 +147,6 @@ impl CloseReason {
             Self::QueryTimeout => "query timeout",
             Self::IdleTransaction => "idle transaction timeout",
             Self::TransactionTimeout => "transaction timeout",
-            Self::ShuttingDown => "server shutting down",
         }
     }
 }
