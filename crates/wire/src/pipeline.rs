@@ -382,6 +382,9 @@ impl Pipeline {
 
     /// Notes a message from the server, by its tag; ReadyForQuery goes to [`Self::ready`].
     pub fn received(&mut self, tag: u8) {
+        if self.phase == Phase::Lost {
+            return;
+        }
         match tag {
             // Rows, COPY data, notices, notifications, parameters: nobody's last word.
             b'D' | b'd' | b'N' | b'A' | b'S' | b't' | b'H' | b'V' | b'c' => {}
@@ -456,17 +459,21 @@ impl Pipeline {
     /// Whether a message of this tag answers the pooler's own query: then it goes nowhere, and
     /// [`Self::swallowed`] notes it.
     pub fn swallows(&self, tag: u8) -> bool {
-        matches!(
+        let ours = matches!(
             (self.front(), tag),
             (Some(Request::Probe), b'I')
                 | (Some(Request::ProbeReady), b'Z')
                 | (Some(Request::About(About::OwnParse)), b'1')
                 | (Some(Request::About(About::OwnClose)), b'3')
-        )
+        );
+        ours && self.phase != Phase::Lost
     }
 
     /// Notes an answer to the pooler's own query.
     pub fn swallowed(&mut self) {
+        if self.phase == Phase::Lost {
+            return;
+        }
         match self.pop().map(|entry| entry.request) {
             Some(Request::Probe) => {
                 // Whatever has not been answered by now was swallowed by the COPY.
@@ -533,6 +540,9 @@ impl Pipeline {
 
     /// Notes an error of the server's; tells if a request about a pooled statement failed.
     pub fn failed(&mut self) -> Option<Failure> {
+        if self.phase == Phase::Lost {
+            return None;
+        }
         // A Sync sent into the COPY was swallowed by it, or came after the error and will be
         // answered: from here we can't tell.
         let known = self.queue.len();
@@ -711,6 +721,9 @@ mod tests {
     fn ready_without_a_request_loses_the_thread() {
         assert!(play(">PB <12 <ZI").is_lost());
         assert!(play(">Q <2").is_lost());
+        // Nothing brings it back.
+        assert!(play(">Q <2 <E <ZI").is_lost());
+        assert!(play(">Q <2 <G >dc <CZI").is_lost());
     }
 
     #[test]
