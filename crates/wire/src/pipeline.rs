@@ -175,11 +175,12 @@ impl Pipeline {
     fn sent_copy_end(&mut self) -> Sent {
         match self.phase {
             Phase::Ready | Phase::Skipping => return Sent::Drop,
-            Phase::CopyIn => self.phase = Phase::Busy,
+            // Behind it the server takes requests again, though a COPY both ways may still flow.
+            Phase::CopyIn | Phase::CopyBoth => self.phase = Phase::Busy,
             // The COPY may not have begun yet: its response is on the way.
             Phase::Busy if self.queue.is_empty() => return Sent::Drop,
             Phase::Busy => self.queue.push_back(Request::CopyEnd),
-            Phase::CopyBoth | Phase::Lost => {}
+            Phase::Lost => {}
         }
         Sent::Forward
     }
@@ -193,6 +194,9 @@ impl Pipeline {
 
     /// Notes a message from the server, by its tag; ReadyForQuery goes to [`Self::ready`].
     pub fn received(&mut self, tag: u8) {
+        if self.phase == Phase::Lost {
+            return;
+        }
         match tag {
             // Rows, COPY data, notices, notifications, parameters: nobody's last word.
             b'D' | b'd' | b'N' | b'A' | b'S' | b't' | b'H' | b'V' | b'c' => {}
@@ -208,6 +212,8 @@ impl Pipeline {
                 _ => self.answered(Request::Execute),
             },
             b'G' => self.copy_in_begins(),
+            // The client may have said its end of the COPY already.
+            b'W' if self.queue.contains(&Request::CopyEnd) => {}
             b'W' => self.phase = Phase::CopyBoth,
             b'E' => self.failed(),
             _ => self.phase = Phase::Lost,
@@ -439,6 +445,8 @@ mod tests {
     fn ready_without_a_request_loses_the_thread() {
         assert!(play(">PB <12 <ZI").is_lost());
         assert!(play(">Q <2").is_lost());
+        assert!(play(">Q <2 <E").is_lost());
+        assert!(play(">Q <2 <W >c").is_lost());
     }
 
     #[test]
@@ -509,5 +517,22 @@ mod tests {
     fn replication_streams_both_ways_until_its_command_completes() {
         assert!(!settles(">Q <W >dd <d"));
         assert!(settles(">Q <W >d <d >c <cCZI"));
+        assert!(settles(">Q <W >d <c >c <CZI"));
+        // The timeline ended: the server says which comes next.
+        assert!(settles(">Q <Wddc >dc <TDCCZI"));
+        // The server goes on until it has seen the end, and reads what comes behind it only then.
+        assert!(settles(">Q <W >cQ <ddcCZI <TDCZI"));
+        assert!(!settles(">Q <W >cQ <ddcCZI"));
+        assert!(settles(">QcQ <WdcCZI <TDCZI"));
+        // It failed: what the client still says is ignored.
+        assert!(settles(">Q <Wd >d <E >dc <ZI"));
+        let mut pipeline = play(">Q <Wd <EZI");
+        assert_eq!(pipeline.sent(b'd'), Sent::Drop);
+    }
+
+    #[test]
+    fn a_base_backup_has_many_results_and_copies() {
+        assert!(!settles(">Q <TDCTDDCHdddcTDC"));
+        assert!(settles(">Q <TDCTDDCHdddcTDCCZI"));
     }
 }
