@@ -260,6 +260,9 @@ settings! {
     /// How much is logged, 0 to 3.
     verbose: u32 = NULL, OnReload;
 
+    /// In session mode, lend a server at login already and tell its process id to the client, as
+    /// those who compare it with what NOTIFY brings expect. Not with peer_id. Only pgusher has this.
+    session_backend_pid: bool = "0", OnReload;
     /// Worker threads, 1 to 64; auto is one for every two CPUs, at most 16. Only pgusher has this.
     workers: Workers = "auto", AtBoot;
 }

@@ -15,6 +15,7 @@ use wire::frontend::{Policy, put_query, put_terminate};
 
 use crate::key::{ClientId, ServerId, WorkerId};
 use crate::lease::{Lease, LeaseError};
+use crate::own::Owners;
 use crate::roster::{ClientEntry, ClientState, Notify, Roster, Turn};
 use crate::server::{CloseReason, IdleNews, ParkedServer, Server, cancel, query};
 use crate::shared::{Freshness, Mail, PoolShared, Shared, Welcome};
@@ -57,6 +58,8 @@ pub struct Pool {
     pub(crate) logins: Cell<usize>,
     /// Clients at login that wait for the first server.
     pub(crate) newcomers: Cell<usize>,
+    /// Clients at login that wait for a server of their own.
+    pub(crate) owners: Owners,
     /// Tells them that they need not, and why.
     dismissed: watch::Sender<Option<LeaseError>>,
     /// Cancel requests that wait for their turn, and those under way.
@@ -88,6 +91,7 @@ impl Pool {
             servers: RefCell::default(),
             logins: Cell::new(0),
             newcomers: Cell::new(0),
+            owners: Owners::default(),
             dismissed: watch::Sender::new(None),
             cancels_waiting: Cell::new(0),
             cancels_active: Cell::new(0),
@@ -260,7 +264,9 @@ impl Pool {
     /// A client gave its server back.
     pub(crate) fn release(self: &Rc<Self>, place: ServerId, server: &Rc<Server>, now: Instant) {
         server.link.set(None);
-        if !server.is_clean() {
+        if server.facts.is_own() {
+            self.close(place, CloseReason::ReplicationOver);
+        } else if !server.is_clean() {
             self.close(place, CloseReason::Unclean);
         } else if let Some(reason) = self.unfit(server, now) {
             self.close(place, reason);
@@ -308,6 +314,10 @@ impl Pool {
             .then(|| self.shared.longest_elsewhere(&self.local.shared, worker))
             .flatten();
         let since = remote.map(|(_, since)| since);
+        let own = self.state.borrow().oldest().map(|waiter| waiter.since);
+        if self.make_way(place, own.into_iter().chain(since).min()) {
+            return;
+        }
         let next = self
             .state
             .borrow_mut()
@@ -394,7 +404,7 @@ impl Pool {
         }
     }
 
-    fn lease(
+    pub(crate) fn lease(
         self: &Rc<Self>,
         place: ServerId,
         client: &ClientEntry,
@@ -415,6 +425,7 @@ impl Pool {
     /// Lends what can be lent, probes what must be probed, and looks for more servers if clients
     /// still wait.
     pub(crate) fn advance(self: &Rc<Self>, now: Instant) {
+        self.owners.wake();
         let rules = self.rules();
         if rules.paused {
             return;
@@ -604,12 +615,23 @@ impl Pool {
     /// Takes a server in, set aside.
     pub(crate) fn add(&self, server: Rc<Server>) -> ServerId {
         let place = self.state.borrow_mut().add();
+        self.put(place, server);
+        place
+    }
+
+    /// Takes a server in that is this client's own.
+    pub(crate) fn add_leased(&self, client: ClientId, server: Rc<Server>) -> ServerId {
+        let place = self.state.borrow_mut().add_leased(client);
+        self.put(place, server);
+        place
+    }
+
+    fn put(&self, place: ServerId, server: Rc<Server>) {
         let mut servers = self.servers.borrow_mut();
         if servers.len() <= place.0 {
             servers.resize(place.0 + 1, None);
         }
         servers[place.0] = Some(server);
-        place
     }
 
     fn forget(&self, place: ServerId) -> Option<Rc<Server>> {

@@ -11,7 +11,7 @@ use settings::Database;
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::ParamNames;
 
-use crate::key::{PoolId, PoolKey, WorkerId};
+use crate::key::{ClientId, PoolId, PoolKey, WorkerId};
 use crate::limits::{Gauge, Limits, Passed, Scope};
 use crate::server::ParkedServer;
 use crate::server::login::LoginError;
@@ -26,6 +26,8 @@ pub enum Mail {
     Server(PoolId, Box<ParkedServer>, Freshness),
     /// A permit that you asked for: log a server in.
     Permit(PoolId),
+    /// The same for this client's own server: it picks the permit up.
+    OwnPermit(ClientId),
     /// A server of the pool closed: your waiter may open one.
     Room(PoolId),
     /// The server refused the login: nobody need wait for it.
@@ -191,8 +193,12 @@ impl Shared {
 
     /// Tells workers of permits that passed to them.
     pub fn deliver(&self, passed: Vec<Passed>) {
-        for Passed { pool, worker } in passed {
-            self.send(worker, Mail::Permit(pool));
+        for passed in passed {
+            let mail = match passed.owner {
+                Some(client) => Mail::OwnPermit(client),
+                None => Mail::Permit(passed.pool),
+            };
+            self.send(passed.worker, mail);
         }
     }
 
