@@ -16,6 +16,7 @@ mod pooling;
 mod programs;
 mod protocol;
 mod reload;
+mod replication;
 mod shutdown;
 mod streams;
 mod support;

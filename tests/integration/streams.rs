@@ -13,7 +13,7 @@ const STREAM_MOST: u64 = 4 << 20;
 const MEGABYTE: usize = 1 << 20;
 
 /// The most memory that the pooler ever had, in bytes.
-fn peak(pooler: &Pooler) -> u64 {
+pub(crate) fn peak(pooler: &Pooler) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", pooler.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
@@ -21,7 +21,7 @@ fn peak(pooler: &Pooler) -> u64 {
 }
 
 #[track_caller]
-fn assert_grew_less(pooler: &Pooler, before: u64, most: u64) {
+pub(crate) fn assert_grew_less(pooler: &Pooler, before: u64, most: u64) {
     let grown = peak(pooler) - before;
     assert!(grown < most, "grew by {grown} bytes");
 }
