@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod auth;
+mod backend_pid;
 mod cancel;
 mod clients;
 mod config;
