@@ -507,25 +507,26 @@ impl Schedule {
         let place = dice.below(4) as usize;
         let worker = WorkerId(dice.below(3) as usize);
         let id = PoolId(u32::try_from(place).unwrap());
+        let running = self.running(place);
         let pool = &mut self.pools[place];
         match dice.below(100) {
             0..30 => self.open(dice, place, worker),
             30..45 => self.open_own(dice, place),
-            45..65 if pool.logins > 0 => {
+            45..65 if running > 0 => {
                 pool.logins -= 1;
                 pool.open += 1;
                 pool.failed = false;
                 let passed = self.limits.logged_in(id);
                 self.passed(passed);
             }
-            65..68 if pool.logins > 0 => {
+            65..68 if running > 0 => {
                 pool.logins -= 1;
                 pool.failed = true;
                 self.line.retain(|&(other, _)| other != place);
                 let passed = self.limits.login_failed(id, self.now);
                 self.passed(passed);
             }
-            68..72 if pool.logins > 0 => {
+            68..72 if running > 0 => {
                 pool.logins -= 1;
                 let passed = self.limits.unused(id);
                 self.passed(passed);
@@ -551,6 +552,12 @@ impl Schedule {
             }
             _ => {}
         }
+    }
+
+    /// Logins that are under way: nobody has begun those whose permits are not picked up.
+    fn running(&self, place: usize) -> u32 {
+        let own = self.passed.iter().filter(|&&(other, _)| other == place);
+        self.pools[place].logins - u32::try_from(own.count()).unwrap()
     }
 
     fn open(&mut self, dice: &mut Dice, place: usize, worker: WorkerId) {
@@ -732,6 +739,9 @@ impl Schedule {
     fn finish(&mut self) {
         while self.held(|_| true) > 0 {
             for place in 0..self.pools.len() {
+                while let Some(&(place, client)) = self.passed.first() {
+                    self.gives_up(place, client);
+                }
                 self.end_one(place);
                 self.check();
             }
