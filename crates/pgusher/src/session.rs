@@ -39,7 +39,7 @@ pub(crate) struct Session {
     /// Where in the worker's buffer the client's next request stands, until anybody else reads.
     pub(crate) fresh: Option<Range<usize>>,
     /// The server that it has from the start, until it is relayed to.
-    first_lease: Option<Lease>,
+    first_lease: Option<Box<Lease>>,
     /// Whether the client has part of a message, so that it would misread whatever came next.
     cut_off: bool,
     connected: Instant,
@@ -117,7 +117,7 @@ impl Session {
             entry,
             pool: admitted.pool,
             params: admitted.params,
-            first_lease: admitted.lease,
+            first_lease: admitted.lease.map(Box::new),
             fresh: None,
             cut_off: false,
             connected: newcomer.connected,
@@ -144,7 +144,7 @@ impl Session {
     /// Waits for a request and has it served.
     async fn serve_one(&mut self) -> Result<(), End> {
         let lease = match self.first_lease.take() {
-            Some(lease) => lease,
+            Some(lease) => *lease,
             None => self.lease().await?,
         };
         let names = &self.worker.process.shared.names;

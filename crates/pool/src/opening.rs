@@ -210,7 +210,7 @@ impl Pool {
 
     /// Ends the wait of every client here, if no server is left.
     pub(crate) fn refuse_waiters(self: &Rc<Self>, error: &Arc<LoginError>) {
-        if self.shared.servers.load(Ordering::SeqCst) > 0 {
+        if self.shared.servers_for_all() > 0 {
             return;
         }
         loop {

@@ -19,6 +19,7 @@ use crate::limits::{Owner, Permit, Purpose, Scope};
 use crate::pool::Pool;
 use crate::roster::{ClientEntry, ClientState};
 use crate::server::login::LoginError;
+use crate::server::{CloseReason, Server};
 
 /// What a server of a client's own is asked for, besides user and database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,13 +84,13 @@ impl Pool {
             let permit = waiting.permit().await?;
             match self.login(Some(own)).await {
                 Ok(logged_in) => {
-                    permit.used();
+                    permit.ends(Outcome::Open);
                     let (server, reported) = self.take_in(logged_in);
-                    let place = self.add_leased(client.id, server);
-                    let now = Instant::now();
-                    let lease = self.lease(place, client, now);
-                    let lease = lease.ok_or(LeaseError::DatabaseRemoved)?;
-                    return Ok(OwnServer { lease, reported });
+                    let lease = self.lease_own(client, server.clone());
+                    match self.came_too_late(&server) {
+                        Some(reason) => lease.close(reason),
+                        None => return Ok(OwnServer { lease, reported }),
+                    }
                 }
                 Err(error) => {
                     let error = Arc::new(error);
@@ -97,9 +98,25 @@ impl Pool {
                     if error.is_final() {
                         return Err(LeaseError::LoginRefused(error));
                     }
-                    permit.failed(&error);
+                    permit.ends(Outcome::Failed(error));
                 }
             }
+        }
+    }
+}
+
+impl Pool {
+    fn lease_own(self: &Rc<Self>, client: &ClientEntry, server: Rc<Server>) -> Lease {
+        let place = self.add_leased(client.id, server.clone());
+        self.begin_lease(&server, client, Instant::now());
+        Lease::new(self.clone(), place, server)
+    }
+
+    /// Why a server that has just logged in is of no use: something was ordered meanwhile.
+    fn came_too_late(&self, server: &Server) -> Option<CloseReason> {
+        match self.rules().paused {
+            true => Some(CloseReason::Paused),
+            false => self.outdated(server),
         }
     }
 }
@@ -200,37 +217,48 @@ impl Drop for Waiting<'_> {
 /// A permit, while the login that it is for is under way; dropped, it is given back.
 struct OwnPermit<'a> {
     pool: &'a Rc<Pool>,
-    over: bool,
+    outcome: Option<Outcome>,
+}
+
+/// How the login ended.
+enum Outcome {
+    /// The server is open: the permit is its own from here.
+    Open,
+    /// It could not be reached: whoever asks next waits for a while.
+    Failed(Arc<LoginError>),
 }
 
 impl<'a> OwnPermit<'a> {
     fn new(pool: &'a Rc<Pool>) -> Self {
         pool.owners.logins.set(pool.owners.logins.get() + 1);
-        Self { pool, over: false }
+        pool.shared.own_servers.fetch_add(1, Ordering::SeqCst);
+        let outcome = None;
+        Self { pool, outcome }
     }
 
-    /// The server is open: the permit is its own from here.
-    fn used(mut self) {
-        self.over = true;
-        let passed = self.pool.note_success();
-        self.pool.permit_is_back(passed);
-    }
-
-    /// The server could not be reached: whoever asks next waits for a while.
-    fn failed(mut self, error: &Arc<LoginError>) {
-        self.over = true;
-        self.pool.note_failure(error);
+    fn ends(mut self, outcome: Outcome) {
+        self.outcome = Some(outcome);
     }
 }
 
 impl Drop for OwnPermit<'_> {
     fn drop(&mut self) {
-        let logins = &self.pool.owners.logins;
-        logins.set(logins.get() - 1);
-        if !self.over {
-            let id = self.pool.shared.id;
-            let passed = self.pool.local.shared.limits(|limits| limits.unused(id));
-            self.pool.permit_is_back(passed);
+        let (pool, id) = (self.pool, self.pool.shared.id);
+        pool.owners.logins.set(pool.owners.logins.get() - 1);
+        let outcome = self.outcome.take();
+        if !matches!(outcome, Some(Outcome::Open)) {
+            pool.shared.own_servers.fetch_sub(1, Ordering::SeqCst);
+        }
+        match outcome {
+            Some(Outcome::Open) => {
+                let passed = pool.note_success();
+                pool.permit_is_back(passed);
+            }
+            Some(Outcome::Failed(error)) => pool.note_failure(&error),
+            None => {
+                let passed = pool.local.shared.limits(|limits| limits.unused(id));
+                pool.permit_is_back(passed);
+            }
         }
     }
 }

@@ -180,7 +180,7 @@ impl Pool {
 
     /// When no server lives and the last login has just failed, waiting is of no use.
     fn hopeless(&self, now: Instant) -> Option<LeaseError> {
-        if self.shared.servers.load(Ordering::SeqCst) > 0 || self.rules().paused {
+        if self.shared.servers_for_all() > 0 || self.rules().paused {
             return None;
         }
         let failure = self.shared.failure()?;
@@ -404,13 +404,18 @@ impl Pool {
         }
     }
 
-    pub(crate) fn lease(
+    fn lease(
         self: &Rc<Self>,
         place: ServerId,
         client: &ClientEntry,
         now: Instant,
     ) -> Option<Lease> {
         let server = self.server(place)?;
+        self.begin_lease(&server, client, now);
+        Some(Lease::new(self.clone(), place, server))
+    }
+
+    pub(crate) fn begin_lease(&self, server: &Server, client: &ClientEntry, now: Instant) {
         server.link.set(Some(client.id.0));
         server.epoch.set(server.epoch.get() + 1);
         server.request_time.set(now);
@@ -419,7 +424,6 @@ impl Pool {
         client.link.set(Some(server.id));
         client.state.set(ClientState::Active);
         self.counters.borrow_mut().server_assignment_count += 1;
-        Some(Lease::new(self.clone(), place, server))
     }
 
     /// Lends what can be lent, probes what must be probed, and looks for more servers if clients
@@ -636,6 +640,9 @@ impl Pool {
 
     fn forget(&self, place: ServerId) -> Option<Rc<Server>> {
         let server = self.servers.borrow_mut().get_mut(place.0)?.take()?;
+        if server.facts.is_own() {
+            self.shared.own_servers.fetch_sub(1, Ordering::SeqCst);
+        }
         self.state.borrow_mut().remove(place);
         self.idle_changed();
         Some(server)
@@ -647,7 +654,7 @@ impl Pool {
     }
 
     /// Why a server must be replaced, whatever its age.
-    fn outdated(&self, server: &Server) -> Option<CloseReason> {
+    pub(crate) fn outdated(&self, server: &Server) -> Option<CloseReason> {
         let database = &self.shared.database;
         if database.removed.load(Ordering::Relaxed) {
             Some(CloseReason::DatabaseRemoved)

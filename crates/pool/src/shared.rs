@@ -111,6 +111,8 @@ pub struct PoolShared {
     pub database: Arc<DatabaseShared>,
     /// Open servers, logins included.
     pub servers: Gauge,
+    /// Those among them that are one client's own.
+    pub(crate) own_servers: AtomicU32,
     /// Parameters for welcoming clients, as far as known.
     pub welcome: watch::Sender<Welcome>,
     /// Next host of a list.
@@ -374,6 +376,7 @@ impl PoolShared {
             key,
             database,
             servers: Gauge::default(),
+            own_servers: AtomicU32::new(0),
             welcome: watch::Sender::new(Welcome::Unknown),
             next_host: AtomicUsize::new(0),
             next_address: AtomicUsize::new(0),
@@ -405,6 +408,12 @@ impl PoolShared {
     /// Keeps the keys that fell out of a client's login, to log servers in with.
     pub fn set_scram_keys(&self, keys: ScramKeys) {
         lock(&self.credentials).scram_keys = Some(keys);
+    }
+
+    /// Open servers that any client of the pool may get, logins included.
+    pub(crate) fn servers_for_all(&self) -> u32 {
+        let own = self.own_servers.load(Ordering::SeqCst);
+        self.servers.load(Ordering::SeqCst).saturating_sub(own)
     }
 
     /// The last failed login, if none succeeded since.

@@ -1,6 +1,6 @@
 //! What operators order reaches replication clients, too.
 
-use testkit::{FakeClient, Message, Pooler, Signal};
+use testkit::{FakeClient, Login, Message, Pooler, Signal};
 
 use super::{follower, follower_to_be, last_words, let_in, pooler_with_seats};
 use crate::support::{WORKERS, alice, server_of, wait_for_waiting};
@@ -94,6 +94,26 @@ async fn pause_waits_for_replication_and_new_clients_wait_for_resume() {
         console.run("RESUME app").await;
         let mut next = let_in(next).await;
         assert_eq!(server_of(&mut next).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_logs_in_under_pause_is_not_kept() {
+    for workers in WORKERS {
+        let (server, pooler) = pooler_with_seats(workers, 1).await;
+        let door = server.gate("login");
+        server.set_login(Login::Behind(door.clone()));
+        let client = follower_to_be(&pooler).await;
+        door.wait_for_waiting(1).await;
+        let console = pooler.console().await;
+        console.run("PAUSE app").await;
+        door.open();
+        server.connection(0).await.wait_closed().await;
+        pooler.wait_for_log("closing because: pause mode").await;
+        wait_for_waiting(&pooler, 1).await;
+        console.run("RESUME app").await;
+        let mut client = let_in(client).await;
+        assert_eq!(server_of(&mut client).await, 1);
     }
 }
 

@@ -1,7 +1,9 @@
 //! A replication client's server counts towards the limits, takes its place in line, and is gone
 //! when its client is.
 
-use testkit::{FakeClient, Message, Pooler, eventually_async};
+use std::time::Duration;
+
+use testkit::{FakeClient, Login, Message, Pooler, eventually_async};
 
 use super::{asking, follower, follower_to_be, last_words, let_in, pooler_with_seats};
 use crate::support::{
@@ -79,6 +81,7 @@ async fn who_came_first_is_served_first_whether_it_shares_or_not() {
         let mut late = alice(&pooler).await;
         late.send(Message::query("SELECT server")).await;
         wait_for_waiting(&pooler, 3).await;
+        have_waited(&pooler, Duration::from_millis(20)).await;
 
         holder.query("COMMIT").await;
         early.read_until_ready().await;
@@ -91,6 +94,17 @@ async fn who_came_first_is_served_first_whether_it_shares_or_not() {
         assert_eq!(answer[1].values(), Some(vec![Some("2".into())]));
         assert_eq!(server.logged_in_max(), 1);
     }
+}
+
+/// Waits until the first in line has waited so long that it is first on every worker.
+async fn have_waited(pooler: &Pooler, time: Duration) {
+    let console = pooler.console().await;
+    eventually_async("a wait", async || {
+        let pool = console.pool("app", "alice").await;
+        let micros = pool.number("maxwait") * 1_000_000 + pool.number("maxwait_us");
+        micros > i64::try_from(time.as_micros()).unwrap()
+    })
+    .await;
 }
 
 /// How a client leaves.
@@ -207,7 +221,7 @@ async fn a_replication_client_waits_until_the_server_is_back() {
             .run("SET server_login_retry = 1")
             .await;
         let door = server.gate("login");
-        let down = testkit::Login::Refuse {
+        let down = Login::Refuse {
             code: "57P03".into(),
             text: "the database system is starting up".into(),
         };
@@ -216,7 +230,7 @@ async fn a_replication_client_waits_until_the_server_is_back() {
         pooler
             .wait_for_log("the database system is starting up")
             .await;
-        server.set_login(testkit::Login::Behind(door.clone()));
+        server.set_login(Login::Behind(door.clone()));
         door.wait_for_waiting(1).await;
         assert_eq!(sv_login(&pooler).await, 1);
         door.open();
@@ -236,7 +250,7 @@ async fn a_replication_client_that_dies_while_its_server_logs_in_takes_it_along(
     for workers in WORKERS {
         let (server, pooler) = pooler_with_seats(workers, 1).await;
         let door = server.gate("login");
-        server.set_login(testkit::Login::Behind(door.clone()));
+        server.set_login(Login::Behind(door.clone()));
         for (count, leaves) in (1..).zip(WAYS) {
             let own = follower_to_be(&pooler).await;
             eventually_async("the login", async || sv_login(&pooler).await == 1).await;
@@ -246,5 +260,24 @@ async fn a_replication_client_that_dies_while_its_server_logs_in_takes_it_along(
         }
         door.open();
         follower(&pooler).await;
+    }
+}
+
+#[tokio::test]
+async fn replication_is_no_hope_for_those_whom_the_server_refuses() {
+    for workers in WORKERS {
+        let (server, pooler) = pooler_with_seats(workers, 2).await;
+        let mut pooled = alice(&pooler).await;
+        let _own = follower(&pooler).await;
+        server.connection(0).await.close();
+        server.set_login(Login::Refuse {
+            code: "53300".into(),
+            text: "too many connections".into(),
+        });
+        pooler
+            .wait_for_log("closing because: server conn crashed?")
+            .await;
+        pooled.send(Message::query("SELECT 1")).await;
+        assert_eq!(last_words(&mut pooled).await, "53300 too many connections");
     }
 }
