@@ -14,9 +14,10 @@ use std::time::Instant;
 
 use wire::Replication;
 
+use crate::key::ServerId;
 use crate::lease::{Lease, LeaseError};
 use crate::limits::{Owner, Permit, Purpose, Scope};
-use crate::pool::Pool;
+use crate::pool::{Pool, micros};
 use crate::roster::{ClientEntry, ClientState};
 use crate::server::login::LoginError;
 use crate::server::{CloseReason, Server};
@@ -86,10 +87,13 @@ impl Pool {
                 Ok(logged_in) => {
                     permit.ends(Outcome::Open);
                     let (server, reported) = self.take_in(logged_in);
-                    let lease = self.lease_own(client, server.clone());
+                    let place = self.add_leased(client.id, server.clone());
                     match self.came_too_late(&server) {
-                        Some(reason) => lease.close(reason),
-                        None => return Ok(OwnServer { lease, reported }),
+                        Some(reason) => self.close(place, reason),
+                        None => {
+                            let lease = waiting.over(place, server);
+                            return Ok(OwnServer { lease, reported });
+                        }
                     }
                 }
                 Err(error) => {
@@ -102,14 +106,6 @@ impl Pool {
                 }
             }
         }
-    }
-}
-
-impl Pool {
-    fn lease_own(self: &Rc<Self>, client: &ClientEntry, server: Rc<Server>) -> Lease {
-        let place = self.add_leased(client.id, server.clone());
-        self.begin_lease(&server, client, Instant::now());
-        Lease::new(self.clone(), place, server)
     }
 
     /// Why a server that has just logged in is of no use: something was ordered meanwhile.
@@ -194,6 +190,15 @@ impl<'a> Waiting<'a> {
             .local
             .shared
             .limits(|limits| limits.open_own(id, bounds, purpose, self.owner, now))
+    }
+
+    /// The client has its server.
+    fn over(self, place: ServerId, server: Rc<Server>) -> Lease {
+        let now = Instant::now();
+        let waited = now.saturating_duration_since(self.owner.since);
+        self.pool.counters.borrow_mut().wait_time += micros(waited);
+        self.pool.begin_lease(&server, self.client, now);
+        Lease::new(self.pool.clone(), place, server)
     }
 
     /// Asks no more, and gives back what was granted meanwhile.

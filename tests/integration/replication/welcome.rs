@@ -149,6 +149,11 @@ async fn physical_replication_needs_an_entry_of_that_name_or_one_for_all() {
                 let system = client.query("IDENTIFY_SYSTEM").await;
                 assert_eq!(system.last().map(|m| m.tag), Some(b'Z'));
                 assert_eq!(system[1].values().unwrap()[3], None);
+                let console = pooler.console().await;
+                for table in ["CLIENTS", "SERVERS"] {
+                    let row = console.show_row(table, "database", "replication").await;
+                    assert_eq!(&row["replication"], "physical");
+                }
                 "in".to_owned()
             }
         };
