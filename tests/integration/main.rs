@@ -19,6 +19,7 @@ mod protocol;
 mod reload;
 mod replication;
 mod shutdown;
+mod statements;
 mod streams;
 mod support;
 mod timeouts;
