@@ -464,17 +464,21 @@ impl Pipeline {
     /// Whether a message of this tag answers the pooler's own query: then it goes nowhere, and
     /// [`Self::swallowed`] notes it.
     pub fn swallows(&self, tag: u8) -> bool {
-        matches!(
+        let ours = matches!(
             (self.front(), tag),
             (Some(Request::Probe), b'I')
                 | (Some(Request::ProbeReady), b'Z')
                 | (Some(Request::About(About::OwnParse)), b'1')
                 | (Some(Request::About(About::OwnClose)), b'3')
-        )
+        );
+        ours && self.phase != Phase::Lost
     }
 
     /// Notes an answer to the pooler's own query.
     pub fn swallowed(&mut self) {
+        if self.phase == Phase::Lost {
+            return;
+        }
         match self.pop().map(|entry| entry.request) {
             Some(Request::Probe) => {
                 // Whatever has not been answered by now was swallowed by the COPY.
@@ -722,7 +726,9 @@ mod tests {
     fn ready_without_a_request_loses_the_thread() {
         assert!(play(">PB <12 <ZI").is_lost());
         assert!(play(">Q <2").is_lost());
-        assert!(play(">Q <2 <E").is_lost());
+        // Nothing brings it back.
+        assert!(play(">Q <2 <E <ZI").is_lost());
+        assert!(play(">Q <2 <G >dc <CZI").is_lost());
         assert!(play(">Q <2 <W >c").is_lost());
     }
 
