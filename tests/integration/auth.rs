@@ -2,6 +2,7 @@
 
 mod admission;
 mod clients;
+mod queries;
 mod secrets;
 mod servers;
 mod startup;

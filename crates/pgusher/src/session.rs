@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use net::Conn;
 use pool::pool::Wait;
-use pool::roster::{ClientFacts, ClientState, Kill, Notify};
+use pool::roster::{ClientFacts, ClientKind, ClientState, Kill, Notify};
 use pool::server::align;
 use pool::server::query::QueryError;
 use pool::{ClientEntry, CloseReason, Lease, LeaseError, Pool, Server};
@@ -109,7 +109,7 @@ impl Session {
             peer: newcomer.peer,
             local: newcomer.local,
             connect_time: newcomer.connect_time,
-            console: false,
+            kind: ClientKind::Session,
             application_name: application_name.unwrap_or("").into(),
         };
         let entry = Rc::new(ClientEntry::new(facts, Instant::now()));

@@ -85,7 +85,7 @@ impl Setup {
     /// With what servers of a pool are logged in, as far as the files say.
     pub(crate) fn server_secret(&self, database: &Database, user: &str) -> Option<Secret> {
         match &database.password {
-            Some(password) if database.user.is_some() => {
+            Some(password) if database.user.as_deref() == Some(user) => {
                 Some(Secret::parse(password.reveal().as_bytes()))
             }
             _ => self.userlist.get(user).cloned(),

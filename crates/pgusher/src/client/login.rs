@@ -6,17 +6,18 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use admin::Privilege;
-use auth::{Acceptor, Challenge, Entropy, Identity, Known, ScramPolicy, Secret, Step};
+use auth::{Acceptor, Challenge, Entropy, Identity, ScramPolicy, Step};
 use net::PeerAddr;
-use pool::{DatabaseShared, LeaseError, Pool};
+use pool::{DatabaseShared, Pool};
 use settings::{AuthType, CONSOLE_DATABASE, Database};
 use wire::authentication::{ANSWER_TAG, AuthRequest};
 use wire::backend::put_negotiate;
 use wire::{Params, Startup};
 
+use super::recognise::{Recognised, from_files, recognise};
 use super::{Newcomer, Outcome, Refused, startup, welcome};
 use crate::cancel::Registered;
-use crate::process::{Counted, Process};
+use crate::process::Counted;
 use crate::setup::Setup;
 use crate::worker::Worker;
 
@@ -83,7 +84,7 @@ pub(super) async fn run(
     let user: Arc<str> = startup.user().into();
     match destination {
         Destination::Console => {
-            let privilege = console_privilege(worker, &setup, newcomer, &user).await?;
+            let (user, privilege) = console_privilege(worker, &setup, newcomer, user).await?;
             let place = names.find("application_name");
             let application_name = place.and_then(|place| params.get(place)).unwrap_or("");
             let admitted = AdmittedToConsole {
@@ -96,12 +97,13 @@ pub(super) async fn run(
             Ok(Outcome::Console(Box::new(admitted)))
         }
         Destination::Database(database) => {
-            let identity = authenticate(worker, &setup, newcomer, &user).await?;
-            let admitted = admit(worker, &setup, newcomer, &database, user, params, identity);
+            let who = recognise(worker, &setup, newcomer, Some(&database), &user).await?;
+            let identity = authenticate(worker, &setup, newcomer, &who).await?;
+            let admitted = admit(worker, &setup, newcomer, &database, who, params, identity);
             Ok(Outcome::Session(Box::new(admitted.await?)))
         }
         Destination::Unknown => {
-            authenticate(worker, &setup, newcomer, &user).await?;
+            authenticate(worker, &setup, newcomer, &from_files(&setup, &user)).await?;
             Err(Refused::Told(format!("no such database: {name}")))
         }
     }
@@ -158,20 +160,21 @@ fn register(worker: &Worker, newcomer: &Newcomer) -> Result<Registered, Refused>
 
 /// Whether a client may use the console, and how far.
 async fn console_privilege(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     setup: &Setup,
     newcomer: &mut Newcomer,
-    user: &Arc<str>,
-) -> Result<Privilege, Refused> {
-    if is_ourselves(newcomer.peer, user) {
-        return Ok(Privilege::Admin);
+    user: Arc<str>,
+) -> Result<(Arc<str>, Privilege), Refused> {
+    if is_ourselves(newcomer.peer, &user) {
+        return Ok((user, Privilege::Admin));
     }
-    authenticate(worker, setup, newcomer, user).await?;
+    let who = recognise(worker, setup, newcomer, None, &user).await?;
+    authenticate(worker, setup, newcomer, &who).await?;
     let settings = &setup.config.settings;
-    if settings.admin_users.contains(user) {
-        Ok(Privilege::Admin)
-    } else if settings.stats_users.contains(user) || settings.auth_type == AuthType::Any {
-        Ok(Privilege::Stats)
+    if settings.admin_users.contains(&who.user) {
+        Ok((who.user, Privilege::Admin))
+    } else if settings.stats_users.contains(&who.user) || settings.auth_type == AuthType::Any {
+        Ok((who.user, Privilege::Stats))
     } else {
         Err(Refused::told("not allowed"))
     }
@@ -188,7 +191,7 @@ async fn authenticate(
     worker: &Worker,
     setup: &Setup,
     newcomer: &mut Newcomer,
-    user: &Arc<str>,
+    who: &Recognised,
 ) -> Result<Identity, Refused> {
     let settings = &setup.config.settings;
     let challenge = match settings.auth_type {
@@ -201,7 +204,7 @@ async fn authenticate(
             return Err(Refused::told("login rejected"));
         }
     };
-    let known = known(&worker.process, setup, user);
+    let (user, known) = (&who.user, who.known(&worker.process));
     let policy = ScramPolicy {
         iterations: settings.scram_iterations.get(),
         salt_key: &worker.process.salt_key,
@@ -241,21 +244,6 @@ async fn authenticate(
     }
 }
 
-/// What is known of a user. Who is named in `[users]` only exists, but has no password.
-fn known(process: &Process, setup: &Setup, user: &str) -> Known {
-    match setup.userlist.get(user) {
-        Some(secret) => Known::Secret {
-            secret: secret.clone(),
-            cached: process.derived(user),
-        },
-        None if setup.config.user(user).is_some() => Known::Secret {
-            secret: Secret::blank(),
-            cached: None,
-        },
-        None => Known::Nobody,
-    }
-}
-
 async fn send(newcomer: &mut Newcomer, request: &AuthRequest) -> Result<(), Refused> {
     let mut out = Vec::new();
     request.encode(&mut out);
@@ -277,11 +265,11 @@ async fn admit(
     setup: &Setup,
     newcomer: &mut Newcomer,
     config: &Arc<Database>,
-    user: Arc<str>,
+    who: Recognised,
     mut params: Params,
     identity: Identity,
 ) -> Result<Admitted, Refused> {
-    let shared = &worker.process.shared;
+    let (shared, user) = (&worker.process.shared, who.user);
     let (database, is_new) = shared.database(config, config.auto);
     if is_new && config.auto {
         tracing::info!("registered new auto-database: {}", database.name);
@@ -302,8 +290,14 @@ async fn admit(
     }
     let pool = shared.pool(&database, pool_user);
     pool.set_secret(setup.server_secret(config, pool_user));
-    if let (Some(keys), None) = (identity.scram_keys, &config.user) {
-        pool.set_scram_keys(keys);
+    // A forced user has nothing of its clients'.
+    if config.user.is_none() {
+        if let Some(secret) = who.queried {
+            pool.set_queried_secret(secret);
+        }
+        if let Some(keys) = identity.scram_keys {
+            pool.set_scram_keys(keys);
+        }
     }
     let pool = worker.pools.get(&pool);
 
@@ -313,7 +307,7 @@ async fn admit(
     }
     let limits = setup.config.client_settings(config, &user);
     newcomer.has_done_its_part = true;
-    let reported = first_server(&pool, limits.query_wait_timeout).await?;
+    let reported = first_server(newcomer, &pool, limits.query_wait_timeout).await?;
     let key = register(worker, newcomer)?;
     let notice = setup.config.settings.login_notify_message.as_deref();
     let params = welcome::to_session(newcomer, &reported, names, params, key.key(), notice).await?;
@@ -330,17 +324,14 @@ async fn admit(
 
 /// Waits for what the pool's first server reports.
 async fn first_server(
+    newcomer: &Newcomer,
     pool: &Rc<Pool>,
     wait_max: Option<Duration>,
 ) -> Result<Arc<[(String, String)]>, Refused> {
     tokio::select! {
         biased;
-        welcome = pool.welcome() => welcome.map_err(|error| match &error {
-            LeaseError::LoginRefused(cause) => {
-                Refused::Coded(cause.sqlstate(), error.to_string())
-            }
-            _ => Refused::Told(error.to_string()),
-        }),
+        welcome = pool.welcome() => Ok(welcome?),
+        error = newcomer.conn.gone() => Err(Refused::Gone(error)),
         () = passes(wait_max) => Err(Refused::told("query_wait_timeout")),
     }
 }

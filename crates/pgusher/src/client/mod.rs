@@ -2,6 +2,7 @@
 
 mod first;
 mod login;
+mod recognise;
 mod startup;
 mod welcome;
 
@@ -9,7 +10,7 @@ use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
 use net::{Conn, PeerAddr, Stream};
-use pool::ClientId;
+use pool::{ClientId, LeaseError};
 use thiserror::Error;
 use wire::error::put_error;
 use wire::startup::StartupError;
@@ -80,6 +81,16 @@ impl Refused {
             Self::Gone(_) => None,
             Self::Coded(code, text) => Some((*code, text.clone())),
             other => Some((SqlState::PROTOCOL_VIOLATION, other.to_string())),
+        }
+    }
+}
+
+/// A login ends for want of a server.
+impl From<LeaseError> for Refused {
+    fn from(error: LeaseError) -> Self {
+        match &error {
+            LeaseError::LoginRefused(cause) => Self::Coded(cause.sqlstate(), error.to_string()),
+            _ => Self::Told(error.to_string()),
         }
     }
 }

@@ -36,6 +36,8 @@ pub struct Server {
     pub cancels: Cell<u32>,
     /// Whether the pooler itself talks to it, though a client has it: nothing to cancel then.
     pub own_query: Cell<bool>,
+    /// Whether a session has used it, so that its parameters may be anybody's.
+    pub touched: Cell<bool>,
     /// While idle: whether it is registered for being woken when it speaks.
     pub watched: Cell<bool>,
     /// The bytes, and what is known of them.
@@ -80,6 +82,7 @@ pub struct ParkedServer {
     id: u64,
     facts: Facts,
     request_time: Instant,
+    touched: bool,
     params: Arc<Params>,
     conn: ParkedConn,
 }
@@ -175,6 +178,7 @@ impl Server {
             epoch: Cell::new(0),
             cancels: Cell::new(0),
             own_query: Cell::new(false),
+            touched: Cell::new(false),
             watched: Cell::new(false),
             io: RefCell::new(ServerIo {
                 conn,
@@ -192,6 +196,7 @@ impl Server {
             id: self.id,
             facts: self.facts.clone(),
             request_time: self.request_time.get(),
+            touched: self.touched.get(),
             params: io.params.clone(),
             conn: io.conn.park()?,
         })
@@ -202,6 +207,7 @@ impl Server {
         let conn = Conn::unpark(parked.conn)?;
         let server = Self::new(parked.id, parked.facts, conn, parked.params);
         server.request_time.set(parked.request_time);
+        server.touched.set(parked.touched);
         Ok(server)
     }
 
