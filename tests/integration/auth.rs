@@ -3,6 +3,7 @@
 mod admission;
 mod clients;
 mod queries;
+mod query_places;
 mod secrets;
 mod servers;
 mod startup;
