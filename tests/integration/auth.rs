@@ -4,6 +4,7 @@ mod admission;
 mod clients;
 mod queries;
 mod query_places;
+mod query_storms;
 mod secrets;
 mod servers;
 mod startup;
