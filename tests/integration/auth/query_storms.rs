@@ -186,7 +186,7 @@ async fn a_slow_answer_is_waited_for_as_long_as_a_login_may_take() {
         }
         // Nobody waits any more: the query is stopped, and its server closed.
         fake.connection(0).await.wait_closed().await;
-        eventually("the query to be cancelled", || fake.cancels().len() == 1).await;
+        eventually("the query to be cancelled", || !fake.cancels().is_empty()).await;
         gate.open();
         assert_eq!(outcome(&pooler, "alice", "right", "shop").await, "in");
     }
@@ -318,7 +318,7 @@ async fn a_server_that_dies_or_takes_too_long_over_the_answer_is_left() {
             .wait_for_log("closing because: server conn crashed?")
             .await;
         pooler.wait_for_log("closing because: query timeout").await;
-        eventually("the query to be cancelled", || fake.cancels().len() == 1).await;
+        eventually("the query to be cancelled", || !fake.cancels().is_empty()).await;
     }
 }
 
