@@ -5,6 +5,7 @@ mod clients;
 mod queries;
 mod query_places;
 mod query_storms;
+mod secret_files;
 mod secrets;
 mod servers;
 mod startup;

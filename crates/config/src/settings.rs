@@ -277,7 +277,7 @@ pub struct Setting {
     pub when: When,
     /// What it does, line by line.
     pub doc: &'static [&'static str],
-    /// Whether logs must not show its value.
+    /// Whether logs, and those who may only look, must not see its value.
     pub secret: bool,
     parse: fn(&mut Settings, &str) -> Option<()>,
     show: fn(&Settings) -> Option<String>,
@@ -323,6 +323,8 @@ pub struct Row {
     pub default: Option<&'static str>,
     /// Whether RELOAD and SET can change it.
     pub changeable: bool,
+    /// Whether only admins may see its value.
+    pub secret: bool,
 }
 
 impl Settings {
@@ -353,6 +355,7 @@ impl Settings {
             value: setting.show(self),
             default: setting.default,
             changeable: setting.when == When::OnReload,
+            secret: setting.secret,
         })
     }
 }

@@ -4,7 +4,7 @@ use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{AuthType, Host, PoolMode, Workers, not_yet};
+use crate::{AuthType, Host, Password, PoolMode, Workers, not_yet};
 
 fn no_files(_: &Path) -> io::Result<String> {
     Err(io::ErrorKind::NotFound.into())
@@ -268,6 +268,70 @@ fn database_names_keep_their_case_and_dots() {
 
     let names: Vec<_> = config.databases.keys().map(String::as_str).collect();
     assert_eq!(names, ["My.Db", "a[0]", "my.db"]);
+}
+
+/// Reads the passwords of `[databases]`, with files and environment made up.
+fn passwords(entries: &str) -> String {
+    let read: ReadFile = |path| match path.to_str() {
+        Some("good") => Ok("from a file\r\n".to_owned()),
+        Some("two lines") => Ok("one\ntwo\n".to_owned()),
+        Some("empty") => Ok("\n".to_owned()),
+        Some("binary") => Ok("\u{fffd}\n".to_owned()),
+        _ => Err(std::io::ErrorKind::NotFound.into()),
+    };
+    let environment = [("GOOD", " from outside "), ("EMPTY", "")];
+    let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let text = format!("[pgbouncer]\n[databases]\n{entries}");
+    match Config::from_text("x.ini", &text, environment, read) {
+        Ok(config) => {
+            let password =
+                |d: &Database| format!("{:?}", d.password.as_ref().map(Password::reveal));
+            config.all_databases().map(password).collect()
+        }
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn a_password_may_be_in_a_file_or_in_the_environment() {
+    assert_eq!(passwords("a = password_file=good"), "Some(\"from a file\")");
+    assert_eq!(
+        passwords("a = password_file='two lines'"),
+        "Some(\"one\\ntwo\")"
+    );
+    assert_eq!(
+        passwords("* = password_env=GOOD"),
+        "Some(\" from outside \")"
+    );
+}
+
+#[test]
+fn a_password_that_is_not_where_it_should_be_is_an_error_without_it() {
+    let mut told = String::new();
+    for entry in [
+        "password_file=missing",
+        "password_file=empty",
+        "password_file=binary",
+        "password_env=MISSING",
+        "password_env=EMPTY",
+        "password=hush password_env=GOOD",
+        "password_env=GOOD password=hush",
+        "password_env=GOOD password_file=good",
+    ] {
+        told.push_str(&passwords(&format!("a = {entry}")));
+        told.push('\n');
+    }
+    expect![[r#"
+        x.ini:3: a: password_file: cannot be read: missing: entity not found
+        x.ini:3: a: password_file: expected a password there, and there is none
+        x.ini:3: a: password_file: expected a password in UTF-8
+        x.ini:3: a: password_env: there is no environment variable MISSING
+        x.ini:3: a: password_env: expected a password there, and there is none
+        x.ini:3: a: password: expected one of password, password_file and password_env
+        x.ini:3: a: password: expected one of password, password_file and password_env
+        x.ini:3: a: password_file: expected one of password, password_file and password_env
+    "#]]
+    .assert_eq(&told);
 }
 
 #[test]

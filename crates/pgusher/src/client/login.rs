@@ -13,6 +13,7 @@ use settings::{AuthType, CONSOLE_DATABASE, Database};
 use wire::authentication::{ANSWER_TAG, AuthRequest};
 use wire::backend::put_negotiate;
 use wire::{Params, Startup};
+use zeroize::Zeroizing;
 
 use super::recognise::{Recognised, from_files, recognise};
 use super::{Newcomer, Outcome, Refused, startup, welcome};
@@ -250,9 +251,10 @@ async fn send(newcomer: &mut Newcomer, request: &AuthRequest) -> Result<(), Refu
     Ok(newcomer.conn.send_all(&out).await?)
 }
 
-async fn read_answer(newcomer: &mut Newcomer) -> Result<Vec<u8>, Refused> {
+/// The body of the client's answer, wiped when dropped: it may be a password.
+async fn read_answer(newcomer: &mut Newcomer) -> Result<Zeroizing<Vec<u8>>, Refused> {
     match newcomer.conn.read_message(PASSWORD_MESSAGE_MAX).await? {
-        (ANSWER_TAG, body) => Ok(body),
+        (ANSWER_TAG, body) => Ok(Zeroizing::new(body)),
         // psql leaves like this to ask its user for a password.
         (b'X', _) => Err(Refused::Gone(std::io::ErrorKind::UnexpectedEof.into())),
         _ => Err(Refused::told("unkn pkt")),

@@ -46,13 +46,14 @@ pub async fn undo_sessions(
         query::on_server(server, &message, names, limit).await
     };
     run(UNDO).await?;
-    match connect_query {
-        // As at the login, an error of its own is no reason to go without the server.
-        Some(sql) => match run(sql).await {
-            Ok(()) | Err(QueryError::Refused(_)) => {}
-            Err(error) => return Err(error),
-        },
-        None => {}
+    let again = match connect_query {
+        Some(sql) => run(sql).await,
+        None => Ok(()),
+    };
+    match again {
+        // As at the login, an error of the query's is no reason to go without the server.
+        Ok(()) | Err(QueryError::Refused(_)) => {}
+        Err(error) => return Err(error),
     }
     server.touched.set(false);
     Ok(())

@@ -17,6 +17,7 @@ use wire::error::ErrorFields;
 use wire::frontend::put_query;
 use wire::startup::put_startup;
 use wire::{CancelKey, ParamNames, Params, SqlState};
+use zeroize::Zeroizing;
 
 use super::{Facts, query};
 use crate::shared::PoolShared;
@@ -248,7 +249,11 @@ async fn authenticate(conn: &mut Conn, pool: &PoolShared) -> Result<(), LoginErr
             pool.keep_derived(derived);
         }
         match reply {
-            Reply::Send(message) => conn.send_all(&message).await.map_err(LoginError::Broken)?,
+            // It may be a password.
+            Reply::Send(message) => {
+                let message = Zeroizing::new(message);
+                conn.send_all(&message).await.map_err(LoginError::Broken)?;
+            }
             Reply::Wait | Reply::Derive(_) => {}
             Reply::Done => return Ok(()),
         }
