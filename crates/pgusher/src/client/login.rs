@@ -253,7 +253,13 @@ async fn send(newcomer: &mut Newcomer, request: &AuthRequest) -> Result<(), Refu
 
 /// The body of the client's answer, wiped when dropped: it may be a password.
 async fn read_answer(newcomer: &mut Newcomer) -> Result<Zeroizing<Vec<u8>>, Refused> {
-    match newcomer.conn.read_message(PASSWORD_MESSAGE_MAX).await? {
+    let message = newcomer.conn.read_message(PASSWORD_MESSAGE_MAX).await;
+    let message = message.map_err(|error| match error.kind() {
+        // A header that can't be, or promises too much.
+        std::io::ErrorKind::InvalidData => Refused::Told(error.to_string()),
+        _ => Refused::Gone(error),
+    });
+    match message? {
         (ANSWER_TAG, body) => Ok(Zeroizing::new(body)),
         // psql leaves like this to ask its user for a password.
         (b'X', _) => Err(Refused::Gone(std::io::ErrorKind::UnexpectedEof.into())),

@@ -77,7 +77,8 @@ impl LoginError {
     /// What waiting clients are told: the server's own words, or what went wrong here.
     pub fn for_client(&self) -> String {
         match self {
-            Self::Refused(fields) => fields.message.clone(),
+            Self::Refused(fields) if !fields.message.is_empty() => fields.message.clone(),
+            Self::Refused(_) => "server login failed".to_owned(),
             other => other.to_string(),
         }
     }
