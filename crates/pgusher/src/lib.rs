@@ -18,5 +18,6 @@ pub mod run;
 mod session;
 mod setup;
 mod signals;
+mod statements;
 mod view;
 mod worker;

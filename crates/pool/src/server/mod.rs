@@ -3,6 +3,7 @@
 pub mod align;
 pub mod cancel;
 pub mod login;
+pub mod prepared;
 pub mod query;
 
 use std::cell::{Cell, RefCell};
@@ -14,6 +15,7 @@ use std::time::{Instant, SystemTime};
 use net::conn::ParkedConn;
 use net::stream::Target;
 use net::{Conn, PeerAddr};
+use prepared::Prepared;
 use wire::backend::Outflow;
 use wire::{CancelKey, Params, Pipeline};
 
@@ -74,6 +76,8 @@ pub struct ServerIo {
     pub pipeline: Pipeline,
     /// Its tracked parameters.
     pub params: Arc<Params>,
+    /// The pooled statements that it has.
+    pub prepared: Prepared,
 }
 
 /// A server on its way to another worker: idle, settled, nothing held.
@@ -84,6 +88,7 @@ pub struct ParkedServer {
     request_time: Instant,
     touched: bool,
     params: Arc<Params>,
+    prepared: Prepared,
     conn: ParkedConn,
 }
 
@@ -185,6 +190,7 @@ impl Server {
                 outflow: Outflow::default(),
                 pipeline: Pipeline::default(),
                 params,
+                prepared: Prepared::default(),
             }),
         }
     }
@@ -198,6 +204,7 @@ impl Server {
             request_time: self.request_time.get(),
             touched: self.touched.get(),
             params: io.params.clone(),
+            prepared: std::mem::take(&mut io.prepared),
             conn: io.conn.park()?,
         })
     }
@@ -208,6 +215,7 @@ impl Server {
         let server = Self::new(parked.id, parked.facts, conn, parked.params);
         server.request_time.set(parked.request_time);
         server.touched.set(parked.touched);
+        server.io.borrow_mut().prepared = parked.prepared;
         Ok(server)
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use net::Conn;
 use thiserror::Error;
 use tokio::time::timeout;
-use wire::backend::{Parameter, parse_data_row};
+use wire::backend::{Parameter, drops_all, parse_data_row};
 use wire::error::ErrorFields;
 use wire::frontend::put_query_with;
 use wire::{ParamNames, Params, ProtocolError, TxStatus};
@@ -92,8 +92,17 @@ async fn exchange_on(
     server.io.borrow_mut().conn.send(message)?;
     let mut exchange = Exchange::new(names);
     let answer = poll_fn(|cx| {
-        let ServerIo { conn, params, .. } = &mut *server.io.borrow_mut();
-        exchange.poll(cx, conn, params)
+        let ServerIo {
+            conn,
+            params,
+            prepared,
+            ..
+        } = &mut *server.io.borrow_mut();
+        let result = exchange.poll(cx, conn, params);
+        if std::mem::take(&mut exchange.dropped_all) {
+            prepared.clear();
+        }
+        result
     });
     match limit {
         Some(limit) => timeout(limit, answer)
@@ -122,6 +131,8 @@ struct Exchange<'a> {
     refused: Option<ErrorFields>,
     /// The last row so far.
     row: Option<Row>,
+    /// Whether the query dropped all prepared statements.
+    dropped_all: bool,
 }
 
 impl<'a> Exchange<'a> {
@@ -130,6 +141,7 @@ impl<'a> Exchange<'a> {
             names,
             refused: None,
             row: None,
+            dropped_all: false,
         }
     }
 
@@ -147,6 +159,7 @@ impl<'a> Exchange<'a> {
                 b'D' => self.row = Some(Row(Zeroizing::new(body))),
                 b'E' => self.refused = Some(ErrorFields::parse(&body)),
                 b'S' => note(self.names, params, &body),
+                b'C' => self.dropped_all |= drops_all(&body),
                 b'Z' => return Poll::Ready(self.verdict(&body)),
                 b'G' | b'W' => return Poll::Ready(Err(QueryError::NotIdle)),
                 _ => {}
