@@ -77,7 +77,7 @@ settings! {
     auth_query: String = "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid WHERE rolname=$1 AND rolcanlogin", OnReload;
     /// How clients prove who they are.
     auth_type: AuthType = "md5", OnReload;
-    /// User who runs auth_query.
+    /// User who runs auth_query, for clients of whom auth_file has no secret.
     auth_user: Option<String> = NULL, OnReload;
     /// Forget a database made from the * entry after being unused this long; 0 means never.
     autodb_idle_timeout: Duration = "3600", OnReload;

@@ -68,7 +68,7 @@ pub(crate) enum Failure {
 /// The answer, shared by all who asked: `None` says that there is no such user.
 pub(crate) type Answer = Result<Option<Arc<Found>>, Failure>;
 
-/// The questions of the whole process.
+/// The questions of the whole process: no more than there are logins under way.
 #[derive(Debug)]
 pub(crate) struct Questions {
     lines: Mutex<HashMap<Question, Line>>,

@@ -338,6 +338,7 @@ async fn five_thousand_half_open_logins_keep_nobody_out_and_are_all_sent_away() 
         .await;
     let console = pooler.console().await;
     let hello = startup_packet(&[("user", "alice"), ("database", "shop")]);
+    let before = pooler.rss();
     let mut crowd = Vec::new();
     for number in 0..CROWD {
         let mut client = FakeClient::connect(&pooler.address()).await;
@@ -354,6 +355,8 @@ async fn five_thousand_half_open_logins_keep_nobody_out_and_are_all_sent_away() 
         logins().await == CROWD as i64
     })
     .await;
+    let each = (pooler.rss() - before) / CROWD as u64;
+    assert!(each < 20_000, "{each} bytes each");
     assert_eq!(outcome(&pooler, "alice", "secret", "shop").await, "in");
     let served = pooler.connect("vera", "secret", "shop").await;
     served.simple_query("SELECT 'served'").await.unwrap();
