@@ -2,6 +2,12 @@
 
 mod admission;
 mod clients;
+mod hostile_clients;
+mod hostile_servers;
+mod queries;
+mod query_places;
+mod query_storms;
+mod secret_files;
 mod secrets;
 mod servers;
 mod startup;

@@ -33,7 +33,10 @@ impl Request {
         if for_admins && privilege < Privilege::Admin {
             return Err(Refusal::AdminNeeded);
         }
-        request
+        request.map(|request| match request {
+            Self::Run(Command::Show(show)) => Self::Run(Command::Show(show.seen_by(privilege))),
+            other => other,
+        })
     }
 
     fn of(query: &str) -> Result<Self, Refusal> {

@@ -25,6 +25,7 @@ use settings::Row;
 
 pub(crate) use self::version::table as version_table;
 pub use self::version::{SERVER_VERSION, VERSION};
+use crate::command::Privilege;
 use crate::table::Table;
 
 /// A table drawn from the pooler's state.
@@ -34,6 +35,8 @@ pub enum Show {
     Clients,
     /// Settings.
     Config,
+    /// Settings for those who may only look: secrets are masked.
+    ConfigMasked,
     /// Databases.
     Databases,
     /// Counts of things.
@@ -125,11 +128,20 @@ pub struct View<'a> {
 }
 
 impl Show {
+    /// The same table, as a session of this privilege may see it.
+    pub(crate) fn seen_by(self, privilege: Privilege) -> Self {
+        match (self, privilege) {
+            (Self::Config, Privilege::Stats) => Self::ConfigMasked,
+            (show, _) => show,
+        }
+    }
+
     /// Draws the table.
     pub fn table(self, view: &View<'_>) -> Table {
         match self {
             Self::Clients => clients::table(view),
             Self::Config => config::table(view),
+            Self::ConfigMasked => config::masked(view),
             Self::Databases => databases::table(view),
             Self::Lists => lists::table(view),
             Self::Peers => peers::table(view),

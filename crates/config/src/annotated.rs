@@ -27,6 +27,8 @@ const HEAD: &str = "\
 ;;   reserve_pool_size max_db_connections max_db_client_connections server_lifetime
 ;;   query_wait_timeout pool_mode load_balance_hosts connect_query client_encoding datestyle
 ;;   timezone application_name
+;; Instead of password, and only in pgusher: password_file, a file that holds nothing else, or
+;; password_env, the name of an environment variable. RELOAD reads the file again.
 [databases]
 
 ;; another name for a database, with fewer servers
@@ -34,6 +36,9 @@ const HEAD: &str = "\
 
 ;; every client becomes one user, and so shares one pool
 ;shop = host=10.0.0.8,10.0.0.9 user=shop password='it''s a secret'
+
+;; the same, with a password that is kept elsewhere
+;till = host=10.0.0.8 user=till password_env=TILL_PASSWORD
 
 ;; through the unix socket
 ;local = host=/var/run/postgresql
@@ -138,7 +143,8 @@ mod tests {
             .collect();
         let read = |_: &std::path::Path| unreachable!("nothing is included");
 
-        let config = Config::from_text("stock.ini", &uncommented, [], read).unwrap();
+        let till = ("TILL_PASSWORD".to_owned(), "a secret".to_owned());
+        let config = Config::from_text("stock.ini", &uncommented, [till], read).unwrap();
 
         assert_eq!(
             config.settings.max_client_conn,

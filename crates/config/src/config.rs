@@ -58,7 +58,8 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
         read: ReadFile,
     ) -> Result<Self, ConfigError> {
-        let (overrides, warnings) = overrides(environment);
+        let environment: Vec<_> = environment.into_iter().collect();
+        let (overrides, warnings) = overrides(environment.iter().cloned());
         let ini = PgBouncerIni {
             file: file.to_owned(),
             read,
@@ -73,7 +74,7 @@ impl Config {
                 .map_err(|error| foreign(file, error))?;
         }
         let layered = layers.build().map_err(|error| foreign(file, error))?;
-        Builder::new(file, warnings).build(layered.cache)
+        Builder::new(file, warnings, environment, read).build(layered.cache)
     }
 
     /// The database that clients call `name`, made from the `*` entry if it has none of its own.
@@ -149,6 +150,9 @@ struct Builder {
     findings: Vec<Finding>,
     /// Where each setting was written, for rules between settings.
     places: BTreeMap<String, Place>,
+    /// Where passwords may be that the file only points to.
+    environment: Vec<(String, String)>,
+    read: ReadFile,
 }
 
 /// A key, its text and where it was written.
@@ -159,7 +163,12 @@ struct Entry {
 }
 
 impl Builder {
-    fn new(file: &str, warnings: Vec<Finding>) -> Self {
+    fn new(
+        file: &str,
+        warnings: Vec<Finding>,
+        environment: Vec<(String, String)>,
+        read: ReadFile,
+    ) -> Self {
         let settings = Settings {
             conffile: Some(PathBuf::from(file)),
             ..Settings::default()
@@ -178,6 +187,8 @@ impl Builder {
             config,
             findings: Vec::new(),
             places: BTreeMap::new(),
+            environment,
+            read,
         }
     }
 
@@ -213,7 +224,8 @@ impl Builder {
             self.report(entry.place, entry.key, problem);
             return;
         }
-        match Database::parse(&entry.key, &entry.text) {
+        let parsed = Database::parse(&entry.key, &entry.text);
+        match parsed.and_then(|database| self.with_password(database)) {
             Ok(database) if entry.key == TEMPLATE => {
                 self.config.auto_database = Some(Arc::new(database));
             }
@@ -223,6 +235,16 @@ impl Builder {
             }
             Err(error) => self.report_pair(entry, error),
         }
+    }
+
+    /// Fetches the password that an entry only points to.
+    fn with_password(&self, mut database: Database) -> Result<Database, PairError> {
+        if let Some(source) = &database.password_source {
+            let fetched = source.fetch(&self.environment, self.read);
+            let password = fetched.map_err(|problem| PairError::new(source.key(), problem))?;
+            database.password = Some(password);
+        }
+        Ok(database)
     }
 
     fn user(&mut self, entry: Entry) {

@@ -1,10 +1,15 @@
 //! An entry of `[databases]`.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use zeroize::Zeroizing;
 
 use crate::choices::{LoadBalanceHosts, PoolMode};
 use crate::connstr::{Pair, PairError, each_pair};
+use crate::finding::Problem;
 use crate::host::Host;
+use crate::ini::ReadFile;
 use crate::values::{DbName, Password};
 
 /// The database that is the console.
@@ -33,6 +38,8 @@ pub struct Database {
     pub user: Option<String>,
     /// That user's password.
     pub password: Option<Password>,
+    /// Where that password is, if it is not in the file itself.
+    pub password_source: Option<PasswordSource>,
     /// Who runs auth_query.
     pub auth_user: Option<String>,
     /// The query that finds a user's secret.
@@ -81,6 +88,7 @@ impl Database {
             port: PORT_DEFAULT,
             user: None,
             password: None,
+            password_source: None,
             auth_user: None,
             auth_query: None,
             auth_dbname: None,
@@ -118,6 +126,14 @@ impl Database {
         self.dbname.as_deref().unwrap_or(&self.name)
     }
 
+    /// The file that its password is in, if it is in one of its own.
+    pub fn password_file(&self) -> Option<&Path> {
+        match &self.password_source {
+            Some(PasswordSource::File(path)) => Some(path),
+            _ => None,
+        }
+    }
+
     /// The user whose pool serves a client who logged in as `login`.
     pub fn pool_user<'a>(&'a self, login: &'a str) -> &'a str {
         self.user.as_deref().unwrap_or(login)
@@ -138,6 +154,9 @@ impl Database {
     pub(crate) fn parse(name: &str, text: &str) -> Result<Self, PairError> {
         let mut database = Self::new(name);
         each_pair(text, |pair| database.apply(pair))?;
+        if database.password.is_some() && database.password_source.is_some() {
+            return Err(PairError::new("password", Problem::Syntax(ONE_PASSWORD)));
+        }
         Ok(database)
     }
 
@@ -151,6 +170,8 @@ impl Database {
             "port" => self.port = pair.port()?,
             "user" => self.user = pair.text(),
             "password" => self.password = Some(Password::new(&pair.value)),
+            "password_file" => self.keep_password_in(pair, PasswordSource::file)?,
+            "password_env" => self.keep_password_in(pair, PasswordSource::Environment)?,
             "auth_user" => self.auth_user = pair.text(),
             "auth_query" => self.auth_query = pair.text(),
             "auth_dbname" => self.auth_dbname = pair.choice::<Option<DbName>>()?.flatten(),
@@ -175,6 +196,73 @@ impl Database {
         }
         Ok(())
     }
+
+    fn keep_password_in(
+        &mut self,
+        pair: &Pair,
+        place: fn(String) -> PasswordSource,
+    ) -> Result<(), PairError> {
+        if self.password_source.is_some() {
+            return Err(PairError::new(&pair.key, Problem::Syntax(ONE_PASSWORD)));
+        }
+        self.password_source = Some(place(pair.value.clone()));
+        Ok(())
+    }
+}
+
+const ONE_PASSWORD: &str = "one of password, password_file and password_env";
+
+/// Where a password is that the ini file does not hold. Only pgusher has this.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PasswordSource {
+    /// `password_file`: this file is the password, but for a line end.
+    File(PathBuf),
+    /// `password_env`: this environment variable.
+    Environment(String),
+}
+
+impl PasswordSource {
+    fn file(path: String) -> Self {
+        Self::File(path.into())
+    }
+
+    /// The key that names it.
+    pub(crate) fn key(&self) -> &'static str {
+        match self {
+            Self::File(_) => "password_file",
+            Self::Environment(_) => "password_env",
+        }
+    }
+
+    /// Fetches the password.
+    pub(crate) fn fetch(
+        &self,
+        environment: &[(String, String)],
+        read: ReadFile,
+    ) -> Result<Password, Problem> {
+        let text = match self {
+            Self::File(path) => Zeroizing::new(read(path).map_err(|error| {
+                let reason = format!("{}: {error}", path.display());
+                Problem::Unreadable { reason }
+            })?),
+            Self::Environment(name) => {
+                let mut found = environment.iter().filter(|(known, _)| known == name);
+                let (_, value) = found
+                    .next()
+                    .ok_or_else(|| Problem::NoVariable(name.clone()))?;
+                Zeroizing::new(value.clone())
+            }
+        };
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        match line.strip_suffix('\r').unwrap_or(line) {
+            "" => Err(Problem::Syntax("a password there, and there is none")),
+            // What could not be read was marked so.
+            text if text.contains(char::REPLACEMENT_CHARACTER) => {
+                Err(Problem::Syntax("a password in UTF-8"))
+            }
+            password => Ok(Password::new(password)),
+        }
+    }
 }
 
 /// Every key that [`Database::apply`] knows.
@@ -184,6 +272,8 @@ pub(crate) const KEYS: &[&str] = &[
     "port",
     "user",
     "password",
+    "password_file",
+    "password_env",
     "auth_user",
     "auth_query",
     "auth_dbname",

@@ -165,6 +165,9 @@ pub enum Problem {
         /// The system's reason.
         reason: String,
     },
+    /// An environment variable that is not there.
+    #[error("there is no environment variable {0}")]
+    NoVariable(String),
     /// `%include` within `%include`, too many times.
     #[error("%include nested deeper than {depth_max}")]
     IncludeTooDeep {

@@ -1,7 +1,6 @@
 //! What parses but does not act yet.
 
 use crate::config::Config;
-use crate::database::Database;
 use crate::settings::{SETTINGS, Setting, Settings};
 
 /// A setting that does not act yet, but for its default and for the values that `acting` names.
@@ -20,16 +19,13 @@ const fn idle(key: &'static str) -> NotYet {
 
 /// Every setting that parses but does not act yet.
 pub const NOT_YET: &[NotYet] = &[
-    idle("auth_dbname"),
     idle("auth_hba_file"),
     idle("auth_ident_file"),
     idle("auth_ldap_options"),
-    idle("auth_query"),
     NotYet {
         key: "auth_type",
         acting: &["any", "trust", "plain", "md5", "scram-sha-256"],
     },
-    idle("auth_user"),
     idle("client_tls13_ciphers"),
     idle("client_tls_ca_file"),
     idle("client_tls_cert_file"),
@@ -68,11 +64,11 @@ pub const NOT_YET: &[NotYet] = &[
 
 /// The keys of `config` that ask for something which does not act yet, each once.
 ///
-/// A connection string that sets one of them counts too, and so does a `[peers]` entry.
+/// A `[peers]` entry counts, too.
 pub fn not_yet(config: &Config) -> Vec<&'static str> {
     let mut keys: Vec<&str> = NOT_YET
         .iter()
-        .filter(|row| asks_in_settings(row, config) || asks_in_databases(row.key, config))
+        .filter(|row| asks_in_settings(row, config))
         .map(|row| row.key)
         .collect();
     if !config.peers.is_empty() {
@@ -92,14 +88,4 @@ fn acts(setting: &Setting, row: &NotYet, config: &Config) -> bool {
     let value = setting.show(&config.settings);
     value == setting.show(&Settings::default())
         || value.is_some_and(|value| row.acting.contains(&value.as_str()))
-}
-
-fn asks_in_databases(key: &str, config: &Config) -> bool {
-    let asks = |database: &Database| match key {
-        "auth_user" => database.auth_user.is_some(),
-        "auth_query" => database.auth_query.is_some(),
-        "auth_dbname" => database.auth_dbname.is_some(),
-        _ => false,
-    };
-    config.all_databases().any(asks)
 }

@@ -77,7 +77,7 @@ settings! {
     auth_query: String = "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid WHERE rolname=$1 AND rolcanlogin", OnReload;
     /// How clients prove who they are.
     auth_type: AuthType = "md5", OnReload;
-    /// User who runs auth_query.
+    /// User who runs auth_query, for clients of whom auth_file has no secret.
     auth_user: Option<String> = NULL, OnReload;
     /// Forget a database made from the * entry after being unused this long; 0 means never.
     autodb_idle_timeout: Duration = "3600", OnReload;
@@ -286,7 +286,7 @@ pub struct Setting {
     pub when: When,
     /// What it does, line by line.
     pub doc: &'static [&'static str],
-    /// Whether logs must not show its value.
+    /// Whether logs, and those who may only look, must not see its value.
     pub secret: bool,
     parse: fn(&mut Settings, &str) -> Option<()>,
     show: fn(&Settings) -> Option<String>,
@@ -332,6 +332,8 @@ pub struct Row {
     pub default: Option<&'static str>,
     /// Whether RELOAD and SET can change it.
     pub changeable: bool,
+    /// Whether only admins may see its value.
+    pub secret: bool,
 }
 
 impl Settings {
@@ -362,6 +364,7 @@ impl Settings {
             value: setting.show(self),
             default: setting.default,
             changeable: setting.when == When::OnReload,
+            secret: setting.secret,
         })
     }
 }

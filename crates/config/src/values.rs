@@ -5,6 +5,8 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use crate::database::{CONSOLE_DATABASE, DATABASE_NAME_LEN_MAX};
 
 /// A value that the ini file can hold.
@@ -306,8 +308,9 @@ impl SettingValue for Option<DbName> {
 }
 
 /// Text that neither logs nor errors may show.
+/// It is wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Password(String);
+pub struct Password(Zeroizing<String>);
 
 impl Password {
     /// The secret itself.
@@ -316,7 +319,7 @@ impl Password {
     }
 
     pub(crate) fn new(text: &str) -> Self {
-        Self(text.to_owned())
+        Self(Zeroizing::new(text.to_owned()))
     }
 }
 
@@ -335,7 +338,7 @@ impl SettingValue for Option<Password> {
     }
 
     fn show(&self) -> Option<String> {
-        self.as_ref().map(|secret| secret.0.clone())
+        self.as_ref().map(|secret| secret.reveal().to_owned())
     }
 }
 

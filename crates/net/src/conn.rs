@@ -242,6 +242,23 @@ impl Conn {
         std::mem::replace(&mut self.held, rest)
     }
 
+    /// Ends once the other side has closed, with the reason. What it sends meanwhile waits in the
+    /// socket, and hides its end.
+    pub async fn gone(&self) -> io::Error {
+        poll_fn(|cx| {
+            let ready = ready!(self.stream.poll_readable(cx));
+            match ready {
+                Err(error) => Poll::Ready(error),
+                Ok(()) if self.stream.is_at_end() => {
+                    Poll::Ready(io::ErrorKind::UnexpectedEof.into())
+                }
+                // Nobody wakes us any more.
+                Ok(()) => Poll::Pending,
+            }
+        })
+        .await
+    }
+
     /// How much is held.
     pub fn held_len(&self) -> usize {
         self.held.len()

@@ -6,7 +6,7 @@ use std::time::Instant;
 use admin::{CommandError, Console, Outcome, Reaction};
 use net::Conn;
 use pool::ClientEntry;
-use pool::roster::{ClientFacts, ClientState, Kill};
+use pool::roster::{ClientFacts, ClientKind, ClientState, Kill};
 use tokio::sync::oneshot;
 use wire::Replication;
 
@@ -47,7 +47,7 @@ impl Session {
             peer: newcomer.peer,
             local: newcomer.local,
             connect_time: newcomer.connect_time,
-            console: true,
+            kind: ClientKind::Console,
             replication: Replication::None,
             application_name: admitted.application_name,
         };

@@ -4,6 +4,7 @@
 //! then leads in the next one.
 
 mod accept;
+mod auth_query;
 mod cancel;
 pub mod cli;
 mod client;

@@ -149,9 +149,23 @@ where
             now.strftime("%Y-%m-%d %H:%M:%S.%3f %Z"),
             std::process::id()
         )?;
+        let mut message = String::new();
         context
             .field_format()
-            .format_fields(writer.by_ref(), event)?;
+            .format_fields(Writer::new(&mut message), event)?;
+        put_on_one_line(&mut writer, &message)?;
         writeln!(writer)
     }
+}
+
+/// Writes a message that may quote what strangers call themselves: no name begins a new line.
+fn put_on_one_line(writer: &mut impl fmt::Write, message: &str) -> fmt::Result {
+    for letter in message.chars() {
+        if letter.is_control() {
+            write!(writer, "{}", letter.escape_default())?;
+        } else {
+            writer.write_char(letter)?;
+        }
+    }
+    Ok(())
 }

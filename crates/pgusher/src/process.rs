@@ -9,6 +9,7 @@ use auth::{Derived, SaltKey};
 use pool::Shared;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::auth_query::Questions;
 use crate::cancel::CancelKeys;
 use crate::worker::WorkerMail;
 
@@ -28,6 +29,8 @@ pub(crate) struct Process {
     pub(crate) shared: Arc<Shared>,
     /// From cancel keys to sessions.
     pub(crate) keys: CancelKeys,
+    /// What auth_query is asked now.
+    pub(crate) questions: Questions,
     /// The way to control.
     pub(crate) control: mpsc::UnboundedSender<Order>,
     /// The ways to the workers.
@@ -55,6 +58,7 @@ impl Process {
         Self {
             shared,
             keys: CancelKeys::default(),
+            questions: Questions::default(),
             control,
             workers,
             salt_key,

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use auth::{Secret, Userlist};
 use net::TcpOptions;
 use settings::{AuthType, Config, ConfigError, Database, Settings, SslMode};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 /// A configuration in force. Replaced by RELOAD and SET, never changed.
 #[derive(Debug, Clone)]
@@ -74,6 +76,7 @@ impl Setup {
         {
             warnings.push(format!("{}: {finding}", path.display()));
         }
+        warnings.extend(self.secret_files().filter_map(open_to_all));
         let resting = settings::not_yet(&self.config);
         if !resting.is_empty() {
             let keys = resting.join(", ");
@@ -82,10 +85,20 @@ impl Setup {
         warnings
     }
 
+    /// The files that hold secrets.
+    fn secret_files(&self) -> impl Iterator<Item = &Path> {
+        let config = &self.config;
+        let databases = config.databases.values().chain(&config.auto_database);
+        let userlist = config.settings.auth_file.as_deref();
+        let userlist = userlist.filter(|path| !path.as_os_str().is_empty());
+        let passwords = databases.filter_map(|database| database.password_file());
+        userlist.into_iter().chain(passwords)
+    }
+
     /// With what servers of a pool are logged in, as far as the files say.
     pub(crate) fn server_secret(&self, database: &Database, user: &str) -> Option<Secret> {
         match &database.password {
-            Some(password) if database.user.is_some() => {
+            Some(password) if database.user.as_deref() == Some(user) => {
                 Some(Secret::parse(password.reveal().as_bytes()))
             }
             _ => self.userlist.get(user).cloned(),
@@ -135,5 +148,13 @@ fn read_userlist(path: &Path) -> Result<Userlist, SetupError> {
         path: path.display().to_string(),
         error,
     })?;
-    Ok(Userlist::parse(&text))
+    Ok(Userlist::parse(&Zeroizing::new(text)))
+}
+
+/// A word of warning, if everybody may read a file of secrets.
+fn open_to_all(path: &Path) -> Option<String> {
+    let mode = fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    let path = path.display();
+    (mode & 0o004 != 0)
+        .then(|| format!("{path} holds secrets and everybody may read it ({mode:04o})"))
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use net::Stream;
 use net::stream::Parked;
 use pool::pool::Local;
-use pool::roster::{ClientState, Kill};
+use pool::roster::{ClientKind, ClientState, Kill};
 use pool::snapshot::{Counters, Snapshot};
 use pool::{ClientId, LeaseError, Mail, Pools, Roster, WorkerId};
 use tokio::runtime;
@@ -178,6 +178,7 @@ impl Worker {
             WorkerMail::Cancel { client, reply } => self.cancel(client, reply),
             WorkerMail::KillClient(client, reply) => {
                 let found = self.pools.local.roster.get(client);
+                let found = found.filter(|client| client.kind != ClientKind::Errand);
                 if let Some(client) = &found {
                     client.kill(Kill::Admin);
                 }
@@ -259,7 +260,7 @@ impl Worker {
     fn sessions(&self) -> usize {
         let mut count = 0;
         let roster = &self.pools.local.roster;
-        roster.for_each(|client| count += usize::from(!client.console));
+        roster.for_each(|client| count += usize::from(client.kind == ClientKind::Session));
         count
     }
 
@@ -280,7 +281,7 @@ impl Worker {
 
     fn cancel(self: &Rc<Self>, client: ClientId, reply: oneshot::Sender<()>) {
         let entry = self.pools.local.roster.get(client);
-        if let Some(console) = entry.filter(|entry| entry.console) {
+        if let Some(console) = entry.filter(|entry| entry.kind == ClientKind::Console) {
             console.given_up.set(true);
             console.wake();
         }

@@ -16,7 +16,7 @@ use wire::frontend::{Policy, put_query, put_terminate};
 use crate::key::{ClientId, ServerId, WorkerId};
 use crate::lease::{Lease, LeaseError};
 use crate::own::Owners;
-use crate::roster::{ClientEntry, ClientState, Notify, Roster, Turn};
+use crate::roster::{ClientEntry, ClientKind, ClientState, Notify, Roster, Turn};
 use crate::server::{CloseReason, IdleNews, ParkedServer, Server, cancel, query};
 use crate::shared::{Freshness, Mail, PoolShared, Shared, Welcome};
 use crate::snapshot::Counters;
@@ -431,6 +431,9 @@ impl Pool {
         server.request_time.set(now);
         server.last_heard.set(now);
         server.watched.set(false);
+        if client.kind == ClientKind::Session {
+            server.touched.set(true);
+        }
         client.link.set(Some(server.id));
         client.state.set(ClientState::Active);
         self.counters.borrow_mut().server_assignment_count += 1;
@@ -590,7 +593,7 @@ impl Pool {
 
     fn say_goodbye(&self, server: &Server) {
         let mut io = server.io.borrow_mut();
-        if io.pipeline.is_settled() {
+        if io.pipeline.is_settled() && !server.own_query.get() {
             let mut message = Vec::new();
             put_terminate(&mut message);
             // It is about to be closed: whether this arrives makes no difference to us.

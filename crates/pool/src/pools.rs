@@ -15,7 +15,7 @@ use wire::frontend::Policy;
 
 use crate::key::PoolId;
 use crate::pool::{Local, Pool};
-use crate::roster::{ClientState, Kill};
+use crate::roster::{ClientKind, ClientState, Kill};
 use crate::shared::{Mail, PoolShared};
 
 /// The maintenance pass comes three times a second: PgBouncer's own grain.
@@ -156,7 +156,7 @@ impl Pools {
 
     fn end_idle_clients(&self, now: Instant, config: &Config) {
         self.local.roster.for_each(|client| {
-            if client.console || client.state.get() != ClientState::Idle {
+            if client.kind != ClientKind::Session || client.state.get() != ClientState::Idle {
                 return;
             }
             let Some(database) = self.local.shared.find_database(&client.database) else {

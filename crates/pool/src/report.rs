@@ -7,9 +7,10 @@ use std::time::{Duration, Instant, SystemTime};
 use net::PeerAddr;
 use settings::LoadBalanceHosts;
 
+use crate::key::ClientId;
 use crate::pool::Pool;
 use crate::pools::Pools;
-use crate::roster::{self, ClientEntry};
+use crate::roster::{self, ClientEntry, ClientKind};
 use crate::server::Server;
 use crate::snapshot::{ClientRow, ClientState, Endpoint, PoolRow, ServerRow, Snapshot, SocketRow};
 use crate::state::ServerState;
@@ -31,7 +32,9 @@ impl Pools {
             pool.server_rows(moment, &mut snapshot.servers);
         }
         self.local.roster.for_each(|client| {
-            snapshot.clients.push(client_row(client, moment));
+            if client.kind != ClientKind::Errand {
+                snapshot.clients.push(client_row(client, moment));
+            }
         });
         snapshot.lists.used_clients = snapshot.clients.len();
         snapshot
@@ -111,6 +114,10 @@ impl Pool {
             })
             .count();
         let waiting = state.waiting().len();
+        let sessions_waiting = state
+            .waiting()
+            .filter(|waiter| self.is_session(waiter.client))
+            .count();
         let oldest = state.oldest().map(|waiter| waiter.since);
         let oldest = oldest.into_iter().chain(self.owners.oldest()).min();
         let maxwait = oldest.map(|since| now.saturating_duration_since(since));
@@ -118,7 +125,7 @@ impl Pool {
         PoolRow {
             database: self.shared.key.database.to_string(),
             user: self.shared.key.user.to_string(),
-            cl_active: self.clients.get().saturating_sub(waiting),
+            cl_active: self.clients.get().saturating_sub(sessions_waiting),
             cl_waiting: waiting + self.newcomers.get() + self.owners.waiting(),
             cl_active_cancel_req: self.cancels_active.get(),
             cl_waiting_cancel_req: self.cancels_waiting.get(),
@@ -133,6 +140,11 @@ impl Pool {
             pool_mode: settings.pool_mode,
             load_balance_hosts: self.load_balance_hosts(),
         }
+    }
+
+    fn is_session(&self, client: ClientId) -> bool {
+        let entry = self.local.roster.get(client);
+        entry.is_some_and(|entry| entry.kind == ClientKind::Session)
     }
 
     /// Told only where there is a choice.
@@ -203,7 +215,7 @@ impl Pool {
 
 fn client_row(client: &ClientEntry, moment: Moment) -> ClientRow {
     let state = match client.state.get() {
-        roster::ClientState::Idle if client.console => ClientState::Active,
+        roster::ClientState::Idle if client.kind == ClientKind::Console => ClientState::Active,
         roster::ClientState::Idle => ClientState::Idle,
         roster::ClientState::Active => ClientState::Active,
         roster::ClientState::Waiting => ClientState::Waiting,

@@ -25,6 +25,18 @@ pub enum ClientState {
     Waiting,
 }
 
+/// What a client is here for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientKind {
+    /// A session with servers.
+    Session,
+    /// The console.
+    Console,
+    /// A question of the pooler's own, on behalf of clients who log in: no client to be seen or
+    /// counted, but one in line for a server.
+    Errand,
+}
+
 /// Why a session is told to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kill {
@@ -86,8 +98,8 @@ pub struct ClientEntry {
     pub local: Option<SocketAddr>,
     /// When it connected.
     pub connect_time: SystemTime,
-    /// Whether it is a console session.
-    pub console: bool,
+    /// What it is here for.
+    pub kind: ClientKind,
     /// Whether it is a replication connection, which has a server of its own.
     pub replication: Replication,
     /// What it does.
@@ -139,8 +151,8 @@ pub struct ClientFacts {
     pub local: Option<SocketAddr>,
     /// When it connected.
     pub connect_time: SystemTime,
-    /// Whether it is a console session.
-    pub console: bool,
+    /// What it is here for.
+    pub kind: ClientKind,
     /// Whether it is a replication connection.
     pub replication: Replication,
     /// Its application_name.
@@ -157,7 +169,7 @@ impl ClientEntry {
             peer: facts.peer,
             local: facts.local,
             connect_time: facts.connect_time,
-            console: facts.console,
+            kind: facts.kind,
             replication: facts.replication,
             state: Cell::new(ClientState::Idle),
             request_time: Cell::new(now),
@@ -230,7 +242,7 @@ impl Roster {
         self.clients.borrow_mut().remove(&id);
     }
 
-    /// A client by its number.
+    /// A client by its number, errands among them.
     pub fn get(&self, id: ClientId) -> Option<Rc<ClientEntry>> {
         self.clients.borrow().get(&id).cloned()
     }
@@ -245,7 +257,7 @@ impl Roster {
         self.clients.borrow().is_empty()
     }
 
-    /// Calls `look` for every client.
+    /// Calls `look` for every client, errands among them.
     pub fn for_each(&self, mut look: impl FnMut(&Rc<ClientEntry>)) {
         self.clients.borrow().values().for_each(&mut look);
     }

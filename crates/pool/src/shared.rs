@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use auth::{Credentials, ScramKeys};
+use auth::{Credentials, Derived, ScramKeys, Secret};
 use settings::Database;
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::ParamNames;
@@ -124,7 +124,7 @@ pub struct PoolShared {
     pub next_address: AtomicUsize,
     /// Cancel requests on their way to servers.
     pub carriers: AtomicU32,
-    credentials: Mutex<Credentials>,
+    credentials: Mutex<Held>,
     /// When a server was last closed for its age, in nanoseconds since the start, plus 1.
     aged_out: AtomicU64,
     /// The last failed login, until one succeeds.
@@ -135,6 +135,19 @@ pub struct PoolShared {
     idle: AtomicU64,
     /// Start of waiting of each worker's oldest waiter, in nanoseconds since the start.
     tickets: Vec<AtomicU64>,
+}
+
+/// What there is to log servers in with.
+#[derive(Debug, Default)]
+struct Held {
+    /// What the files say.
+    configured: Option<Secret>,
+    /// What auth_query brought when a client of this user last logged in.
+    queried: Option<Secret>,
+    /// Keys from a client's login.
+    scram_keys: Option<ScramKeys>,
+    /// Keys derived from the secret.
+    cached: Option<Arc<Derived>>,
 }
 
 /// Why the last login to the server failed.
@@ -396,16 +409,28 @@ impl PoolShared {
 
     /// With what servers are logged in.
     pub fn credentials(&self) -> Credentials {
-        lock(&self.credentials).clone()
+        let held = lock(&self.credentials);
+        let configured = held.configured.as_ref();
+        let usable = configured.filter(|secret| !secret.is_blank());
+        Credentials {
+            secret: usable.or(held.queried.as_ref()).or(configured).cloned(),
+            scram_keys: held.scram_keys.clone(),
+            cached: held.cached.clone(),
+        }
     }
 
-    /// Sets the secret that servers are logged in with; keys from clients' logins stay.
-    pub fn set_secret(&self, secret: Option<auth::Secret>) {
-        lock(&self.credentials).secret = secret;
+    /// Sets the secret that the files have; keys from clients' logins stay.
+    pub fn set_secret(&self, secret: Option<Secret>) {
+        lock(&self.credentials).configured = secret;
+    }
+
+    /// Sets the secret that auth_query brought: it serves where the files have none.
+    pub fn set_queried_secret(&self, secret: Secret) {
+        lock(&self.credentials).queried = Some(secret);
     }
 
     /// Keeps the keys derived for the server's salt: the next login needs them again.
-    pub(crate) fn keep_derived(&self, derived: auth::Derived) {
+    pub(crate) fn keep_derived(&self, derived: Derived) {
         lock(&self.credentials).cached = Some(Arc::new(derived));
     }
 

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     env, fs,
     io::{self, Write},
-    os::unix::process::CommandExt,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio, id},
     sync::{
@@ -77,10 +77,14 @@ impl Scratch {
         &self.path
     }
 
-    /// Writes a file that the servers' account owns.
+    /// Writes a file that the servers' account owns; a new one is for its eyes alone.
     pub fn write(&self, name: &str, text: &str) -> io::Result<PathBuf> {
         let path = self.path.join(name);
+        let is_new = !path.exists();
         fs::write(&path, text)?;
+        if is_new {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        }
         self.account.own(&path)?;
         Ok(path)
     }

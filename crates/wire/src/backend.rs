@@ -187,6 +187,31 @@ pub fn put_fake(out: &mut Vec<u8>, fake: Fake) {
     put(out, tag, |_| {});
 }
 
+/// Reads the values of a DataRow's body; `None` among them is NULL.
+pub fn parse_data_row(body: &[u8]) -> Result<Vec<Option<&[u8]>>, ProtocolError> {
+    const MALFORMED: ProtocolError = ProtocolError::Body("DataRow");
+    let (count, mut rest) = body.split_first_chunk::<2>().ok_or(MALFORMED)?;
+    let mut values = Vec::new();
+    for _ in 0..u16::from_be_bytes(*count) {
+        let (len, tail) = rest.split_first_chunk::<4>().ok_or(MALFORMED)?;
+        let (value, tail) = match i32::from_be_bytes(*len) {
+            -1 => (None, tail),
+            len => {
+                let len = usize::try_from(len).map_err(|_| MALFORMED)?;
+                let (value, tail) = tail.split_at_checked(len).ok_or(MALFORMED)?;
+                (Some(value), tail)
+            }
+        };
+        values.push(value);
+        rest = tail;
+    }
+    if rest.is_empty() {
+        Ok(values)
+    } else {
+        Err(MALFORMED)
+    }
+}
+
 /// Appends a ParameterStatus.
 pub fn put_parameter(out: &mut Vec<u8>, name: &str, value: &str) {
     put(out, b'S', |body| {
@@ -277,6 +302,8 @@ fn type_len(oid: u32) -> i16 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn stream() -> Vec<u8> {
@@ -322,6 +349,36 @@ mod tests {
             assert_eq!(sent, stream, "{split}");
             assert_eq!(seen, [("TimeZone".to_owned(), "UTC".to_owned())], "{split}");
             assert!(outflow.at_boundary() && pipeline.is_settled(), "{split}");
+        }
+    }
+
+    #[test]
+    fn a_row_reads_back_with_its_nulls() {
+        let mut out = Vec::new();
+        put_data_row(&mut out, &[Some("alice"), None, Some("")]);
+        let row = parse_data_row(whole(&out).unwrap().unwrap().1);
+        assert_eq!(row, Ok(vec![Some(&b"alice"[..]), None, Some(b"")]));
+    }
+
+    #[test]
+    fn a_row_whose_lengths_do_not_add_up_is_malformed() {
+        let bad: [&[u8]; 6] = [
+            b"",
+            b"\0",
+            b"\0\x01",
+            b"\0\x01\0\0\0\x02a",
+            b"\0\x01\xff\xff\xff\xfe",
+            b"\0\x01\0\0\0\x01ab",
+        ];
+        for body in bad {
+            assert!(parse_data_row(body).is_err(), "{body:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_of_rows_panic(bytes in any::<Vec<u8>>()) {
+            let _ = parse_data_row(&bytes);
         }
     }
 

@@ -213,6 +213,34 @@ pub fn put_query(out: &mut Vec<u8>, sql: &str) {
     put(out, b'Q', |body| put_str(body, sql));
 }
 
+/// Appends a query of the extended protocol with text parameters, whose types are the server's to
+/// infer, through the unnamed statement and portal, up to its Sync.
+pub fn put_query_with(out: &mut Vec<u8>, sql: &str, values: &[&str]) {
+    put(out, b'P', |body| {
+        put_str(body, "");
+        put_str(body, sql);
+        body.extend_from_slice(&[0, 0]);
+    });
+    put(out, b'B', |body| {
+        // Portal, statement, and no word on formats: all is text.
+        body.extend_from_slice(&[0, 0, 0, 0]);
+        let count = u16::try_from(values.len()).unwrap_or(u16::MAX);
+        body.extend_from_slice(&count.to_be_bytes());
+        for value in values {
+            let len = u32::try_from(value.len()).unwrap_or(u32::MAX);
+            body.extend_from_slice(&len.to_be_bytes());
+            body.extend_from_slice(value.as_bytes());
+        }
+        body.extend_from_slice(&[0, 0]);
+    });
+    put(out, b'E', |body| {
+        put_str(body, "");
+        // All rows.
+        body.extend_from_slice(&[0; 4]);
+    });
+    put(out, b'S', |_| {});
+}
+
 /// Appends Terminate.
 pub fn put_terminate(out: &mut Vec<u8>) {
     put(out, b'X', |_| {});
@@ -312,6 +340,33 @@ mod tests {
             intake.next(&stream[6..], Some(&mut pipeline), SESSION),
             Action::Drop(5)
         );
+    }
+
+    #[test]
+    fn another_implementation_writes_the_same_query_with_parameters() {
+        use postgres_protocol::IsNull;
+        use postgres_protocol::message::frontend;
+
+        let mut ours = Vec::new();
+        put_query_with(&mut ours, "select $1, $2", &["one", ""]);
+        let mut theirs = Vec::new().as_slice().into();
+        frontend::parse("", "select $1, $2", [], &mut theirs).unwrap();
+        let bound = frontend::bind(
+            "",
+            "",
+            [],
+            ["one", ""],
+            |value, out| {
+                out.extend_from_slice(value.as_bytes());
+                Ok(IsNull::No)
+            },
+            [],
+            &mut theirs,
+        );
+        assert!(bound.is_ok());
+        frontend::execute("", 0, &mut theirs).unwrap();
+        frontend::sync(&mut theirs);
+        assert_eq!(ours, theirs.to_vec());
     }
 
     #[test]

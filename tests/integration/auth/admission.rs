@@ -2,7 +2,7 @@
 
 use testkit::{FakeClient, FakeServer, Gate, Login, PoolerSetup, eventually_async, startup_packet};
 
-use crate::support::{WORKERS, outcome, outcome_over_unix, pgusher, words};
+use crate::support::{WORKERS, outcome, outcome_over_unix, pgusher, wait_for_waiting, words};
 
 fn shop(workers: u32, fake: &FakeServer) -> PoolerSetup {
     pgusher(workers)
@@ -180,6 +180,32 @@ async fn a_login_that_takes_too_long_is_ended_wherever_it_stands() {
         "FATAL 08P01 client_login_timeout (server down)"
     );
     assert!(waiting.expect_closed().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_its_first_server_logs_in_is_forgotten_at_once() {
+    for workers in WORKERS {
+        let entrance = Gate::closed();
+        let fake = FakeServer::setup()
+            .login(Login::Behind(entrance.clone()))
+            .start()
+            .await;
+        let pooler = shop(workers, &fake).set("auth_type", "trust").start().await;
+        let mut waiting = Vec::new();
+        for _ in 0..4 {
+            let mut client = FakeClient::connect(&pooler.address()).await;
+            client
+                .startup(&[("user", "alice"), ("database", "shop")])
+                .await;
+            waiting.push(client);
+        }
+        wait_for_waiting(&pooler, 4).await;
+        drop(waiting);
+        wait_for_waiting(&pooler, 0).await;
+        let console = pooler.console().await;
+        let logins = console.show_row("LISTS", "list", "login_clients").await;
+        assert_eq!(logins.number("items"), 0);
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
-//! No secret reaches the log, however much is logged.
+//! No secret reaches the log, however much is logged; nor those who may only look.
 
-use testkit::{FakeServer, Login, Pooler, Signal, md5_secret, scram_secret};
+use testkit::{Ask, FakeServer, Login, Pooler, Signal, Step, md5_secret, scram_secret};
 
 use crate::support::{outcome, pgusher};
 
@@ -27,8 +27,8 @@ async fn no_login_leaves_a_secret_in_the_log() {
     let plain = plain.start().await;
     let with = |server: &FakeServer, rest: &str| format!("{} {rest}", server.conn_info("shop"));
     let mut pooler = pgusher(1)
-        .arg("-vv")
-        .set("verbose", 2)
+        .arg("-vvv")
+        .set("verbose", 3)
         .set("auth_ldap_options", "ldapbindpasswd=wAsabi-ldap")
         .database("scram", &with(&scram, "user=clerk password=wAsabi-server"))
         .database(
@@ -72,7 +72,6 @@ async fn no_login_leaves_a_secret_in_the_log() {
         .reload(|setup| {
             setup
                 .set("auth_ldap_options", "ldapbindpasswd=wAsabi-ldap-new")
-                .set("verbose", 3)
                 .database("plain", "user=clerk password=wAsabi-elsewhere")
                 .user("alice", "wAsabi-clear-new")
         })
@@ -96,20 +95,145 @@ async fn no_login_leaves_a_secret_in_the_log() {
     console.run("RELOAD").await;
 
     let log = whole_log(pooler).await;
-    assert!(log.contains("NOISE") || log.contains("DEBUG"), "{log}");
+    assert!(log.contains("DEBUG"), "{log}");
     assert!(log.contains("broken auth file"), "{log}");
-    let keys = |verifier: &str| {
-        let parts = verifier.rsplit(['$', ':']).map(str::to_owned);
-        parts.take(2).collect::<Vec<_>>()
-    };
     let secrets = [
         vec!["wAsabi".to_owned()],
         keys(&server_verifier),
         keys(&client_verifier),
         vec![md5_of_client[3..].to_owned(), md5_of_server[3..].to_owned()],
     ];
-    for secret in secrets.concat() {
-        let told: Vec<_> = log.lines().filter(|line| line.contains(&secret)).collect();
+    keeps(&log, &secrets.concat());
+}
+
+/// StoredKey and ServerKey.
+fn keys(verifier: &str) -> Vec<String> {
+    let parts = verifier.rsplit(['$', ':']).map(str::to_owned);
+    parts.take(2).collect()
+}
+
+fn keeps(text: &str, secrets: &[String]) {
+    for secret in secrets {
+        let told: Vec<_> = text.lines().filter(|line| line.contains(secret)).collect();
         assert!(told.is_empty(), "{secret}:\n{}", told.join("\n"));
     }
+}
+
+#[tokio::test]
+async fn no_login_through_auth_query_leaves_a_secret_in_the_log() {
+    let md5 = md5_secret("mary", "wAsabi-hashed");
+    let verifier = scram_secret("wAsabi-verified");
+    let secrets = [
+        ("alice", "wAsabi-clear".to_owned()),
+        ("mary", md5.clone()),
+        ("vera", verifier.clone()),
+    ];
+    let secret_of = move |user: &str| {
+        let mut known = secrets.iter().filter(|(name, _)| *name == user);
+        known.next().map(|(_, secret)| secret.clone())
+    };
+    let fake = FakeServer::setup()
+        .login(Login::Scram(verifier.clone()))
+        .answer(move |ask: Ask| {
+            let user = ask.values.first().cloned().flatten().unwrap_or_default();
+            let secret = secret_of(&user);
+            async move {
+                let row = [("rolname", Some(&*user)), ("secret", secret.as_deref())];
+                ask.sql.contains("rolname").then(|| Step::one_row(&row))
+            }
+        });
+    let fake = fake.start().await;
+    let pooler = pgusher(1)
+        .arg("-vvv")
+        .env("PGUSHER_AUTH_LDAP_OPTIONS", "ldapbindpasswd=wAsabi-ldap")
+        .env("CLERK_PASSWORD", "wAsabi-verified")
+        .file("clerk", "wAsabi-in-file")
+        .database("shop", &fake.conn_info("shop"))
+        .database(
+            "till",
+            &format!(
+                "{} user=clerk password_file={{dir}}/clerk",
+                fake.conn_info("till")
+            ),
+        )
+        .database(
+            "safe",
+            &format!(
+                "{} user=clerk password_env=CLERK_PASSWORD",
+                fake.conn_info("safe")
+            ),
+        )
+        .user("usher", "wAsabi-verified")
+        .set("auth_user", "usher")
+        .start()
+        .await;
+    let console = pooler.console().await;
+    let mut entered = 0;
+    for auth_type in ["scram-sha-256", "md5", "plain", "trust"] {
+        console.run(&format!("SET auth_type = '{auth_type}'")).await;
+        for database in ["shop", "till", "safe"] {
+            for (user, password) in [
+                ("alice", "wAsabi-clear"),
+                ("mary", "wAsabi-hashed"),
+                ("vera", "wAsabi-verified"),
+                ("vera", "wAsabi-mistyped"),
+                ("nobody", "wAsabi-guessed"),
+            ] {
+                let told = outcome(&pooler, user, password, database).await;
+                entered += usize::from(told == "in");
+                keeps(&told, &["wAsabi".to_owned()]);
+            }
+        }
+    }
+    assert!(entered > 8, "{entered}");
+    let log = whole_log(pooler).await;
+    let secrets = [
+        vec!["wAsabi".to_owned(), md5[3..].to_owned()],
+        keys(&verifier),
+    ];
+    keeps(&log, &secrets.concat());
+}
+
+#[tokio::test]
+async fn no_table_shows_a_secret_to_those_who_may_only_look() {
+    let fake = FakeServer::start().await;
+    let conn_info = format!(
+        "{} user=clerk password=wAsabi-clerk",
+        fake.conn_info("shop")
+    );
+    let pooler = pgusher(1)
+        .database("shop", &conn_info)
+        .user("alice", "wAsabi-alice")
+        .user("vera", "wAsabi-vera")
+        .set("stats_users", "vera")
+        .set("auth_ldap_options", "ldapbindpasswd=wAsabi-ldap")
+        .start()
+        .await;
+    let _client = pooler.connect("alice", "wAsabi-alice", "shop").await;
+    let vera = pooler.connect("vera", "wAsabi-vera", "pgbouncer").await;
+    for table in [
+        "CONFIG",
+        "DATABASES",
+        "POOLS",
+        "CLIENTS",
+        "SERVERS",
+        "USERS",
+        "PEERS",
+        "LISTS",
+        "STATE",
+        "STATS",
+        "STATS_TOTALS",
+        "STATS_AVERAGES",
+        "TOTALS",
+        "VERSION",
+        "HELP",
+    ] {
+        let answer = vera.simple_query(&format!("SHOW {table}")).await;
+        keeps(&format!("{:?}", answer.unwrap()), &["wAsabi".to_owned()]);
+    }
+    let options = pooler.console().await.setting("auth_ldap_options").await;
+    assert_eq!(
+        options, "ldapbindpasswd=wAsabi-ldap",
+        "admins see what they have set"
+    );
 }

@@ -29,6 +29,14 @@ fn db() -> Option<String> {
     Some("db".to_owned())
 }
 
+#[test]
+fn secrets_are_for_admins() {
+    let show = |privilege| Request::read("SHOW CONFIG", privilege).unwrap();
+    let masked = Request::Run(Command::Show(Show::ConfigMasked));
+    assert_eq!(show(Privilege::Stats), masked);
+    assert_ne!(show(Privilege::Admin), masked);
+}
+
 /// Each command, how it is written, and its tag.
 fn all() -> Vec<(&'static str, Command, &'static str)> {
     let set = Command::Set {

@@ -20,12 +20,21 @@ fn check(show: Show, expected: Expect) {
             value: Some("transaction".to_owned()),
             default: Some("session"),
             changeable: true,
+            secret: false,
         },
         Row {
             name: "user",
             value: None,
             default: None,
             changeable: false,
+            secret: false,
+        },
+        Row {
+            name: "auth_ldap_options",
+            value: Some("ldapbindpasswd=hush".to_owned()),
+            default: None,
+            changeable: true,
+            secret: true,
         },
     ];
     let view = View {
@@ -277,10 +286,23 @@ fn show_config() {
     check(
         Show::Config,
         expect![[r#"
-        key:25 | pool_mode | user
-        value:25 | transaction | NULL
-        default:25 | session | NULL
-        changeable:25 | yes | no
+        key:25 | pool_mode | user | auth_ldap_options
+        value:25 | transaction | NULL | ldapbindpasswd=hush
+        default:25 | session | NULL | NULL
+        changeable:25 | yes | no | yes
+    "#]],
+    );
+}
+
+#[test]
+fn show_config_to_those_who_may_only_look() {
+    check(
+        Show::Config.seen_by(Privilege::Stats),
+        expect![[r#"
+        key:25 | pool_mode | user | auth_ldap_options
+        value:25 | transaction | NULL | …
+        default:25 | session | NULL | NULL
+        changeable:25 | yes | no | yes
     "#]],
     );
 }

@@ -4,7 +4,7 @@ use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{AuthType, Host, PoolMode, Workers, not_yet};
+use crate::{AuthType, Host, Password, PoolMode, Workers, not_yet};
 
 fn no_files(_: &Path) -> io::Result<String> {
     Err(io::ErrorKind::NotFound.into())
@@ -124,7 +124,7 @@ fn the_file_of_edoburus_image_loads() {
     );
     let other = config.database("other").unwrap();
     assert_eq!(other.hosts, [Host::Name("postgres".into())]);
-    assert_eq!(not_yet(&config), ["auth_user"]);
+    assert_eq!(not_yet(&config), Vec::<&str>::new());
 }
 
 #[test]
@@ -274,6 +274,70 @@ fn database_names_keep_their_case_and_dots() {
     assert_eq!(names, ["My.Db", "a[0]", "my.db"]);
 }
 
+/// Reads the passwords of `[databases]`, with files and environment made up.
+fn passwords(entries: &str) -> String {
+    let read: ReadFile = |path| match path.to_str() {
+        Some("good") => Ok("from a file\r\n".to_owned()),
+        Some("two lines") => Ok("one\ntwo\n".to_owned()),
+        Some("empty") => Ok("\n".to_owned()),
+        Some("binary") => Ok("\u{fffd}\n".to_owned()),
+        _ => Err(std::io::ErrorKind::NotFound.into()),
+    };
+    let environment = [("GOOD", " from outside "), ("EMPTY", "")];
+    let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let text = format!("[pgbouncer]\n[databases]\n{entries}");
+    match Config::from_text("x.ini", &text, environment, read) {
+        Ok(config) => {
+            let password =
+                |d: &Database| format!("{:?}", d.password.as_ref().map(Password::reveal));
+            config.all_databases().map(password).collect()
+        }
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn a_password_may_be_in_a_file_or_in_the_environment() {
+    assert_eq!(passwords("a = password_file=good"), "Some(\"from a file\")");
+    assert_eq!(
+        passwords("a = password_file='two lines'"),
+        "Some(\"one\\ntwo\")"
+    );
+    assert_eq!(
+        passwords("* = password_env=GOOD"),
+        "Some(\" from outside \")"
+    );
+}
+
+#[test]
+fn a_password_that_is_not_where_it_should_be_is_an_error_without_it() {
+    let mut told = String::new();
+    for entry in [
+        "password_file=missing",
+        "password_file=empty",
+        "password_file=binary",
+        "password_env=MISSING",
+        "password_env=EMPTY",
+        "password=hush password_env=GOOD",
+        "password_env=GOOD password=hush",
+        "password_env=GOOD password_file=good",
+    ] {
+        told.push_str(&passwords(&format!("a = {entry}")));
+        told.push('\n');
+    }
+    expect![[r#"
+        x.ini:3: a: password_file: cannot be read: missing: entity not found
+        x.ini:3: a: password_file: expected a password there, and there is none
+        x.ini:3: a: password_file: expected a password in UTF-8
+        x.ini:3: a: password_env: there is no environment variable MISSING
+        x.ini:3: a: password_env: expected a password there, and there is none
+        x.ini:3: a: password: expected one of password, password_file and password_env
+        x.ini:3: a: password: expected one of password, password_file and password_env
+        x.ini:3: a: password_file: expected one of password, password_file and password_env
+    "#]]
+    .assert_eq(&told);
+}
+
 #[test]
 fn boot_settings_survive_a_reload_and_the_others_do_not() {
     let old = config("[pgbouncer]\nlisten_port = 1\nserver_lifetime = 1\nauth_file = a");
@@ -290,7 +354,7 @@ fn boot_settings_survive_a_reload_and_the_others_do_not() {
 fn what_does_not_act_yet_is_named_once_and_only_if_asked_for() {
     let asking = config(
         "[pgbouncer]\nauth_type = PAM\nserver_tls_sslmode = require\nsyslog = 1\n\
-         [databases]\na = auth_query='select 1'\nb = auth_query='select 2'\n[peers]\n1 = host=/tmp",
+         [peers]\n1 = host=/tmp",
     );
     let content = config(
         "[pgbouncer]\nauth_type = plain\nserver_tls_sslmode = allow\nsyslog = 0\ndns_max_ttl = 15.0",
@@ -298,13 +362,7 @@ fn what_does_not_act_yet_is_named_once_and_only_if_asked_for() {
 
     assert_eq!(
         not_yet(&asking),
-        [
-            "auth_query",
-            "auth_type",
-            "server_tls_sslmode",
-            "syslog",
-            "[peers]"
-        ]
+        ["auth_type", "server_tls_sslmode", "syslog", "[peers]"]
     );
     assert_eq!(not_yet(&content), Vec::<&str>::new());
 }

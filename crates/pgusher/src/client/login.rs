@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use admin::Privilege;
-use auth::{Acceptor, Challenge, Entropy, Identity, Known, ScramPolicy, Secret, Step};
+use auth::{Acceptor, Challenge, Entropy, Identity, ScramPolicy, Step};
 use net::PeerAddr;
 use pool::own::{OwnServer, OwnStartup};
 use pool::{DatabaseShared, Lease, Pool};
@@ -14,11 +14,13 @@ use settings::{AuthType, CONSOLE_DATABASE, Database, PoolMode};
 use wire::authentication::{ANSWER_TAG, AuthRequest};
 use wire::backend::put_negotiate;
 use wire::{Params, Replication, Startup};
+use zeroize::Zeroizing;
 
+use super::recognise::{Recognised, from_files, recognise};
 use super::seat::Listed;
 use super::{Newcomer, Outcome, Refused, startup, welcome};
 use crate::cancel::Registered;
-use crate::process::{Counted, Process};
+use crate::process::Counted;
 use crate::setup::Setup;
 use crate::worker::Worker;
 
@@ -37,9 +39,9 @@ pub(crate) struct Admitted {
     pub(crate) counts: [Counted; 2],
 }
 
-/// What a client asked for in its startup packet.
+/// Who a client is, and what it asked for in its startup packet.
 struct Wishes {
-    user: Arc<str>,
+    who: Recognised,
     params: Params,
     /// For replication: a server of its own.
     own: Option<OwnStartup>,
@@ -99,7 +101,7 @@ pub(super) async fn run(
     let user: Arc<str> = startup.user().into();
     match destination {
         Destination::Console => {
-            let privilege = console_privilege(worker, &setup, newcomer, &user).await?;
+            let (user, privilege) = console_privilege(worker, &setup, newcomer, user).await?;
             let place = names.find("application_name");
             let application_name = place.and_then(|place| params.get(place)).unwrap_or("");
             let admitted = AdmittedToConsole {
@@ -112,17 +114,18 @@ pub(super) async fn run(
             Ok(Outcome::Console(Box::new(admitted)))
         }
         Destination::Database(database) => {
-            let identity = authenticate(worker, &setup, newcomer, &user).await?;
+            let who = recognise(worker, &setup, newcomer, Some(&database), &user).await?;
+            let identity = authenticate(worker, &setup, newcomer, &who).await?;
             if settings.application_name_add_host {
                 welcome::add_host(newcomer, names, &mut params);
             }
             let own = startup::own(&startup, replication, names, &params);
-            let wishes = Wishes { user, params, own };
+            let wishes = Wishes { who, params, own };
             let admitted = admit(worker, &setup, newcomer, &database, wishes, identity);
             Ok(Outcome::Session(Box::new(admitted.await?)))
         }
         Destination::Unknown => {
-            authenticate(worker, &setup, newcomer, &user).await?;
+            authenticate(worker, &setup, newcomer, &from_files(&setup, &user)).await?;
             Err(Refused::Told(format!("no such database: {name}")))
         }
     }
@@ -184,20 +187,21 @@ fn register(
 
 /// Whether a client may use the console, and how far.
 async fn console_privilege(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     setup: &Setup,
     newcomer: &mut Newcomer,
-    user: &Arc<str>,
-) -> Result<Privilege, Refused> {
-    if is_ourselves(newcomer.peer, user) {
-        return Ok(Privilege::Admin);
+    user: Arc<str>,
+) -> Result<(Arc<str>, Privilege), Refused> {
+    if is_ourselves(newcomer.peer, &user) {
+        return Ok((user, Privilege::Admin));
     }
-    authenticate(worker, setup, newcomer, user).await?;
+    let who = recognise(worker, setup, newcomer, None, &user).await?;
+    authenticate(worker, setup, newcomer, &who).await?;
     let settings = &setup.config.settings;
-    if settings.admin_users.contains(user) {
-        Ok(Privilege::Admin)
-    } else if settings.stats_users.contains(user) || settings.auth_type == AuthType::Any {
-        Ok(Privilege::Stats)
+    if settings.admin_users.contains(&who.user) {
+        Ok((who.user, Privilege::Admin))
+    } else if settings.stats_users.contains(&who.user) || settings.auth_type == AuthType::Any {
+        Ok((who.user, Privilege::Stats))
     } else {
         Err(Refused::told("not allowed"))
     }
@@ -214,7 +218,7 @@ async fn authenticate(
     worker: &Worker,
     setup: &Setup,
     newcomer: &mut Newcomer,
-    user: &Arc<str>,
+    who: &Recognised,
 ) -> Result<Identity, Refused> {
     let settings = &setup.config.settings;
     let challenge = match settings.auth_type {
@@ -227,7 +231,7 @@ async fn authenticate(
             return Err(Refused::told("login rejected"));
         }
     };
-    let known = known(&worker.process, setup, user);
+    let (user, known) = (&who.user, who.known(&worker.process));
     let policy = ScramPolicy {
         iterations: settings.scram_iterations.get(),
         salt_key: &worker.process.salt_key,
@@ -267,30 +271,22 @@ async fn authenticate(
     }
 }
 
-/// What is known of a user. Who is named in `[users]` only exists, but has no password.
-fn known(process: &Process, setup: &Setup, user: &str) -> Known {
-    match setup.userlist.get(user) {
-        Some(secret) => Known::Secret {
-            secret: secret.clone(),
-            cached: process.derived(user),
-        },
-        None if setup.config.user(user).is_some() => Known::Secret {
-            secret: Secret::blank(),
-            cached: None,
-        },
-        None => Known::Nobody,
-    }
-}
-
 async fn send(newcomer: &mut Newcomer, request: &AuthRequest) -> Result<(), Refused> {
     let mut out = Vec::new();
     request.encode(&mut out);
     Ok(newcomer.conn.send_all(&out).await?)
 }
 
-async fn read_answer(newcomer: &mut Newcomer) -> Result<Vec<u8>, Refused> {
-    match newcomer.conn.read_message(PASSWORD_MESSAGE_MAX).await? {
-        (ANSWER_TAG, body) => Ok(body),
+/// The body of the client's answer, wiped when dropped: it may be a password.
+async fn read_answer(newcomer: &mut Newcomer) -> Result<Zeroizing<Vec<u8>>, Refused> {
+    let message = newcomer.conn.read_message(PASSWORD_MESSAGE_MAX).await;
+    let message = message.map_err(|error| match error.kind() {
+        // A header that can't be, or promises too much.
+        std::io::ErrorKind::InvalidData => Refused::Told(error.to_string()),
+        _ => Refused::Gone(error),
+    });
+    match message? {
+        (ANSWER_TAG, body) => Ok(Zeroizing::new(body)),
         // psql leaves like this to ask its user for a password.
         (b'X', _) => Err(Refused::Gone(std::io::ErrorKind::UnexpectedEof.into())),
         _ => Err(Refused::told("unkn pkt")),
@@ -315,12 +311,12 @@ async fn admit(
         let name = &database.name;
         return Err(Refused::Told(format!("database \"{name}\" is disabled")));
     }
-    let counts = count_in(worker, setup, config, &database, &wishes.user)?;
+    let counts = count_in(worker, setup, config, &database, &wishes.who.user)?;
     // Counted first, looked at then: whoever forgets unused databases does it the other way round.
     if database.removed.load(Ordering::SeqCst) {
         return Err(Refused::told("database removed"));
     }
-    let pool = find_pool(worker, setup, config, &database, &wishes.user, identity)?;
+    let pool = find_pool(worker, setup, config, &database, &wishes.who, identity)?;
     newcomer.has_done_its_part = true;
     let settings = &setup.config.settings;
     let Seated {
@@ -359,18 +355,24 @@ fn find_pool(
     setup: &Setup,
     config: &Database,
     database: &Arc<DatabaseShared>,
-    user: &str,
+    who: &Recognised,
     identity: Identity,
 ) -> Result<Rc<Pool>, Refused> {
-    let pool_user = config.pool_user(user);
+    let pool_user = config.pool_user(&who.user);
     if setup.config.settings.auth_type == AuthType::Any && config.user.is_none() {
         tracing::error!("auth_type=any needs user= in database {}", database.name);
         return Err(Refused::told("bouncer config error"));
     }
     let pool = worker.process.shared.pool(database, pool_user);
     pool.set_secret(setup.server_secret(config, pool_user));
-    if let (Some(keys), None) = (identity.scram_keys, &config.user) {
-        pool.set_scram_keys(keys);
+    // A forced user has nothing of its clients'.
+    if config.user.is_none() {
+        if let Some(secret) = &who.queried {
+            pool.set_queried_secret(secret.clone());
+        }
+        if let Some(keys) = identity.scram_keys {
+            pool.set_scram_keys(keys);
+        }
     }
     Ok(worker.pools.get(&pool))
 }
@@ -394,7 +396,7 @@ async fn seat(
     pool: &Rc<Pool>,
     wishes: &Wishes,
 ) -> Result<Seated, Refused> {
-    let user = &wishes.user;
+    let user = &wishes.who.user;
     let list = |replication| Listed::new(worker, newcomer, pool, user.clone(), replication);
     let limits = setup.config.client_settings(config, user);
     let wait_max = limits.query_wait_timeout;
@@ -407,7 +409,7 @@ async fn seat(
             reported: reported.into(),
         });
     }
-    let reported = first_server(pool, wait_max).await?;
+    let reported = first_server(newcomer, pool, wait_max).await?;
     let listed = list(Replication::None);
     let begins_with_one =
         setup.config.settings.session_backend_pid && pool.mode() == PoolMode::Session;
@@ -424,12 +426,14 @@ async fn seat(
 
 /// Waits for what the pool's first server reports.
 async fn first_server(
+    newcomer: &Newcomer,
     pool: &Rc<Pool>,
     wait_max: Option<Duration>,
 ) -> Result<Arc<[(String, String)]>, Refused> {
     tokio::select! {
         biased;
         welcome = pool.welcome() => Ok(welcome?),
+        error = newcomer.conn.gone() => Err(Refused::Gone(error)),
         () = passes(wait_max) => Err(Refused::told("query_wait_timeout")),
     }
 }

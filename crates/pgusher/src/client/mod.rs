@@ -2,6 +2,7 @@
 
 mod first;
 mod login;
+mod recognise;
 mod seat;
 mod startup;
 mod welcome;
@@ -70,15 +71,6 @@ pub(crate) enum Refused {
     ServerDown,
 }
 
-impl From<LeaseError> for Refused {
-    fn from(error: LeaseError) -> Self {
-        match &error {
-            LeaseError::LoginRefused(cause) => Self::Coded(cause.sqlstate(), error.to_string()),
-            _ => Self::Told(error.to_string()),
-        }
-    }
-}
-
 impl Refused {
     fn told(text: impl Into<String>) -> Self {
         Self::Told(text.into())
@@ -90,6 +82,16 @@ impl Refused {
             Self::Gone(_) => None,
             Self::Coded(code, text) => Some((*code, text.clone())),
             other => Some((SqlState::PROTOCOL_VIOLATION, other.to_string())),
+        }
+    }
+}
+
+/// A login ends for want of a server.
+impl From<LeaseError> for Refused {
+    fn from(error: LeaseError) -> Self {
+        match &error {
+            LeaseError::LoginRefused(cause) => Self::Coded(cause.sqlstate(), error.to_string()),
+            _ => Self::Told(error.to_string()),
         }
     }
 }
@@ -127,16 +129,14 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, counted: Counted) 
 
 /// Takes a connection through its login. `None`: it is over.
 async fn admit(worker: &Rc<Worker>, mut newcomer: Box<Newcomer>) -> Option<Entry> {
-    let limit = worker.setup().config.settings.client_login_timeout;
     let counted = Counted::new(&worker.process.logins);
-    let login = log_in(worker, &mut newcomer);
-    let result = if limit.is_zero() {
-        login.await
-    } else {
-        tokio::time::timeout(limit, login)
-            .await
-            .unwrap_or_else(|_| Err(newcomer.too_late()))
+    let connected = newcomer.connected;
+    let in_time = tokio::select! {
+        biased;
+        result = log_in(worker, &mut newcomer) => Some(result),
+        () = login_timeout(worker, connected) => None,
     };
+    let result = in_time.unwrap_or_else(|| Err(newcomer.too_late()));
     drop(counted);
     match result {
         Ok(Outcome::Session(admitted)) => Some(Entry::Session(Box::new(Session::new(
@@ -159,6 +159,27 @@ async fn admit(worker: &Rc<Worker>, mut newcomer: Box<Newcomer>) -> Option<Entry
         }
     }
 }
+
+/// Ends when a login has taken `client_login_timeout`, as that is now.
+async fn login_timeout(worker: &Worker, connected: Instant) {
+    loop {
+        let limit = worker.setup().config.settings.client_login_timeout;
+        let left = limit.saturating_sub(connected.elapsed());
+        if left.is_zero() && !limit.is_zero() {
+            return;
+        }
+        // No setting is more than a moment old, and 0 means that there is no limit yet.
+        let nap = if limit.is_zero() {
+            MOMENT
+        } else {
+            left.min(MOMENT)
+        };
+        tokio::time::sleep(nap).await;
+    }
+}
+
+/// How soon a changed `client_login_timeout` counts for logins under way.
+const MOMENT: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// What a login may turn out to be.
 enum Outcome {

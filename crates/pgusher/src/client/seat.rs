@@ -1,7 +1,6 @@
 //! A server at login, for clients whose sessions begin with one.
 
 use std::future::poll_fn;
-use std::io::ErrorKind;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use pool::own::{OwnServer, OwnStartup};
 use pool::pool::Wait;
-use pool::roster::ClientFacts;
+use pool::roster::{ClientFacts, ClientKind};
 use pool::{ClientEntry, Lease, LeaseError, Pool};
 use wire::Replication;
 
@@ -42,7 +41,7 @@ impl Listed {
             peer: newcomer.peer,
             local: newcomer.local,
             connect_time: newcomer.connect_time,
-            console: false,
+            kind: ClientKind::Session,
             replication,
             application_name: "".into(),
         };
@@ -101,25 +100,17 @@ impl Listed {
         newcomer: &Newcomer,
         server: impl Future<Output = Result<T, LeaseError>>,
     ) -> Result<T, Refused> {
-        let stream = newcomer.conn.stream();
-        let mut watching = true;
-        let over = poll_fn(|cx| {
+        let killed = poll_fn(|cx| {
             self.entry.set_waker(cx.waker());
-            if let Some(kill) = self.entry.killed() {
-                return Poll::Ready(Refused::told(kill.for_client()));
+            match self.entry.killed() {
+                Some(kill) => Poll::Ready(kill),
+                None => Poll::Pending,
             }
-            if watching && stream.poll_readable(cx).is_ready() {
-                if stream.is_at_end() {
-                    return Poll::Ready(Refused::Gone(ErrorKind::UnexpectedEof.into()));
-                }
-                // It speaks before it is welcome: that waits in the socket, and hides its end.
-                watching = false;
-            }
-            Poll::Pending
         });
         tokio::select! {
             biased;
-            refused = over => Err(refused),
+            kill = killed => Err(Refused::told(kill.for_client())),
+            error = newcomer.conn.gone() => Err(Refused::Gone(error)),
             server = server => Ok(server?),
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use wire::frontend::put_query;
 use wire::params::alignment;
 use wire::{ParamNames, Params};
 
@@ -27,6 +28,35 @@ pub fn needed(server: &Server, names: &ParamNames, client: &mut Arc<Params>) -> 
         }
     }
     query
+}
+
+/// Undoes what sessions have left behind: the server's parameters are those of its login again,
+/// and nobody's temporary tables hide what a query names.
+pub async fn undo_sessions(
+    server: &Server,
+    connect_query: Option<&str>,
+    names: &ParamNames,
+    limit: Option<Duration>,
+) -> Result<(), QueryError> {
+    // DISCARD ALL would take prepared statements along, which others count on.
+    const UNDO: &str = "SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DISCARD TEMP";
+    let run = async |sql| {
+        let mut message = Vec::new();
+        put_query(&mut message, sql);
+        query::on_server(server, &message, names, limit).await
+    };
+    run(UNDO).await?;
+    let again = match connect_query {
+        Some(sql) => run(sql).await,
+        None => Ok(()),
+    };
+    match again {
+        // As at the login, an error of the query's is no reason to go without the server.
+        Ok(()) | Err(QueryError::Refused(_)) => {}
+        Err(error) => return Err(error),
+    }
+    server.touched.set(false);
+    Ok(())
 }
 
 /// Runs the query that `needed` gave; the client adopts the server's spelling.

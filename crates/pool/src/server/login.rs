@@ -17,6 +17,7 @@ use wire::error::ErrorFields;
 use wire::frontend::put_query;
 use wire::startup::put_startup;
 use wire::{CancelKey, ParamNames, Params, Replication, SqlState};
+use zeroize::Zeroizing;
 
 use super::{Facts, query};
 use crate::own::OwnStartup;
@@ -77,7 +78,8 @@ impl LoginError {
     /// What waiting clients are told: the server's own words, or what went wrong here.
     pub fn for_client(&self) -> String {
         match self {
-            Self::Refused(fields) => fields.message.clone(),
+            Self::Refused(fields) if !fields.message.is_empty() => fields.message.clone(),
+            Self::Refused(_) => "server login failed".to_owned(),
             other => other.to_string(),
         }
     }
@@ -263,7 +265,11 @@ async fn authenticate(conn: &mut Conn, pool: &PoolShared) -> Result<(), LoginErr
             pool.keep_derived(derived);
         }
         match reply {
-            Reply::Send(message) => conn.send_all(&message).await.map_err(LoginError::Broken)?,
+            // It may be a password.
+            Reply::Send(message) => {
+                let message = Zeroizing::new(message);
+                conn.send_all(&message).await.map_err(LoginError::Broken)?;
+            }
             Reply::Wait | Reply::Derive(_) => {}
             Reply::Done => return Ok(()),
         }

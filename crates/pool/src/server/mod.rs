@@ -38,6 +38,8 @@ pub struct Server {
     pub cancels: Cell<u32>,
     /// Whether the pooler itself talks to it, though a client has it: nothing to cancel then.
     pub own_query: Cell<bool>,
+    /// Whether a session has used it, so that its parameters may be anybody's.
+    pub touched: Cell<bool>,
     /// While idle: whether it is registered for being woken when it speaks.
     pub watched: Cell<bool>,
     /// The bytes, and what is known of them.
@@ -93,6 +95,7 @@ pub struct ParkedServer {
     id: u64,
     facts: Facts,
     request_time: Instant,
+    touched: bool,
     params: Arc<Params>,
     prepared: Prepared,
     conn: ParkedConn,
@@ -192,6 +195,7 @@ impl Server {
             epoch: Cell::new(0),
             cancels: Cell::new(0),
             own_query: Cell::new(false),
+            touched: Cell::new(false),
             watched: Cell::new(false),
             io: RefCell::new(ServerIo {
                 conn,
@@ -210,6 +214,7 @@ impl Server {
             id: self.id,
             facts: self.facts.clone(),
             request_time: self.request_time.get(),
+            touched: self.touched.get(),
             params: io.params.clone(),
             prepared: std::mem::take(&mut io.prepared),
             conn: io.conn.park()?,
@@ -221,6 +226,7 @@ impl Server {
         let conn = Conn::unpark(parked.conn)?;
         let server = Self::new(parked.id, parked.facts, conn, parked.params);
         server.request_time.set(parked.request_time);
+        server.touched.set(parked.touched);
         server.io.borrow_mut().prepared = parked.prepared;
         Ok(server)
     }

@@ -1,4 +1,4 @@
-//! A query of the pooler's own on a server: the answers are read here and go nowhere.
+//! A query of the pooler's own on a server: the answers are read here and reach no client.
 
 use std::future::poll_fn;
 use std::io;
@@ -9,9 +9,11 @@ use std::time::Duration;
 use net::Conn;
 use thiserror::Error;
 use tokio::time::timeout;
-use wire::backend::{Parameter, drops_all};
+use wire::backend::{Parameter, drops_all, parse_data_row};
 use wire::error::ErrorFields;
-use wire::{ParamNames, Params, TxStatus};
+use wire::frontend::put_query_with;
+use wire::{ParamNames, Params, ProtocolError, TxStatus};
+use zeroize::Zeroizing;
 
 use super::{Server, ServerIo};
 
@@ -41,6 +43,16 @@ impl From<io::Error> for QueryError {
     }
 }
 
+/// A row that a query of our own brought, wiped when dropped: it may hold a secret.
+pub struct Row(Zeroizing<Vec<u8>>);
+
+impl Row {
+    /// Its values; `None` among them is NULL.
+    pub fn values(&self) -> Result<Vec<Option<&[u8]>>, ProtocolError> {
+        parse_data_row(&self.0)
+    }
+}
+
 /// Runs a query on a server that nobody else talks to now.
 pub async fn on_server(
     server: &Server,
@@ -48,6 +60,35 @@ pub async fn on_server(
     names: &ParamNames,
     limit: Option<Duration>,
 ) -> Result<(), QueryError> {
+    exchange_on(server, message, names, limit).await.map(drop)
+}
+
+/// Runs a query with parameters on a leased server, and returns its last row. Given up before the
+/// answer, it is stopped when the server is closed.
+pub async fn fetch(
+    server: &Server,
+    sql: &str,
+    values: &[&str],
+    names: &ParamNames,
+    limit: Option<Duration>,
+) -> Result<Option<Row>, QueryError> {
+    let mut message = Vec::new();
+    put_query_with(&mut message, sql, values);
+    server.own_query.set(true);
+    let result = exchange_on(server, &message, names, limit).await;
+    // Until a query that went wrong otherwise is answered, the server works on it.
+    if matches!(result, Ok(_) | Err(QueryError::Refused(_))) {
+        server.own_query.set(false);
+    }
+    result
+}
+
+async fn exchange_on(
+    server: &Server,
+    message: &[u8],
+    names: &ParamNames,
+    limit: Option<Duration>,
+) -> Result<Option<Row>, QueryError> {
     server.io.borrow_mut().conn.send(message)?;
     let mut exchange = Exchange::new(names);
     let answer = poll_fn(|cx| {
@@ -63,7 +104,12 @@ pub async fn on_server(
         }
         result
     });
-    within(limit, answer).await
+    match limit {
+        Some(limit) => timeout(limit, answer)
+            .await
+            .unwrap_or(Err(QueryError::Timeout)),
+        None => answer.await,
+    }
 }
 
 /// Runs a query on a connection that is not a server yet.
@@ -75,25 +121,16 @@ pub(crate) async fn on_conn(
 ) -> Result<(), QueryError> {
     conn.send(message)?;
     let mut exchange = Exchange::new(names);
-    poll_fn(|cx| exchange.poll(cx, conn, params)).await
-}
-
-async fn within(
-    limit: Option<Duration>,
-    answer: impl Future<Output = Result<(), QueryError>>,
-) -> Result<(), QueryError> {
-    match limit {
-        Some(limit) => timeout(limit, answer)
-            .await
-            .unwrap_or(Err(QueryError::Timeout)),
-        None => answer.await,
-    }
+    let answer = poll_fn(|cx| exchange.poll(cx, conn, params));
+    answer.await.map(drop)
 }
 
 /// Reading the answers up to ReadyForQuery.
 struct Exchange<'a> {
     names: &'a ParamNames,
     refused: Option<ErrorFields>,
+    /// The last row so far.
+    row: Option<Row>,
     /// Whether the query dropped all prepared statements.
     dropped_all: bool,
 }
@@ -103,6 +140,7 @@ impl<'a> Exchange<'a> {
         Self {
             names,
             refused: None,
+            row: None,
             dropped_all: false,
         }
     }
@@ -112,11 +150,13 @@ impl<'a> Exchange<'a> {
         cx: &mut Context<'_>,
         conn: &mut Conn,
         params: &mut Arc<Params>,
-    ) -> Poll<Result<(), QueryError>> {
+    ) -> Poll<Result<Option<Row>, QueryError>> {
         ready!(conn.poll_flush(cx))?;
         loop {
-            let (tag, body) = ready!(conn.poll_message(cx, MESSAGE_LEN_MAX))?;
+            let message = ready!(conn.poll_message(cx, MESSAGE_LEN_MAX));
+            let (tag, body) = message.map_err(|error| self.with_last_words(error))?;
             match tag {
+                b'D' => self.row = Some(Row(Zeroizing::new(body))),
                 b'E' => self.refused = Some(ErrorFields::parse(&body)),
                 b'S' => note(self.names, params, &body),
                 b'C' => self.dropped_all |= drops_all(&body),
@@ -127,12 +167,20 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn verdict(&mut self, ready: &[u8]) -> Result<(), QueryError> {
+    /// Why the connection broke, in the server's own words if it had some.
+    fn with_last_words(&mut self, error: io::Error) -> io::Error {
+        match self.refused.take() {
+            Some(fields) => io::Error::new(error.kind(), fields.message),
+            None => error,
+        }
+    }
+
+    fn verdict(&mut self, ready: &[u8]) -> Result<Option<Row>, QueryError> {
         if let Some(fields) = self.refused.take() {
             return Err(QueryError::Refused(fields));
         }
         match ready.first().copied().and_then(TxStatus::parse) {
-            Some(TxStatus::Idle) => Ok(()),
+            Some(TxStatus::Idle) => Ok(self.row.take()),
             _ => Err(QueryError::NotIdle),
         }
     }
