@@ -2,6 +2,8 @@
 
 mod admission;
 mod clients;
+mod hba;
+mod peer;
 mod secrets;
 mod servers;
 mod startup;

@@ -21,14 +21,7 @@ const fn idle(key: &'static str) -> NotYet {
 /// Every setting that parses but does not act yet.
 pub const NOT_YET: &[NotYet] = &[
     idle("auth_dbname"),
-    idle("auth_hba_file"),
-    idle("auth_ident_file"),
-    idle("auth_ldap_options"),
     idle("auth_query"),
-    NotYet {
-        key: "auth_type",
-        acting: &["any", "trust", "plain", "md5", "scram-sha-256"],
-    },
     idle("auth_user"),
     idle("client_tls13_ciphers"),
     idle("client_tls_ca_file"),

@@ -13,6 +13,7 @@ pub mod logging;
 mod pooler;
 mod process;
 mod relay;
+mod rules;
 pub mod run;
 mod session;
 mod setup;

@@ -1,4 +1,4 @@
-//! What was asked for, as one snapshot: the ini file and the user list.
+//! What was asked for, as one snapshot: the ini file, and the files that it names.
 
 use std::fs;
 use std::io;
@@ -6,16 +6,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::{Secret, Userlist};
+use auth::{Method, Secret, Userlist, Visitor};
 use net::TcpOptions;
-use settings::{AuthType, Config, ConfigError, Database, Settings, SslMode};
+use settings::{Config, ConfigError, Database, Settings, SslMode};
 use thiserror::Error;
+
+use crate::rules::{Rules, RulesError};
 
 /// A configuration in force. Replaced by RELOAD and SET, never changed.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
     pub(crate) config: Arc<Config>,
     pub(crate) userlist: Arc<Userlist>,
+    pub(crate) rules: Arc<Rules>,
 }
 
 /// Why there is no setup.
@@ -32,9 +35,9 @@ pub(crate) enum SetupError {
         /// The system's words.
         error: io::Error,
     },
-    /// A way to log in that is not built yet.
-    #[error("auth_type = {0} does not work yet; any, trust, plain, md5 and scram-sha-256 do")]
-    AuthType(&'static str),
+    /// What says how clients log in can't be read, or makes no sense.
+    #[error("{0}")]
+    Rules(#[from] RulesError),
     /// Encryption is demanded, and there is none yet.
     #[error("{key} = {mode} demands TLS, which does not work yet")]
     Tls {
@@ -59,9 +62,26 @@ impl Setup {
             Some(path) if !path.as_os_str().is_empty() => read_userlist(path)?,
             _ => Userlist::parse(b""),
         };
+        let rules = Rules::load(&config.settings)?;
         Ok(Self {
             config: Arc::new(config),
             userlist: Arc::new(userlist),
+            rules: Arc::new(rules),
+        })
+    }
+
+    /// The same with settings that were SET; files are read again only if others are named now.
+    pub(crate) fn with_set(&self, config: Config) -> Result<Self, SetupError> {
+        check_promises(&config.settings)?;
+        let rules = if Rules::are_alike(&self.config.settings, &config.settings) {
+            self.rules.clone()
+        } else {
+            Arc::new(Rules::load(&config.settings)?)
+        };
+        Ok(Self {
+            config: Arc::new(config),
+            userlist: self.userlist.clone(),
+            rules,
         })
     }
 
@@ -74,12 +94,19 @@ impl Setup {
         {
             warnings.push(format!("{}: {finding}", path.display()));
         }
+        warnings.extend_from_slice(&self.rules.warnings);
         let resting = settings::not_yet(&self.config);
         if !resting.is_empty() {
             let keys = resting.join(", ");
             warnings.push(format!("these settings do not act yet: {keys}"));
         }
         warnings
+    }
+
+    /// How this client is to prove who it is; `None` if nothing is said about it.
+    pub(crate) fn method_for(&self, visitor: Visitor<'_>) -> Option<Method> {
+        let auth_type = self.config.settings.auth_type;
+        self.rules.method_for(auth_type, visitor)
     }
 
     /// With what servers of a pool are logged in, as far as the files say.
@@ -108,15 +135,7 @@ impl Setup {
 
 /// Refuses settings that promise a safety which is not built yet: better no pooler than one that
 /// lets people in, or talks in the clear, where it was told not to.
-pub(crate) fn check_promises(settings: &Settings) -> Result<(), SetupError> {
-    match settings.auth_type {
-        AuthType::Any
-        | AuthType::Trust
-        | AuthType::Plain
-        | AuthType::Md5
-        | AuthType::ScramSha256 => {}
-        other => return Err(SetupError::AuthType(other.as_str())),
-    }
+fn check_promises(settings: &Settings) -> Result<(), SetupError> {
     let modes = [
         ("client_tls_sslmode", settings.client_tls_sslmode),
         ("server_tls_sslmode", settings.server_tls_sslmode),

@@ -6,7 +6,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use admin::Privilege;
-use auth::{Acceptor, Challenge, Entropy, Identity, Known, ScramPolicy, Secret, Step};
+use auth::{
+    Acceptor, Challenge, Entropy, Identity, Known, Method, Origin, ScramPolicy, Secret, Step,
+    Visitor,
+};
 use net::PeerAddr;
 use pool::{DatabaseShared, LeaseError, Pool};
 use settings::{AuthType, CONSOLE_DATABASE, Database};
@@ -14,7 +17,7 @@ use wire::authentication::{ANSWER_TAG, AuthRequest};
 use wire::backend::put_negotiate;
 use wire::{Params, Startup};
 
-use super::{Newcomer, Outcome, Refused, startup, welcome};
+use super::{Newcomer, Outcome, Refused, startup, vouched, welcome};
 use crate::cancel::Registered;
 use crate::process::{Counted, Process};
 use crate::setup::Setup;
@@ -96,12 +99,12 @@ pub(super) async fn run(
             Ok(Outcome::Console(Box::new(admitted)))
         }
         Destination::Database(database) => {
-            let identity = authenticate(worker, &setup, newcomer, &user).await?;
+            let identity = authenticate(worker, &setup, newcomer, &name, &user).await?;
             let admitted = admit(worker, &setup, newcomer, &database, user, params, identity);
             Ok(Outcome::Session(Box::new(admitted.await?)))
         }
         Destination::Unknown => {
-            authenticate(worker, &setup, newcomer, &user).await?;
+            authenticate(worker, &setup, newcomer, &name, &user).await?;
             Err(Refused::Told(format!("no such database: {name}")))
         }
     }
@@ -166,7 +169,7 @@ async fn console_privilege(
     if is_ourselves(newcomer.peer, user) {
         return Ok(Privilege::Admin);
     }
-    authenticate(worker, setup, newcomer, user).await?;
+    authenticate(worker, setup, newcomer, CONSOLE_DATABASE, user).await?;
     let settings = &setup.config.settings;
     if settings.admin_users.contains(user) {
         Ok(Privilege::Admin)
@@ -188,20 +191,30 @@ async fn authenticate(
     worker: &Worker,
     setup: &Setup,
     newcomer: &mut Newcomer,
+    database: &str,
     user: &Arc<str>,
 ) -> Result<Identity, Refused> {
     let settings = &setup.config.settings;
-    let challenge = match settings.auth_type {
-        AuthType::Any => return Ok(Identity::default()),
-        AuthType::Trust => Challenge::Trust,
-        AuthType::Plain => Challenge::Plain,
-        AuthType::Md5 => Challenge::Md5,
-        AuthType::ScramSha256 => Challenge::Scram,
-        AuthType::Cert | AuthType::Hba | AuthType::Ldap | AuthType::Pam => {
-            return Err(Refused::told("login rejected"));
-        }
-    };
+    if settings.auth_type == AuthType::Any {
+        return Ok(Identity::default());
+    }
+    let method = method(setup, newcomer, database, user)?;
     let known = known(&worker.process, setup, user);
+    let challenge = match method {
+        Method::Reject => return Err(Refused::told("login rejected")),
+        Method::Trust => Challenge::Trust,
+        Method::Password => Challenge::Plain,
+        Method::Md5 => Challenge::Md5,
+        Method::ScramSha256 => Challenge::Scram,
+        Method::Peer { map } => {
+            let peer = newcomer.peer;
+            return vouched::by_account(setup, peer, &known, user, map.as_deref()).await;
+        }
+        Method::Cert { map } => {
+            return vouched::by_certificate(setup, None, &known, user, map.as_deref());
+        }
+        Method::Ldap(_) | Method::Pam => return Err(Refused::told("login rejected")),
+    };
     let policy = ScramPolicy {
         iterations: settings.scram_iterations.get(),
         salt_key: &worker.process.salt_key,
@@ -239,6 +252,28 @@ async fn authenticate(
             }
         };
     }
+}
+
+/// How the client is to prove who it is.
+fn method(
+    setup: &Setup,
+    newcomer: &Newcomer,
+    database: &str,
+    user: &str,
+) -> Result<Method, Refused> {
+    let visitor = Visitor {
+        from: match newcomer.peer {
+            PeerAddr::Unix { .. } => Origin::Unix,
+            PeerAddr::Tcp(address) => Origin::Tcp {
+                address: address.ip(),
+                tls: false,
+            },
+        },
+        database: Some(database),
+        user,
+    };
+    let method = setup.method_for(visitor);
+    method.ok_or_else(|| Refused::told("no authentication method is found"))
 }
 
 /// What is known of a user. Who is named in `[users]` only exists, but has no password.

@@ -3,6 +3,7 @@
 mod first;
 mod login;
 mod startup;
+mod vouched;
 mod welcome;
 
 use std::rc::Rc;
