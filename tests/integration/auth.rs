@@ -3,6 +3,8 @@
 mod admission;
 mod clients;
 mod hba;
+mod ldap;
+mod pam;
 mod peer;
 mod secrets;
 mod servers;

@@ -47,14 +47,16 @@ pub enum LdapEncryption {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Lookup {
     /// The name is a part of the entry's.
-    Name {
-        /// What stands before it.
-        prefix: String,
-        /// What stands behind it.
-        suffix: String,
-    },
+    Name(EntryName),
     /// The server is asked which entry it is.
     Search(Search),
+}
+
+/// The name of an entry around the name of its user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryName {
+    prefix: String,
+    suffix: String,
 }
 
 /// The question which entry a user has.
@@ -132,13 +134,10 @@ impl LdapOptions {
     }
 }
 
-impl Lookup {
-    /// The name of the user's entry, if that is all there is to know.
-    pub fn name_of(&self, user: &str) -> Option<String> {
-        match self {
-            Self::Name { prefix, suffix } => Some(format!("{prefix}{user}{suffix}")),
-            Self::Search(_) => None,
-        }
+impl EntryName {
+    /// The name of this user's entry.
+    pub fn of(&self, user: &str) -> String {
+        format!("{}{user}{}", self.prefix, self.suffix)
     }
 }
 
@@ -251,10 +250,10 @@ impl Given {
             if searches {
                 return Err(LdapFault::TwoLookups);
             }
-            return Ok(Lookup::Name {
+            return Ok(Lookup::Name(EntryName {
                 prefix: self.prefix.unwrap_or_default(),
                 suffix: self.suffix.unwrap_or_default(),
-            });
+            }));
         }
         let base = self.base.ok_or(LdapFault::NoLookup)?;
         let filter = match (self.attribute, self.filter) {

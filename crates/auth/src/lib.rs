@@ -26,7 +26,9 @@ pub mod scram;
 pub mod secret;
 pub mod userlist;
 
-pub use acceptor::{Acceptor, Challenge, Identity, Known, Refusal, ScramPolicy, Step};
+pub use acceptor::{
+    Acceptor, Challenge, Identity, Known, Refusal, ScramPolicy, Step, read_password,
+};
 pub use derive::{Derived, Job};
 pub use hba::{Hba, Method, Origin, Visitor};
 pub use ident::Ident;

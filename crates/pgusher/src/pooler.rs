@@ -158,7 +158,7 @@ impl Pooler {
         let new = Setup::load(&path, &self.env).and_then(|new| {
             let changes = Changes::between(&old.config, &new.config);
             let config = Arc::unwrap_or_clone(new.config).keeping_boot_settings_of(&old.config);
-            Ok((Setup::with(config)?, changes))
+            Ok((Setup::with(config, &self.env)?, changes))
         });
         let (new, changes) = match new {
             Ok(new) => new,

@@ -10,6 +10,8 @@ use auth::{Hba, Ident, LdapOptions, Method, Visitor};
 use settings::{AuthType, Settings};
 use thiserror::Error;
 
+use crate::pam::{self, PamError};
+
 /// What there is beyond `auth_type`.
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
@@ -41,11 +43,9 @@ pub(crate) enum RulesError {
     #[error("auth_ldap_options: {0}")]
     Ldap(#[from] LdapFault),
     /// A method that was left out when the program was built.
-    #[error("auth_type = pam: {NO_PAM}")]
+    #[error("auth_type = pam: {}", PamError::NotBuiltIn)]
     NoPam,
 }
-
-const NO_PAM: &str = "this pgusher was built without PAM";
 
 impl Rules {
     /// Reads what the settings name, as far as `auth_type` needs it.
@@ -60,7 +60,7 @@ impl Rules {
                     ..Self::default()
                 })
             }
-            AuthType::Pam if !cfg!(feature = "pam") => Err(RulesError::NoPam),
+            AuthType::Pam if !pam::IS_BUILT_IN => Err(RulesError::NoPam),
             _ => Ok(Self::default()),
         }
     }
@@ -125,8 +125,9 @@ impl Rules {
                     let warning = format!("{path}: no line of auth_ident_file is about map={map}");
                     self.warnings.push(warning);
                 }
-                Method::Pam if !cfg!(feature = "pam") => {
-                    self.warnings.push(format!("{path}: pam: {NO_PAM}"));
+                Method::Pam if !pam::IS_BUILT_IN => {
+                    let warning = format!("{path}: pam: {}", PamError::NotBuiltIn);
+                    self.warnings.push(warning);
                 }
                 _ => {}
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth::{Method, Secret, Userlist, Visitor};
-use net::TcpOptions;
+use net::{LdapClient, TcpOptions};
 use settings::{Config, ConfigError, Database, Settings, SslMode};
 use thiserror::Error;
 
@@ -19,6 +19,7 @@ pub(crate) struct Setup {
     pub(crate) config: Arc<Config>,
     pub(crate) userlist: Arc<Userlist>,
     pub(crate) rules: Arc<Rules>,
+    pub(crate) ldap: Arc<LdapClient>,
 }
 
 /// Why there is no setup.
@@ -52,11 +53,11 @@ impl Setup {
     /// Reads the ini file and what it names.
     pub(crate) fn load(path: &Path, env: &[(String, String)]) -> Result<Self, SetupError> {
         let config = Config::load(path, env.iter().cloned())?;
-        Self::with(config)
+        Self::with(config, env)
     }
 
     /// Reads what the configuration names.
-    pub(crate) fn with(config: Config) -> Result<Self, SetupError> {
+    pub(crate) fn with(config: Config, env: &[(String, String)]) -> Result<Self, SetupError> {
         check_promises(&config.settings)?;
         let userlist = match &config.settings.auth_file {
             Some(path) if !path.as_os_str().is_empty() => read_userlist(path)?,
@@ -67,6 +68,7 @@ impl Setup {
             config: Arc::new(config),
             userlist: Arc::new(userlist),
             rules: Arc::new(rules),
+            ldap: Arc::new(LdapClient::new(env)),
         })
     }
 
@@ -82,6 +84,7 @@ impl Setup {
             config: Arc::new(config),
             userlist: self.userlist.clone(),
             rules,
+            ldap: self.ldap.clone(),
         })
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use auth::{Credentials, ScramKeys};
+use auth::{Credentials, Password, ScramKeys, Secret};
 use settings::Database;
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::ParamNames;
@@ -118,6 +118,8 @@ pub struct PoolShared {
     /// Cancel requests on their way to servers.
     pub carriers: AtomicU32,
     credentials: Mutex<Credentials>,
+    /// The password that the user's last login typed, if others checked it.
+    typed: Mutex<Option<Password>>,
     /// When a server was last closed for its age, in nanoseconds since the start, plus 1.
     aged_out: AtomicU64,
     /// The last failed login, until one succeeds.
@@ -373,6 +375,7 @@ impl PoolShared {
             next_address: AtomicUsize::new(0),
             carriers: AtomicU32::new(0),
             credentials: Mutex::default(),
+            typed: Mutex::default(),
             aged_out: AtomicU64::new(0),
             failure: Mutex::default(),
             waiting: AtomicU64::new(0),
@@ -383,12 +386,26 @@ impl PoolShared {
 
     /// With what servers are logged in.
     pub fn credentials(&self) -> Credentials {
-        lock(&self.credentials).clone()
+        let mut credentials = lock(&self.credentials).clone();
+        if let Some(password) = lock(&self.typed).clone() {
+            credentials.secret = Some(Secret::Plain(password));
+        }
+        credentials
     }
 
     /// Sets the secret that servers are logged in with; keys from clients' logins stay.
-    pub fn set_secret(&self, secret: Option<auth::Secret>) {
-        lock(&self.credentials).secret = secret;
+    pub fn set_secret(&self, secret: Option<Secret>) {
+        let old = std::mem::replace(&mut lock(&self.credentials).secret, secret.clone());
+        // A changed secret is newer than what was typed before.
+        if old != secret {
+            *lock(&self.typed) = None;
+        }
+    }
+
+    /// Keeps the password of a user whose login brought it in clear: others than the files may
+    /// have found it right.
+    pub fn set_typed_password(&self, password: Password) {
+        *lock(&self.typed) = Some(password);
     }
 
     /// Keeps the keys derived for the server's salt: the next login needs them again.

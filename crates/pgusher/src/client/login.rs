@@ -17,7 +17,7 @@ use wire::authentication::{ANSWER_TAG, AuthRequest};
 use wire::backend::put_negotiate;
 use wire::{Params, Startup};
 
-use super::{Newcomer, Outcome, Refused, startup, vouched, welcome};
+use super::{Newcomer, Outcome, Refused, elsewhere, startup, vouched, welcome};
 use crate::cancel::Registered;
 use crate::process::{Counted, Process};
 use crate::setup::Setup;
@@ -213,7 +213,10 @@ async fn authenticate(
         Method::Cert { map } => {
             return vouched::by_certificate(setup, None, &known, user, map.as_deref());
         }
-        Method::Ldap(_) | Method::Pam => return Err(Refused::told("login rejected")),
+        Method::Ldap(options) => {
+            return elsewhere::by_ldap(worker, setup, newcomer, user, options).await;
+        }
+        Method::Pam => return elsewhere::by_pam(worker, newcomer, user).await,
     };
     let policy = ScramPolicy {
         iterations: settings.scram_iterations.get(),
@@ -291,13 +294,13 @@ fn known(process: &Process, setup: &Setup, user: &str) -> Known {
     }
 }
 
-async fn send(newcomer: &mut Newcomer, request: &AuthRequest) -> Result<(), Refused> {
+pub(super) async fn send(newcomer: &mut Newcomer, request: &AuthRequest) -> Result<(), Refused> {
     let mut out = Vec::new();
     request.encode(&mut out);
     Ok(newcomer.conn.send_all(&out).await?)
 }
 
-async fn read_answer(newcomer: &mut Newcomer) -> Result<Vec<u8>, Refused> {
+pub(super) async fn read_answer(newcomer: &mut Newcomer) -> Result<Vec<u8>, Refused> {
     match newcomer.conn.read_message(PASSWORD_MESSAGE_MAX).await? {
         (ANSWER_TAG, body) => Ok(body),
         // psql leaves like this to ask its user for a password.
@@ -337,8 +340,14 @@ async fn admit(
     }
     let pool = shared.pool(&database, pool_user);
     pool.set_secret(setup.server_secret(config, pool_user));
-    if let (Some(keys), None) = (identity.scram_keys, &config.user) {
-        pool.set_scram_keys(keys);
+    // A forced user has nothing of its clients'.
+    if config.user.is_none() {
+        if let Some(keys) = identity.scram_keys {
+            pool.set_scram_keys(keys);
+        }
+        if let Some(password) = identity.password {
+            pool.set_typed_password(password);
+        }
     }
     let pool = worker.pools.get(&pool);
 

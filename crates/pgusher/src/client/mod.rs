@@ -1,5 +1,6 @@
 //! A new connection: from its first packet to a session, a console, a cancel request, or a refusal.
 
+mod elsewhere;
 mod first;
 mod login;
 mod startup;
