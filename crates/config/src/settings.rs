@@ -346,14 +346,26 @@ impl Settings {
         })
     }
 
-    /// The lines of SHOW CONFIG, in order.
+    /// The lines of SHOW CONFIG, in order. Whoever may look at them need not know passwords.
     pub fn rows(&self) -> impl Iterator<Item = Row> {
         SETTINGS.iter().map(|setting| Row {
             name: setting.name,
-            value: setting.show(self),
+            value: match setting.show(self) {
+                Some(value) if setting.secret => Some(without_password(&value)),
+                value => value,
+            },
             default: setting.default,
             changeable: setting.when == When::OnReload,
         })
+    }
+}
+
+/// LDAP options up to the password that may be among them.
+fn without_password(options: &str) -> String {
+    const KEY: &str = "ldapbindpasswd=";
+    match options.split_once(KEY) {
+        Some((before, _)) => format!("{before}{KEY}…"),
+        None => options.to_owned(),
     }
 }
 

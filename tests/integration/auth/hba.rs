@@ -184,8 +184,12 @@ async fn a_bad_line_is_skipped_and_named_in_the_log() {
     let setup = shop(&fake).user("alice", "right").user("bob", "right");
     let ident = "\n# nothing but\nbroken\n";
     let setup = setup.set("auth_ident_file", "{dir}/ident.conf");
-    let pooler = hba(setup, rules).file("ident.conf", ident).start().await;
+    let setup = hba(setup, rules).file("ident.conf", ident);
+    let checked = setup.clone().arg("--check").run_to_exit().await;
+    assert!(checked.status.success());
+    assert_eq!(checked.log.matches("the line is skipped").count(), 4);
 
+    let pooler = setup.start().await;
     assert_eq!(outcome(&pooler, "alice", "right", "shop").await, "in");
     let told = outcome(&pooler, "bob", "", "shop").await;
     assert_eq!(told, "FATAL 08P01 no authentication method is found");

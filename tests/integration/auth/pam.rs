@@ -18,9 +18,16 @@ fn matrix() -> String {
 
 /// A pooler with a PAM stack of its own, in which alice and bob have the password `secret`.
 fn with_pam(setup: PoolerSetup) -> PoolerSetup {
+    with_stack(setup, "")
+}
+
+/// The same, with more lines in the stack.
+fn with_stack(setup: PoolerSetup, more: &str) -> PoolerSetup {
     let module = matrix();
     let stack = format!(
-        "auth required {module} passdb={{dir}}/passdb\naccount required {module} passdb={{dir}}/passdb\n"
+        "auth required {module} passdb={{dir}}/passdb
+        account required {module} passdb={{dir}}/passdb
+        {more}\n"
     );
     setup
         .file("pgbouncer", &stack)
@@ -80,4 +87,21 @@ async fn an_hba_line_may_ask_pam_and_the_next_one_something_else() {
     let told = outcome(&pooler, "bob", "secret", "shop").await;
     assert_eq!(told, "FATAL 08P01 SASL authentication failed");
     pooler.wait_for_log("PAM: Authentication failure").await;
+}
+
+#[tokio::test]
+async fn an_account_that_may_not_be_used_is_refused_whatever_its_password() {
+    let fake = FakeServer::start().await;
+    let shop = format!("{} user=clerk", fake.conn_info("shop"));
+    let setup = pgusher(1).database("shop", &shop).set("auth_type", "pam");
+    // The stack learns where clients come from; those on the unix socket come from nowhere.
+    let only_tcp = "account required pam_succeed_if.so quiet rhost = 127.0.0.1";
+    let pooler = with_stack(setup.clone(), only_tcp).start().await;
+    assert_eq!(outcome(&pooler, "alice", "secret", "shop").await, "in");
+    let told = outcome_over_unix(&pooler, "alice", "secret", "shop").await;
+    assert_eq!(told, REFUSED);
+
+    let nobody = with_stack(setup, "account required pam_deny.so");
+    let pooler = nobody.start().await;
+    assert_eq!(outcome(&pooler, "alice", "secret", "shop").await, REFUSED);
 }

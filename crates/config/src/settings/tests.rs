@@ -180,3 +180,21 @@ fn debug_output_hides_the_ldap_options() {
 
     assert!(!format!("{settings:?}").contains("hunter2"));
 }
+
+#[test]
+fn show_config_keeps_the_password_of_ldap_searches_to_itself() {
+    let mut settings = Settings::default();
+    let options = "ldapserver=d ldapbasedn=dc=x";
+    settings.set("auth_ldap_options", options).unwrap();
+    assert_eq!(
+        shown(&settings, "auth_ldap_options").as_deref(),
+        Some(options)
+    );
+
+    let more = format!("{options} ldapbindpasswd=\"hush hush\" ldaptls=1");
+    settings.set("auth_ldap_options", &more).unwrap();
+    assert_eq!(
+        shown(&settings, "auth_ldap_options").unwrap(),
+        "ldapserver=d ldapbasedn=dc=x ldapbindpasswd=…"
+    );
+}
