@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use admin::Privilege;
 use auth::{
-    Acceptor, Challenge, Entropy, Identity, Known, Method, Origin, ScramPolicy, Secret, Step,
-    Visitor,
+    Acceptor, Challenge, Entropy, Identity, Known, Method, ScramPolicy, Secret, Step, Visitor,
 };
 use net::PeerAddr;
 use pool::{DatabaseShared, LeaseError, Pool};
@@ -194,11 +193,15 @@ async fn authenticate(
     database: &str,
     user: &Arc<str>,
 ) -> Result<Identity, Refused> {
-    let settings = &setup.config.settings;
-    if settings.auth_type == AuthType::Any {
+    if setup.config.settings.auth_type == AuthType::Any {
         return Ok(Identity::default());
     }
-    let method = method(setup, newcomer, database, user)?;
+    let method = setup.method_for(Visitor {
+        from: newcomer.origin(),
+        database: Some(database),
+        user,
+    });
+    let method = method.ok_or_else(|| Refused::told("no authentication method is found"))?;
     let known = known(&worker.process, setup, user);
     let challenge = match method {
         Method::Reject => return Err(Refused::told("login rejected")),
@@ -218,8 +221,20 @@ async fn authenticate(
         }
         Method::Pam => return elsewhere::by_pam(worker, newcomer, user).await,
     };
+    prove(worker, setup, newcomer, user, known, challenge).await
+}
+
+/// Has the client answer a challenge that we can check.
+async fn prove(
+    worker: &Worker,
+    setup: &Setup,
+    newcomer: &mut Newcomer,
+    user: &Arc<str>,
+    known: Known,
+    challenge: Challenge,
+) -> Result<Identity, Refused> {
     let policy = ScramPolicy {
-        iterations: settings.scram_iterations.get(),
+        iterations: setup.config.settings.scram_iterations.get(),
         salt_key: &worker.process.salt_key,
     };
     let entropy = Entropy::fresh().map_err(|error| {
@@ -255,28 +270,6 @@ async fn authenticate(
             }
         };
     }
-}
-
-/// How the client is to prove who it is.
-fn method(
-    setup: &Setup,
-    newcomer: &Newcomer,
-    database: &str,
-    user: &str,
-) -> Result<Method, Refused> {
-    let visitor = Visitor {
-        from: match newcomer.peer {
-            PeerAddr::Unix { .. } => Origin::Unix,
-            PeerAddr::Tcp(address) => Origin::Tcp {
-                address: address.ip(),
-                tls: false,
-            },
-        },
-        database: Some(database),
-        user,
-    };
-    let method = setup.method_for(visitor);
-    method.ok_or_else(|| Refused::told("no authentication method is found"))
 }
 
 /// What is known of a user. Who is named in `[users]` only exists, but has no password.

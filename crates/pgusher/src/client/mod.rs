@@ -10,6 +10,7 @@ mod welcome;
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
+use auth::Origin;
 use net::{Conn, PeerAddr, Stream};
 use pool::ClientId;
 use thiserror::Error;
@@ -198,6 +199,17 @@ impl Newcomer {
             Refused::ServerDown
         } else {
             Refused::LoginTimeout
+        }
+    }
+
+    /// How it came here.
+    fn origin(&self) -> Origin {
+        match self.peer {
+            PeerAddr::Unix { .. } => Origin::Unix,
+            PeerAddr::Tcp(address) => Origin::Tcp {
+                address: address.ip(),
+                tls: false,
+            },
         }
     }
 
