@@ -20,5 +20,6 @@ pub mod run;
 mod session;
 mod setup;
 mod signals;
+mod statements;
 mod view;
 mod worker;
