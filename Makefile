@@ -13,14 +13,14 @@ help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 14
 
 test: ## Formatting, lints, and all tests; installs what they need
-	@.ci/install linker postgres python nextest
+	@.ci/install linker pam postgres slapd pam-wrapper python nextest
 	@$(MAKE) --no-print-directory $(VENV)
 	cargo fmt --all --check
 	cargo lint
 	cargo nextest run --workspace --profile $(PROFILE)
 
 demo: ## Hundreds of clients over 25 seats, to watch; installs what it needs
-	@.ci/install linker postgres
+	@.ci/install linker pam postgres
 	cargo build --release -p pgusher -p pgusher-testkit --bin pgusher --bin demo
 	@cargo run --quiet --release -p pgusher-testkit --bin demo
 
@@ -29,7 +29,7 @@ bench: bench-setup ## pgusher beside PgBouncer: a table of ratios; BENCH="--only
 	cargo run --release -p pgusher-benches --bin pgusher-bench -- $(BENCH)
 
 bench-setup: ## Fetch what the benchmark compares with
-	@.ci/install linker postgres valgrind
+	@.ci/install linker pam postgres valgrind
 	@.ci/fetch-pgbouncer target/pgbouncer
 
 # Drivers in Python, for the tests that let real clients talk.

@@ -393,6 +393,11 @@ fn on_md5(right: Option<Md5Response>, body: &[u8]) -> Step {
     }
 }
 
+/// The password in the body of a PasswordMessage, for somebody else to check.
+pub fn read_password(body: &[u8]) -> Result<Password, Refusal> {
+    typed(body).map(Password::new)
+}
+
 /// What a PasswordMessage holds, within the bounds of a password.
 fn typed(body: &[u8]) -> Result<&[u8], Refusal> {
     match parse_password(body).map_err(Refusal::BadPassword)? {

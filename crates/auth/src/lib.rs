@@ -15,16 +15,25 @@
 
 pub mod acceptor;
 pub mod derive;
+pub mod hba;
+pub mod ident;
 pub mod initiator;
+pub mod ldap;
+pub mod lines;
 pub mod md5;
 pub mod random;
 pub mod scram;
 pub mod secret;
 pub mod userlist;
 
-pub use acceptor::{Acceptor, Challenge, Identity, Known, Refusal, ScramPolicy, Step};
+pub use acceptor::{
+    Acceptor, Challenge, Identity, Known, Refusal, ScramPolicy, Step, read_password,
+};
 pub use derive::{Derived, Job};
+pub use hba::{Hba, Method, Origin, Visitor};
+pub use ident::Ident;
 pub use initiator::{Credentials, Initiator, LoginError, Reply};
+pub use ldap::LdapOptions;
 pub use md5::Md5Secret;
 pub use random::{Entropy, Nonce, SaltKey};
 pub use scram::{ChannelBinding, ScramKeys, Verifier};

@@ -5,6 +5,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use crate::lines::{split_at_quote, take_quoted};
 use crate::secret::{PASSWORD_LEN_MAX, Secret};
 
 /// The longest user name in bytes.
@@ -115,28 +116,6 @@ fn parse_line(line: &[u8]) -> Result<Option<(String, Secret)>, Fault> {
         return Err(Fault::SecretTooLong);
     }
     Ok(Some((user, Secret::parse(&secret))))
-}
-
-/// Reads up to the closing quote, with `""` as a quote; returns the text and what follows.
-fn take_quoted(mut rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
-    let mut text = Vec::new();
-    loop {
-        let (part, after) = split_at_quote(rest)?;
-        text.extend_from_slice(part);
-        match after.strip_prefix(b"\"") {
-            Some(after) => {
-                text.push(b'"');
-                rest = after;
-            }
-            None => return Some((text, after)),
-        }
-    }
-}
-
-fn split_at_quote(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = text.iter().position(|&byte| byte == b'"')?;
-    let (before, after) = text.split_at_checked(at)?;
-    Some((before, after.strip_prefix(b"\"")?))
 }
 
 #[cfg(test)]

@@ -19,13 +19,6 @@ const fn idle(key: &'static str) -> NotYet {
 
 /// Every setting that parses but does not act yet.
 pub const NOT_YET: &[NotYet] = &[
-    idle("auth_hba_file"),
-    idle("auth_ident_file"),
-    idle("auth_ldap_options"),
-    NotYet {
-        key: "auth_type",
-        acting: &["any", "trust", "plain", "md5", "scram-sha-256"],
-    },
     idle("client_tls13_ciphers"),
     idle("client_tls_ca_file"),
     idle("client_tls_cert_file"),

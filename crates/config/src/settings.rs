@@ -328,12 +328,12 @@ pub struct Row {
     pub name: &'static str,
     /// Its value now.
     pub value: Option<String>,
+    /// The same without passwords, for those who may only look.
+    pub public: Option<String>,
     /// Its default.
     pub default: Option<&'static str>,
     /// Whether RELOAD and SET can change it.
     pub changeable: bool,
-    /// Whether only admins may see its value.
-    pub secret: bool,
 }
 
 impl Settings {
@@ -359,13 +359,28 @@ impl Settings {
 
     /// The lines of SHOW CONFIG, in order.
     pub fn rows(&self) -> impl Iterator<Item = Row> {
-        SETTINGS.iter().map(|setting| Row {
-            name: setting.name,
-            value: setting.show(self),
-            default: setting.default,
-            changeable: setting.when == When::OnReload,
-            secret: setting.secret,
+        SETTINGS.iter().map(|setting| {
+            let value = setting.show(self);
+            Row {
+                name: setting.name,
+                public: match &value {
+                    Some(value) if setting.secret => Some(without_password(value)),
+                    value => value.clone(),
+                },
+                value,
+                default: setting.default,
+                changeable: setting.when == When::OnReload,
+            }
         })
+    }
+}
+
+/// LDAP options up to the password that may be among them.
+fn without_password(options: &str) -> String {
+    const KEY: &str = "ldapbindpasswd";
+    match options.split_once(KEY) {
+        Some((before, _)) => format!("{before}{KEY}=…"),
+        None => options.to_owned(),
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::accept::Listeners;
 use crate::logging::Logging;
 use crate::process::{Order, Process};
-use crate::setup::{Setup, check_promises};
+use crate::setup::Setup;
 use crate::worker::WorkerMail;
 
 /// How often a command that waits looks whether its wait is over.
@@ -134,7 +134,7 @@ impl Pooler {
             tracing::warn!("SET failed: {error}");
             CommandError::SetFailed
         })?;
-        check_promises(&config.settings).map_err(|error| {
+        let new = old.with_set(config).map_err(|error| {
             tracing::warn!("SET failed: {error}");
             CommandError::SetFailed
         })?;
@@ -142,10 +142,12 @@ impl Pooler {
         if setting.when == When::AtBoot {
             return Ok(());
         }
-        self.install(Setup {
-            config: Arc::new(config),
-            userlist: old.userlist.clone(),
-        });
+        if !Arc::ptr_eq(&old.rules, &new.rules) {
+            for warning in &new.rules.warnings {
+                tracing::warn!("{warning}");
+            }
+        }
+        self.install(new);
         Ok(())
     }
 
@@ -156,7 +158,7 @@ impl Pooler {
         let new = Setup::load(&path, &self.env).and_then(|new| {
             let changes = Changes::between(&old.config, &new.config);
             let config = Arc::unwrap_or_clone(new.config).keeping_boot_settings_of(&old.config);
-            Ok((Setup::with(config)?, changes))
+            Ok((Setup::with(config, &self.env)?, changes))
         });
         let (new, changes) = match new {
             Ok(new) => new,

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::auth_query::Questions;
 use crate::cancel::CancelKeys;
+use crate::queue::Queue;
 use crate::worker::WorkerMail;
 
 /// Users whose counts are kept though none of their clients is here.
@@ -41,6 +42,10 @@ pub(crate) struct Process {
     pub(crate) loads: Vec<Arc<AtomicU32>>,
     /// Logins under way.
     pub(crate) logins: Arc<AtomicU32>,
+    /// Logins whose passwords an LDAP server checks.
+    pub(crate) ldap: Queue,
+    /// Logins whose passwords the PAM stack checks.
+    pub(crate) pam: Queue,
     /// Only the console is still admitted.
     pub(crate) shutting_down: AtomicBool,
     users: Mutex<HashMap<Arc<str>, Arc<AtomicU32>>>,
@@ -64,6 +69,8 @@ impl Process {
             salt_key,
             loads,
             logins: Arc::default(),
+            ldap: Queue::new("LDAP"),
+            pam: Queue::new("PAM"),
             shutting_down: AtomicBool::new(false),
             users: Mutex::default(),
             derived: Mutex::default(),

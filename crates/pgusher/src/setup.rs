@@ -1,4 +1,4 @@
-//! What was asked for, as one snapshot: the ini file and the user list.
+//! What was asked for, as one snapshot: the ini file, and the files that it names.
 
 use std::fs;
 use std::io;
@@ -7,17 +7,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::{Secret, Userlist};
-use net::TcpOptions;
-use settings::{AuthType, Config, ConfigError, Database, Settings, SslMode};
+use auth::{Method, Secret, Userlist, Visitor};
+use net::{LdapClient, TcpOptions};
+use settings::{Config, ConfigError, Database, Settings, SslMode};
 use thiserror::Error;
 use zeroize::Zeroizing;
+
+use crate::rules::{Rules, RulesError};
 
 /// A configuration in force. Replaced by RELOAD and SET, never changed.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
     pub(crate) config: Arc<Config>,
     pub(crate) userlist: Arc<Userlist>,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) ldap: Arc<LdapClient>,
 }
 
 /// Why there is no setup.
@@ -34,9 +38,9 @@ pub(crate) enum SetupError {
         /// The system's words.
         error: io::Error,
     },
-    /// A way to log in that is not built yet.
-    #[error("auth_type = {0} does not work yet; any, trust, plain, md5 and scram-sha-256 do")]
-    AuthType(&'static str),
+    /// What says how clients log in can't be read, or makes no sense.
+    #[error("{0}")]
+    Rules(#[from] RulesError),
     /// Encryption is demanded, and there is none yet.
     #[error("{key} = {mode} demands TLS, which does not work yet")]
     Tls {
@@ -51,19 +55,38 @@ impl Setup {
     /// Reads the ini file and what it names.
     pub(crate) fn load(path: &Path, env: &[(String, String)]) -> Result<Self, SetupError> {
         let config = Config::load(path, env.iter().cloned())?;
-        Self::with(config)
+        Self::with(config, env)
     }
 
     /// Reads what the configuration names.
-    pub(crate) fn with(config: Config) -> Result<Self, SetupError> {
+    pub(crate) fn with(config: Config, env: &[(String, String)]) -> Result<Self, SetupError> {
         check_promises(&config.settings)?;
         let userlist = match &config.settings.auth_file {
             Some(path) if !path.as_os_str().is_empty() => read_userlist(path)?,
             _ => Userlist::parse(b""),
         };
+        let rules = Rules::load(&config.settings)?;
         Ok(Self {
             config: Arc::new(config),
             userlist: Arc::new(userlist),
+            rules: Arc::new(rules),
+            ldap: Arc::new(LdapClient::new(env)),
+        })
+    }
+
+    /// The same with settings that were SET; files are read again only if others are named now.
+    pub(crate) fn with_set(&self, config: Config) -> Result<Self, SetupError> {
+        check_promises(&config.settings)?;
+        let rules = if Rules::are_alike(&self.config.settings, &config.settings) {
+            self.rules.clone()
+        } else {
+            Arc::new(Rules::load(&config.settings)?)
+        };
+        Ok(Self {
+            config: Arc::new(config),
+            userlist: self.userlist.clone(),
+            rules,
+            ldap: self.ldap.clone(),
         })
     }
 
@@ -77,6 +100,7 @@ impl Setup {
             warnings.push(format!("{}: {finding}", path.display()));
         }
         warnings.extend(self.secret_files().filter_map(open_to_all));
+        warnings.extend_from_slice(&self.rules.warnings);
         let resting = settings::not_yet(&self.config);
         if !resting.is_empty() {
             let keys = resting.join(", ");
@@ -93,6 +117,12 @@ impl Setup {
         let userlist = userlist.filter(|path| !path.as_os_str().is_empty());
         let passwords = databases.filter_map(|database| database.password_file());
         userlist.into_iter().chain(passwords)
+    }
+
+    /// How this client is to prove who it is; `None` if nothing is said about it.
+    pub(crate) fn method_for(&self, visitor: Visitor<'_>) -> Option<Method> {
+        let auth_type = self.config.settings.auth_type;
+        self.rules.method_for(auth_type, visitor)
     }
 
     /// With what servers of a pool are logged in, as far as the files say.
@@ -121,15 +151,7 @@ impl Setup {
 
 /// Refuses settings that promise a safety which is not built yet: better no pooler than one that
 /// lets people in, or talks in the clear, where it was told not to.
-pub(crate) fn check_promises(settings: &Settings) -> Result<(), SetupError> {
-    match settings.auth_type {
-        AuthType::Any
-        | AuthType::Trust
-        | AuthType::Plain
-        | AuthType::Md5
-        | AuthType::ScramSha256 => {}
-        other => return Err(SetupError::AuthType(other.as_str())),
-    }
+fn check_promises(settings: &Settings) -> Result<(), SetupError> {
     let modes = [
         ("client_tls_sslmode", settings.client_tls_sslmode),
         ("server_tls_sslmode", settings.server_tls_sslmode),

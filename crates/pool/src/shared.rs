@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use auth::{Credentials, Derived, ScramKeys, Secret};
+use auth::{Credentials, Derived, Password, ScramKeys, Secret};
 use settings::Database;
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::ParamNames;
@@ -140,6 +140,8 @@ pub struct PoolShared {
 /// What there is to log servers in with.
 #[derive(Debug, Default)]
 struct Held {
+    /// The password that the user's last login typed, until a secret changes: that is newer.
+    typed: Option<Password>,
     /// What the files say.
     configured: Option<Secret>,
     /// What auth_query brought when a client of this user last logged in.
@@ -148,6 +150,20 @@ struct Held {
     scram_keys: Option<ScramKeys>,
     /// Keys derived from the secret.
     cached: Option<Arc<Derived>>,
+}
+
+impl Held {
+    fn best(&self) -> Credentials {
+        let typed = self.typed.clone().map(Secret::Plain);
+        let configured = self.configured.as_ref();
+        let usable = configured.filter(|secret| !secret.is_blank());
+        let on_file = usable.or(self.queried.as_ref()).or(configured);
+        Credentials {
+            secret: typed.or_else(|| on_file.cloned()),
+            scram_keys: self.scram_keys.clone(),
+            cached: self.cached.clone(),
+        }
+    }
 }
 
 /// Why the last login to the server failed.
@@ -409,24 +425,31 @@ impl PoolShared {
 
     /// With what servers are logged in.
     pub fn credentials(&self) -> Credentials {
-        let held = lock(&self.credentials);
-        let configured = held.configured.as_ref();
-        let usable = configured.filter(|secret| !secret.is_blank());
-        Credentials {
-            secret: usable.or(held.queried.as_ref()).or(configured).cloned(),
-            scram_keys: held.scram_keys.clone(),
-            cached: held.cached.clone(),
-        }
+        lock(&self.credentials).best()
     }
 
     /// Sets the secret that the files have; keys from clients' logins stay.
     pub fn set_secret(&self, secret: Option<Secret>) {
-        lock(&self.credentials).configured = secret;
+        let mut held = lock(&self.credentials);
+        if held.configured != secret {
+            held.configured = secret;
+            held.typed = None;
+        }
     }
 
     /// Sets the secret that auth_query brought: it serves where the files have none.
     pub fn set_queried_secret(&self, secret: Secret) {
-        lock(&self.credentials).queried = Some(secret);
+        let mut held = lock(&self.credentials);
+        if held.queried.as_ref() != Some(&secret) {
+            held.queried = Some(secret);
+            held.typed = None;
+        }
+    }
+
+    /// Keeps the password of a user whose login brought it in clear: others than the files may
+    /// have found it right.
+    pub fn set_typed_password(&self, password: Password) {
+        lock(&self.credentials).typed = Some(password);
     }
 
     /// Keeps the keys derived for the server's salt: the next login needs them again.

@@ -21,6 +21,7 @@ mod port;
 mod postgres;
 mod process;
 mod scratch;
+mod slapd;
 mod start_error;
 
 pub use account::Account;
@@ -37,4 +38,5 @@ pub use nix::sys::signal::Signal;
 pub use pooler::{Console, Exit, Pooler, PoolerSetup, Row};
 pub use postgres::{Postgres, PostgresSetup};
 pub use scratch::Scratch;
+pub use slapd::Slapd;
 pub use start_error::StartError;

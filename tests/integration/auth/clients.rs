@@ -23,7 +23,7 @@ fn door(fake: &FakeServer) -> PoolerSetup {
 }
 
 /// The number of the authentication request that a login gets, in words.
-async fn asked(address: &Address, user: &str, database: &str) -> &'static str {
+pub(super) async fn asked(address: &Address, user: &str, database: &str) -> &'static str {
     let mut client = FakeClient::connect(address).await;
     client
         .startup(&[("user", user), ("database", database)])
@@ -212,11 +212,16 @@ fn psql_as_ourselves(pooler: &Pooler, user: &str) -> (bool, String) {
     (output.status.success(), text)
 }
 
+/// Our own account is an administrator, whatever files say.
+pub(super) fn the_console_is_ours(pooler: &Pooler) {
+    let (done, said) = psql_as_ourselves(pooler, "pgbouncer");
+    assert!(done, "{said}");
+}
+
 #[tokio::test]
 async fn the_account_that_runs_us_is_admin_on_the_unix_socket_as_user_pgbouncer_only() {
     let pooler = pgusher(1).start().await;
-    let (done, said) = psql_as_ourselves(&pooler, "pgbouncer");
-    assert!(done, "{said}");
+    the_console_is_ours(&pooler);
     assert_eq!(pooler.console().await.setting("query_timeout").await, "7");
 
     let (done, said) = psql_as_ourselves(&pooler, "testkit_admin");

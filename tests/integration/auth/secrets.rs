@@ -29,7 +29,7 @@ async fn no_login_leaves_a_secret_in_the_log() {
     let mut pooler = pgusher(1)
         .arg("-vvv")
         .set("verbose", 3)
-        .set("auth_ldap_options", "ldapbindpasswd=wAsabi-ldap")
+        .set("auth_ldap_options", "ldapbindpasswd=wAsabi-ldap ldaptls=1")
         .database("scram", &with(&scram, "user=clerk password=wAsabi-server"))
         .database(
             "md5",
@@ -206,7 +206,7 @@ async fn no_table_shows_a_secret_to_those_who_may_only_look() {
         .user("alice", "wAsabi-alice")
         .user("vera", "wAsabi-vera")
         .set("stats_users", "vera")
-        .set("auth_ldap_options", "ldapbindpasswd=wAsabi-ldap")
+        .set("auth_ldap_options", "ldapbindpasswd=wAsabi-ldap ldaptls=1")
         .start()
         .await;
     let _client = pooler.connect("alice", "wAsabi-alice", "shop").await;
@@ -233,7 +233,7 @@ async fn no_table_shows_a_secret_to_those_who_may_only_look() {
     }
     let options = pooler.console().await.setting("auth_ldap_options").await;
     assert_eq!(
-        options, "ldapbindpasswd=wAsabi-ldap",
+        options, "ldapbindpasswd=wAsabi-ldap ldaptls=1",
         "admins see what they have set"
     );
 }

@@ -122,9 +122,9 @@ async fn a_missing_include_or_userlist_is_a_reason_not_to_start() {
 #[tokio::test]
 async fn promises_that_can_not_be_kept_are_not_made() {
     does_not_start(
-        pgusher(1).set("auth_type", "pam"),
+        pgusher(1).set("auth_type", "ldap"),
         expect![[r#"
-            pgusher: auth_type = pam does not work yet; any, trust, plain, md5 and scram-sha-256 do
+            pgusher: auth_ldap_options: ldapserver or ldapurl is missing
         "#]],
     )
     .await;

@@ -3,7 +3,7 @@
 use testkit::{Address, FakeClient, Postgres, transcript};
 
 use super::{asking, few_seats, publishing};
-use crate::support::{WORKERS, trusting, words};
+use crate::support::{WORKERS, before, numbered, trusting, words};
 
 /// Logs in with SCRAM, and returns the welcome but for the key, or the refusal.
 async fn told(address: &Address, user: &str, more: &[(&str, &str)]) -> (FakeClient, String) {
@@ -115,6 +115,37 @@ async fn a_client_that_wants_no_replication_is_like_any_other() {
     let servers = console.show("SERVERS").await;
     assert_eq!(servers.len(), 1);
     assert_eq!(&servers[0]["replication"], "none");
+}
+
+#[tokio::test]
+async fn rules_for_replication_are_about_what_goes_to_no_database() {
+    let server = numbered().start().await;
+    let pooler = before(&server, 1)
+        .database("replication", &server.conn_info("app"))
+        .set("auth_type", "hba")
+        .set("auth_hba_file", "{dir}/hba.conf")
+        .file(
+            "hba.conf",
+            "host replication alice all trust\nhost all all all reject",
+        )
+        .start()
+        .await;
+    for (database, kind, expected) in [
+        ("replication", "true", "in"),
+        ("app", "database", "login rejected"),
+        ("replication", "database", "login rejected"),
+        ("replication", "off", "login rejected"),
+    ] {
+        let mut client = FakeClient::connect(&pooler.address()).await;
+        let who = [("user", "alice"), ("database", database)];
+        client
+            .startup(&[&who[..], &[("replication", kind)]].concat())
+            .await;
+        let answer = client.read().await;
+        let error = answer.error_fields();
+        let told = error.map_or("in".to_owned(), |error| error.text().to_owned());
+        assert_eq!(told, expected, "{database} {kind}");
+    }
 }
 
 /// What pg_basebackup and pg_receivewal log in with, which name no database.

@@ -5,9 +5,6 @@ use settings::Row;
 use super::View;
 use crate::table::{Column, Table, text, text_or_null, yes_no};
 
-/// What stands for a secret.
-const MASK: &str = "…";
-
 const fn columns(value: fn(&Row) -> Option<String>) -> [Column<Row>; 4] {
     [
         text("key", |row| row.name.to_owned()),
@@ -24,9 +21,6 @@ pub(super) fn table(view: &View<'_>) -> Table {
 
 /// The same for those who may only look.
 pub(super) fn masked(view: &View<'_>) -> Table {
-    const COLUMNS: [Column<Row>; 4] = columns(|row| match &row.value {
-        Some(_) if row.secret => Some(MASK.to_owned()),
-        value => value.clone(),
-    });
+    const COLUMNS: [Column<Row>; 4] = columns(|row| row.public.clone());
     Table::of(&COLUMNS, view.settings)
 }

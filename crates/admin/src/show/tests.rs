@@ -18,23 +18,23 @@ fn check(show: Show, expected: Expect) {
         Row {
             name: "pool_mode",
             value: Some("transaction".to_owned()),
+            public: Some("transaction".to_owned()),
             default: Some("session"),
             changeable: true,
-            secret: false,
         },
         Row {
             name: "user",
             value: None,
+            public: None,
             default: None,
             changeable: false,
-            secret: false,
         },
         Row {
             name: "auth_ldap_options",
             value: Some("ldapbindpasswd=hush".to_owned()),
+            public: Some("ldapbindpasswd=…".to_owned()),
             default: None,
             changeable: true,
-            secret: true,
         },
     ];
     let view = View {
@@ -300,7 +300,7 @@ fn show_config_to_those_who_may_only_look() {
         Show::Config.seen_by(Privilege::Stats),
         expect![[r#"
         key:25 | pool_mode | user | auth_ldap_options
-        value:25 | transaction | NULL | …
+        value:25 | transaction | NULL | ldapbindpasswd=…
         default:25 | session | NULL | NULL
         changeable:25 | yes | no | yes
     "#]],

@@ -180,3 +180,28 @@ fn debug_output_hides_the_ldap_options() {
 
     assert!(!format!("{settings:?}").contains("hunter2"));
 }
+
+#[test]
+fn who_may_only_look_sees_ldap_options_up_to_their_password() {
+    let public = |settings: &Settings| {
+        let mut rows = settings.rows();
+        rows.find(|row| row.name == "auth_ldap_options")
+            .unwrap()
+            .public
+    };
+    let mut settings = Settings::default();
+    let options = "ldapserver=d ldapbasedn=dc=x";
+    settings.set("auth_ldap_options", options).unwrap();
+    assert_eq!(public(&settings).as_deref(), Some(options));
+
+    let more = format!("{options} ldapbindpasswd=\"hush hush\" ldaptls=1");
+    settings.set("auth_ldap_options", &more).unwrap();
+    assert_eq!(
+        public(&settings).unwrap(),
+        "ldapserver=d ldapbasedn=dc=x ldapbindpasswd=…"
+    );
+    assert_eq!(
+        shown(&settings, "auth_ldap_options").as_deref(),
+        Some(&*more)
+    );
+}

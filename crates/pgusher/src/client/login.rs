@@ -6,26 +6,22 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use admin::Privilege;
-use auth::{Acceptor, Challenge, Entropy, Identity, ScramPolicy, Step};
+use auth::Identity;
 use net::PeerAddr;
 use pool::own::{OwnServer, OwnStartup};
 use pool::{DatabaseShared, Lease, Pool};
 use settings::{AuthType, CONSOLE_DATABASE, Database, PoolMode};
-use wire::authentication::{ANSWER_TAG, AuthRequest};
 use wire::backend::put_negotiate;
 use wire::{Params, Replication, Startup};
-use zeroize::Zeroizing;
 
-use super::recognise::{Recognised, from_files, recognise};
+use super::prove::{Proven, prove};
+use super::recognise::Recognised;
 use super::seat::Listed;
 use super::{Newcomer, Outcome, Refused, startup, welcome};
 use crate::cancel::Registered;
 use crate::process::Counted;
 use crate::setup::Setup;
 use crate::worker::Worker;
-
-/// Longest password message, in bytes: the longest password, and its frame.
-const PASSWORD_MESSAGE_MAX: usize = 66_000;
 
 /// A client that may have a session.
 pub(crate) struct Admitted {
@@ -56,7 +52,7 @@ pub(crate) struct AdmittedToConsole {
 }
 
 /// The database that a client asks for, as far as it may know.
-enum Destination {
+pub(super) enum Destination {
     Console,
     Database(Arc<Database>),
     /// There is none: said only to those who prove who they are.
@@ -99,7 +95,7 @@ pub(super) async fn run(
         None => Destination::Unknown,
     };
     let user: Arc<str> = startup.user().into();
-    match destination {
+    match &destination {
         Destination::Console => {
             let (user, privilege) = console_privilege(worker, &setup, newcomer, user).await?;
             let place = names.find("application_name");
@@ -114,18 +110,20 @@ pub(super) async fn run(
             Ok(Outcome::Console(Box::new(admitted)))
         }
         Destination::Database(database) => {
-            let who = recognise(worker, &setup, newcomer, Some(&database), &user).await?;
-            let identity = authenticate(worker, &setup, newcomer, &who).await?;
+            // Rules have no name for physical replication, which goes to no database.
+            let visited = (replication != Replication::Physical).then_some(name.as_str());
+            let proven = prove(worker, &setup, newcomer, &destination, visited, &user);
+            let Proven { who, identity } = proven.await?;
             if settings.application_name_add_host {
                 welcome::add_host(newcomer, names, &mut params);
             }
             let own = startup::own(&startup, replication, names, &params);
             let wishes = Wishes { who, params, own };
-            let admitted = admit(worker, &setup, newcomer, &database, wishes, identity);
+            let admitted = admit(worker, &setup, newcomer, database, wishes, identity);
             Ok(Outcome::Session(Box::new(admitted.await?)))
         }
         Destination::Unknown => {
-            authenticate(worker, &setup, newcomer, &from_files(&setup, &user)).await?;
+            prove(worker, &setup, newcomer, &destination, Some(&name), &user).await?;
             Err(Refused::Told(format!("no such database: {name}")))
         }
     }
@@ -195,8 +193,9 @@ async fn console_privilege(
     if is_ourselves(newcomer.peer, &user) {
         return Ok((user, Privilege::Admin));
     }
-    let who = recognise(worker, setup, newcomer, None, &user).await?;
-    authenticate(worker, setup, newcomer, &who).await?;
+    let (destination, visited) = (Destination::Console, Some(CONSOLE_DATABASE));
+    let proven = prove(worker, setup, newcomer, &destination, visited, &user);
+    let who = proven.await?.who;
     let settings = &setup.config.settings;
     if settings.admin_users.contains(&who.user) {
         Ok((who.user, Privilege::Admin))
@@ -211,86 +210,6 @@ async fn console_privilege(
 fn is_ourselves(peer: PeerAddr, user: &str) -> bool {
     let own = nix::unistd::getuid().as_raw();
     matches!(peer, PeerAddr::Unix { uid, .. } if uid == own) && user == CONSOLE_DATABASE
-}
-
-/// Has the client prove who it is: before it hears whether what it asks for exists.
-async fn authenticate(
-    worker: &Worker,
-    setup: &Setup,
-    newcomer: &mut Newcomer,
-    who: &Recognised,
-) -> Result<Identity, Refused> {
-    let settings = &setup.config.settings;
-    let challenge = match settings.auth_type {
-        AuthType::Any => return Ok(Identity::default()),
-        AuthType::Trust => Challenge::Trust,
-        AuthType::Plain => Challenge::Plain,
-        AuthType::Md5 => Challenge::Md5,
-        AuthType::ScramSha256 => Challenge::Scram,
-        AuthType::Cert | AuthType::Hba | AuthType::Ldap | AuthType::Pam => {
-            return Err(Refused::told("login rejected"));
-        }
-    };
-    let (user, known) = (&who.user, who.known(&worker.process));
-    let policy = ScramPolicy {
-        iterations: settings.scram_iterations.get(),
-        salt_key: &worker.process.salt_key,
-    };
-    let entropy = Entropy::fresh().map_err(|error| {
-        tracing::error!("no random bytes for a login: {error}");
-        Refused::told("bouncer resources exhaustion")
-    })?;
-    let (mut acceptor, mut step) = Acceptor::start(challenge, user, known, policy, entropy);
-    loop {
-        step = match step {
-            Step::Send(request) => {
-                send(newcomer, &request).await?;
-                let answer = read_answer(newcomer).await?;
-                acceptor.on(&answer)
-            }
-            Step::Derive(job) => {
-                let derived = tokio::task::spawn_blocking(|| job.run()).await;
-                let derived = Arc::new(derived.map_err(std::io::Error::other)?);
-                worker.process.keep_derived(user.clone(), derived.clone());
-                acceptor.derived(&derived)
-            }
-            Step::Done {
-                last_words,
-                identity,
-            } => {
-                if let Some(request) = last_words {
-                    send(newcomer, &request).await?;
-                }
-                return Ok(identity);
-            }
-            Step::Refuse(refusal) => {
-                tracing::debug!("{} login refused: {refusal}", newcomer.tag());
-                return Err(Refused::told(refusal.for_client()));
-            }
-        };
-    }
-}
-
-async fn send(newcomer: &mut Newcomer, request: &AuthRequest) -> Result<(), Refused> {
-    let mut out = Vec::new();
-    request.encode(&mut out);
-    Ok(newcomer.conn.send_all(&out).await?)
-}
-
-/// The body of the client's answer, wiped when dropped: it may be a password.
-async fn read_answer(newcomer: &mut Newcomer) -> Result<Zeroizing<Vec<u8>>, Refused> {
-    let message = newcomer.conn.read_message(PASSWORD_MESSAGE_MAX).await;
-    let message = message.map_err(|error| match error.kind() {
-        // A header that can't be, or promises too much.
-        std::io::ErrorKind::InvalidData => Refused::Told(error.to_string()),
-        _ => Refused::Gone(error),
-    });
-    match message? {
-        (ANSWER_TAG, body) => Ok(Zeroizing::new(body)),
-        // psql leaves like this to ask its user for a password.
-        (b'X', _) => Err(Refused::Gone(std::io::ErrorKind::UnexpectedEof.into())),
-        _ => Err(Refused::told("unkn pkt")),
-    }
 }
 
 /// Finds the client's pool, counts it in, and welcomes it.
@@ -373,6 +292,9 @@ fn find_pool(
         if let Some(keys) = identity.scram_keys {
             pool.set_scram_keys(keys);
         }
+        if let Some(password) = identity.password {
+            pool.set_typed_password(password);
+        }
     }
     Ok(worker.pools.get(&pool))
 }
@@ -432,8 +354,7 @@ async fn first_server(
 ) -> Result<Arc<[(String, String)]>, Refused> {
     tokio::select! {
         biased;
-        welcome = pool.welcome() => Ok(welcome?),
-        error = newcomer.conn.gone() => Err(Refused::Gone(error)),
+        welcome = newcomer.unless_gone(pool.welcome()) => Ok(welcome??),
         () = passes(wait_max) => Err(Refused::told("query_wait_timeout")),
     }
 }

@@ -1,15 +1,19 @@
 //! A new connection: from its first packet to a session, a console, a cancel request, or a refusal.
 
+mod elsewhere;
 mod first;
 mod login;
+mod prove;
 mod recognise;
 mod seat;
 mod startup;
+mod vouched;
 mod welcome;
 
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
+use auth::Origin;
 use net::{Conn, PeerAddr, Stream};
 use pool::{ClientId, LeaseError};
 use thiserror::Error;
@@ -227,6 +231,26 @@ impl Newcomer {
             Refused::ServerDown
         } else {
             Refused::LoginTimeout
+        }
+    }
+
+    /// Waits for something, unless the client leaves.
+    async fn unless_gone<T>(&self, something: impl Future<Output = T>) -> Result<T, Refused> {
+        tokio::select! {
+            biased;
+            done = something => Ok(done),
+            error = self.conn.gone() => Err(Refused::Gone(error)),
+        }
+    }
+
+    /// How it came here.
+    fn origin(&self) -> Origin {
+        match self.peer {
+            PeerAddr::Unix { .. } => Origin::Unix,
+            PeerAddr::Tcp(address) => Origin::Tcp {
+                address: address.ip(),
+                tls: false,
+            },
         }
     }
 

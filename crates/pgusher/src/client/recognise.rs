@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering;
 use auth::{Known, Secret};
 use pool::Pool;
 use pool::shared::Welcome;
-use settings::{AuthType, CONSOLE_DATABASE, Database};
+use settings::{CONSOLE_DATABASE, Database};
 
+use super::login::Destination;
 use super::{Newcomer, Refused};
 use crate::auth_query::{self, Failure, Found, Question};
 use crate::process::Process;
@@ -25,6 +26,11 @@ pub(super) struct Recognised {
 }
 
 impl Recognised {
+    /// Whether there is such a user at all.
+    pub(super) fn exists(&self) -> bool {
+        self.known.is_some()
+    }
+
     /// What a client has to match.
     pub(super) fn known(&self, process: &Process) -> Known {
         match &self.known {
@@ -48,21 +54,23 @@ pub(super) fn from_files(setup: &Setup, user: &Arc<str>) -> Recognised {
     }
 }
 
-/// The same; and if there is no secret in the files, auth_query is asked. `database` is the one
-/// that the client wants; none is the console.
+/// The same; and if there is no secret in the files, auth_query is asked.
 pub(super) async fn recognise(
     worker: &Rc<Worker>,
     setup: &Setup,
     newcomer: &mut Newcomer,
-    database: Option<&Arc<Database>>,
+    destination: &Destination,
     user: &Arc<str>,
 ) -> Result<Recognised, Refused> {
     let recognised = from_files(setup, user);
     let settings = &setup.config.settings;
     let has_secret = recognised.known.as_ref().is_some_and(|s| !s.is_blank());
-    if has_secret || !asks_servers(settings.auth_type) {
-        return Ok(recognised);
-    }
+    let database = match destination {
+        _ if has_secret => return Ok(recognised),
+        Destination::Unknown => return Ok(recognised),
+        Destination::Console => None,
+        Destination::Database(database) => Some(database),
+    };
     let own = |choose: fn(&Database) -> &Option<String>| database.and_then(|d| choose(d).as_ref());
     let Some(auth_user) = own(|d| &d.auth_user).or(settings.auth_user.as_ref()) else {
         return Ok(recognised);
@@ -85,11 +93,6 @@ pub(super) async fn recognise(
         queried: Some(found.secret.clone()),
         known: Some(found.secret.clone()),
     })
-}
-
-/// Whether users whom no file knows may be known to servers.
-fn asks_servers(auth_type: AuthType) -> bool {
-    !matches!(auth_type, AuthType::Any | AuthType::Ldap | AuthType::Pam)
 }
 
 /// The pool in which auth_query runs.
@@ -152,11 +155,8 @@ async fn ask(
 ) -> Result<Option<Arc<Found>>, Refused> {
     // Until a server has ever been there, a login that ends for its time ends for want of it.
     newcomer.has_done_its_part = !matches!(*pool.shared.welcome.borrow(), Welcome::Known(_));
-    let answer = tokio::select! {
-        biased;
-        answer = auth_query::ask(worker, pool, question) => answer,
-        error = newcomer.conn.gone() => return Err(Refused::Gone(error)),
-    };
+    let answer = auth_query::ask(worker, pool, question);
+    let answer = newcomer.unless_gone(answer).await?;
     newcomer.has_done_its_part = false;
     answer.map_err(|failure| match failure {
         Failure::NoServer(error) => Refused::from(error),

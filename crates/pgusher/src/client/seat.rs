@@ -110,8 +110,7 @@ impl Listed {
         tokio::select! {
             biased;
             kill = killed => Err(Refused::told(kill.for_client())),
-            error = newcomer.conn.gone() => Err(Refused::Gone(error)),
-            server = server => Ok(server?),
+            server = newcomer.unless_gone(server) => Ok(server??),
         }
     }
 }
