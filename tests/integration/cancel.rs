@@ -5,28 +5,18 @@ mod toll;
 use std::collections::HashSet;
 
 use testkit::{
-    Ask, CancelKey, FakeClient, FakeServer, Gate, Message, Pooler, Postgres, Startup, Step, Tx,
+    Ask, CancelKey, FakeClient, FakeServer, Gate, Message, Pooler, Startup, Step, Tx,
     eventually_async, in_time,
 };
 use tokio::task::JoinSet;
 
 use self::toll::Toll;
 use crate::support::{
-    WORKERS, alice, before, before_postgres, postgres, servers_opened, trusting, wait_for_waiting,
+    WORKERS, alice, before, before_postgres, postgres, servers_opened, trusting, wait_for_sleepers,
+    wait_for_waiting,
 };
 
 const CANCELED: &str = "57014";
-
-/// Waits until so many sessions of alice's sleep.
-async fn wait_for_sleepers(postgres: &Postgres, count: i64) {
-    let admin = postgres.admin_client().await;
-    let sql = "SELECT count(*) FROM pg_stat_activity \
-               WHERE usename = 'alice' AND wait_event = 'PgSleep'";
-    eventually_async("sleepers", async || {
-        admin.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == count
-    })
-    .await;
-}
 
 /// A client whose query waits at the gate of this name.
 async fn hold(server: &FakeServer, pooler: &Pooler, gate: &str) -> FakeClient {

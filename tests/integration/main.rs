@@ -19,3 +19,4 @@ mod shutdown;
 mod streams;
 mod support;
 mod timeouts;
+mod versions;

@@ -98,6 +98,17 @@ pub(crate) async fn wait_for_waiting(pooler: &Pooler, count: i64) {
     .await;
 }
 
+/// Waits until so many sessions of alice's sleep.
+pub(crate) async fn wait_for_sleepers(postgres: &Postgres, count: i64) {
+    let admin = postgres.admin_client().await;
+    let sql = "SELECT count(*) FROM pg_stat_activity \
+               WHERE usename = 'alice' AND wait_event = 'PgSleep'";
+    eventually_async("sleepers", async || {
+        admin.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == count
+    })
+    .await;
+}
+
 /// How many servers the pooler has opened so far.
 pub(crate) async fn servers_opened(pooler: &Pooler) -> usize {
     const LATEST: &str = "user=the_latest";

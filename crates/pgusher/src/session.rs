@@ -168,6 +168,7 @@ impl Session {
                 return Err(End::ServerGone(reason));
             }
         }
+        lease.server().relays.set(true);
         let end = poll_fn(|cx| self.poll_relay(cx, lease.server())).await;
         self.end_lease(lease, end)
     }

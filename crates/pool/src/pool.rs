@@ -277,7 +277,10 @@ impl Pool {
         let here = self.server(place).is_some_and(|s| s.id == server.id);
         let set_aside = self.state.borrow().state(place) == Some(ServerState::BeingCanceled);
         if here && set_aside && server.cancels.get() == 0 {
-            self.reset_or_lend(place, Instant::now());
+            match self.outdated(server) {
+                Some(reason) => self.close(place, reason),
+                None => self.reset_or_lend(place, Instant::now()),
+            }
         }
     }
 
@@ -403,6 +406,7 @@ impl Pool {
         let server = self.server(place)?;
         server.link.set(Some(client.id.0));
         server.epoch.set(server.epoch.get() + 1);
+        server.relays.set(false);
         server.request_time.set(now);
         server.last_heard.set(now);
         server.watched.set(false);
@@ -571,16 +575,24 @@ impl Pool {
             // It is about to be closed: whether this arrives makes no difference to us.
             let _ = io.conn.send(&message);
         } else {
-            // It would work on for nobody, and keep its locks: stop it.
-            let (target, key) = (server.facts.target.clone(), server.facts.key);
-            let options = self.local.tcp.borrow().clone();
-            tokio::task::spawn_local(async move {
-                if let Ok(conn) = cancel::connect(&target, &options).await {
-                    let _ = cancel::land(conn, key).await;
-                }
-            });
+            self.stop_working(server);
         }
         io.conn.close();
+    }
+
+    /// It would work on for nobody, and keep its locks: stops it.
+    fn stop_working(&self, server: &Server) {
+        let Some(key) = server.facts.key.clone() else {
+            return;
+        };
+        let target = server.facts.target.clone();
+        let options = self.local.tcp.borrow().clone();
+        let limit = self.settings().server_connect_timeout;
+        tokio::task::spawn_local(async move {
+            if let Ok(conn) = cancel::connect(&target, &options, limit).await {
+                let _ = cancel::land(conn, &key, limit).await;
+            }
+        });
     }
 
     /// Gives one permit back and tells those who may use it.
@@ -631,6 +643,8 @@ impl Pool {
             Some(CloseReason::DatabaseRemoved)
         } else if self.is_outdated(server) {
             Some(CloseReason::Reconfigured)
+        } else if server.cancel_astray.get() {
+            Some(CloseReason::CancelAstray)
         } else {
             None
         }

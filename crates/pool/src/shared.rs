@@ -15,6 +15,7 @@ use crate::key::{PoolId, PoolKey, WorkerId};
 use crate::limits::{Gauge, Limits, Passed, Scope};
 use crate::server::ParkedServer;
 use crate::server::login::LoginError;
+use crate::server::version::Versions;
 use crate::snapshot::Counters;
 
 /// What workers tell each other about pools.
@@ -118,6 +119,8 @@ pub struct PoolShared {
     /// Cancel requests on their way to servers.
     pub carriers: AtomicU32,
     credentials: Mutex<Credentials>,
+    /// Which servers speak an older protocol.
+    pub(crate) versions: Mutex<Versions>,
     /// When a server was last closed for its age, in nanoseconds since the start, plus 1.
     aged_out: AtomicU64,
     /// The last failed login, until one succeeds.
@@ -373,6 +376,7 @@ impl PoolShared {
             next_address: AtomicUsize::new(0),
             carriers: AtomicU32::new(0),
             credentials: Mutex::default(),
+            versions: Mutex::default(),
             aged_out: AtomicU64::new(0),
             failure: Mutex::default(),
             waiting: AtomicU64::new(0),

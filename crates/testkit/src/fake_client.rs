@@ -12,7 +12,8 @@ use crate::{
     eventually::in_time,
     inbox::Inbox,
     message::{
-        CancelKey, ErrorFields, Message, Side, Startup, encode_all, startup_packet, transcript,
+        CancelKey, ErrorFields, Message, Side, Startup, encode_all, startup_packet,
+        startup_packet_of, transcript,
     },
 };
 
@@ -124,6 +125,11 @@ impl FakeClient {
     /// Sends a startup packet with these parameters and no others.
     pub async fn startup(&mut self, parameters: &[(&str, &str)]) {
         self.send_raw(&startup_packet(parameters)).await;
+    }
+
+    /// The same with this minor version of protocol 3.
+    pub async fn startup_of(&mut self, minor: u16, parameters: &[(&str, &str)]) {
+        self.send_raw(&startup_packet_of(minor, parameters)).await;
     }
 
     /// Reads from AuthenticationOk's successor to the first ReadyForQuery; keeps the cancel key.

@@ -117,8 +117,8 @@ pub fn put_parameter(out: &mut Vec<u8>, name: &str, value: &str) {
 }
 
 /// Appends BackendKeyData.
-pub fn put_key(out: &mut Vec<u8>, key: CancelKey) {
-    put(out, b'K', |body| body.extend_from_slice(&key.0));
+pub fn put_key(out: &mut Vec<u8>, key: &CancelKey) {
+    put(out, b'K', |body| body.extend_from_slice(key.as_bytes()));
 }
 
 /// Appends ReadyForQuery outside a transaction.
@@ -126,18 +126,33 @@ pub fn put_ready(out: &mut Vec<u8>) {
     put(out, b'Z', |body| body.push(b'I'));
 }
 
-/// Appends NegotiateProtocolVersion: 3.0 is the newest, and these extensions are unknown.
-pub fn put_negotiate<'a>(out: &mut Vec<u8>, extensions: impl IntoIterator<Item = &'a str>) {
+/// Appends NegotiateProtocolVersion: this minor version is spoken, and these extensions are
+/// unknown.
+pub fn put_negotiate<'a>(
+    out: &mut Vec<u8>,
+    minor: u16,
+    extensions: impl IntoIterator<Item = &'a str>,
+) {
     let names: Vec<&str> = extensions.into_iter().collect();
     put(out, b'v', |body| {
         // As in a startup packet, the major version too: libpq takes less for older than 3.0.
-        body.extend_from_slice(&(3u32 << 16).to_be_bytes());
+        body.extend_from_slice(&[0, 3]);
+        body.extend_from_slice(&minor.to_be_bytes());
         let count = u32::try_from(names.len()).unwrap_or(u32::MAX);
         body.extend_from_slice(&count.to_be_bytes());
         for name in names {
             put_str(body, name);
         }
     });
+}
+
+/// The minor version of protocol 3 that a server's NegotiateProtocolVersion says it speaks; `None`
+/// if it is of another protocol, or can't be read.
+pub fn negotiated_minor(body: &[u8]) -> Option<u16> {
+    match *body {
+        [0, 3, a, b, ..] => Some(u16::from_be_bytes([a, b])),
+        _ => None,
+    }
 }
 
 /// A result column: its name and the OID of its type.
@@ -243,6 +258,16 @@ mod tests {
             assert_eq!(seen, [("TimeZone".to_owned(), "UTC".to_owned())], "{split}");
             assert!(outflow.at_boundary() && pipeline.is_settled(), "{split}");
         }
+    }
+
+    #[test]
+    fn a_negotiated_version_reads_back_and_other_protocols_are_none() {
+        let mut out = Vec::new();
+        put_negotiate(&mut out, 2, ["_pq_.one"]);
+        assert_eq!(out[..13], *b"v\0\0\0\x15\0\x03\0\x02\0\0\0\x01");
+        assert_eq!(negotiated_minor(&out[5..]), Some(2));
+        assert_eq!(negotiated_minor(b"\0\0\0\x01\0\0\0\0"), None);
+        assert_eq!(negotiated_minor(b"\0\x03"), None);
     }
 
     #[test]

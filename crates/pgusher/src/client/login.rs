@@ -138,19 +138,20 @@ fn check_admission(worker: &Worker, setup: &Setup, to_console: bool) -> Result<(
     Ok(())
 }
 
-/// Protocol 3.0 without extensions is all there is; who asks for more is told once.
+/// Who asks for more than there is, is told once.
 async fn negotiate(newcomer: &mut Newcomer, startup: &Startup) -> Result<(), Refused> {
-    if startup.minor == 0 && startup.extensions().next().is_none() {
-        return Ok(());
+    if startup.asks_for_too_much() {
+        let mut out = Vec::new();
+        put_negotiate(&mut out, startup.spoken_minor(), startup.extensions());
+        newcomer.conn.send_all(&out).await?;
     }
-    let mut out = Vec::new();
-    put_negotiate(&mut out, startup.extensions());
-    newcomer.conn.send_all(&out).await?;
+    newcomer.minor = startup.spoken_minor();
     Ok(())
 }
 
 fn register(worker: &Worker, newcomer: &Newcomer) -> Result<Registered, Refused> {
-    Registered::new(&worker.process, worker.id, newcomer.id).map_err(|error| {
+    let (id, minor) = (newcomer.id, newcomer.minor);
+    Registered::new(&worker.process, worker.id, id, minor).map_err(|error| {
         tracing::error!("no random bytes for a cancel key: {error}");
         Refused::told("bouncer resources exhaustion")
     })

@@ -20,7 +20,7 @@ pub(super) async fn to_session(
     reported: &[(String, String)],
     names: &ParamNames,
     mut params: Params,
-    key: CancelKey,
+    key: &CancelKey,
     notice: Option<&str>,
 ) -> Result<Arc<Params>, Refused> {
     let mut out = Vec::new();

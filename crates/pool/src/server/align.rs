@@ -37,10 +37,7 @@ pub async fn run(
     client: &mut Arc<Params>,
     limit: Option<Duration>,
 ) -> Result<(), QueryError> {
-    server.own_query.set(true);
-    let result = query::on_server(server, query, names, limit).await;
-    server.own_query.set(false);
-    result?;
+    query::on_server(server, query, names, limit).await?;
     *client = server.io.borrow().params.clone();
     Ok(())
 }

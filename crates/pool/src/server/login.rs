@@ -13,6 +13,7 @@ use net::{Conn, PeerAddr, Stream, TcpOptions};
 use settings::{Database, Host, LoadBalanceHosts, SocketDir};
 use thiserror::Error;
 use wire::authentication::AuthRequest;
+use wire::backend::negotiated_minor;
 use wire::error::ErrorFields;
 use wire::frontend::put_query;
 use wire::startup::put_startup;
@@ -86,6 +87,19 @@ impl LoginError {
         match self {
             Self::Refused(fields) => fields.sqlstate.unwrap_or(SqlState::PROTOCOL_VIOLATION),
             _ => SqlState::PROTOCOL_VIOLATION,
+        }
+    }
+
+    /// True if a server may say so that can't make sense of a newer protocol than it knows: some
+    /// refuse it in these words, some hang up, some answer with what can't be.
+    fn may_be_the_protocols(&self) -> bool {
+        match self {
+            Self::Refused(fields) => matches!(
+                fields.sqlstate,
+                None | Some(SqlState::PROTOCOL_VIOLATION | SqlState::FEATURE_NOT_SUPPORTED)
+            ),
+            Self::Broken(_) | Self::Protocol(_) => true,
+            Self::Dns { .. } | Self::Connect { .. } | Self::Timeout | Self::Auth(_) => false,
         }
     }
 
@@ -168,23 +182,10 @@ pub async fn login(
 ) -> Result<LoggedIn, LoginError> {
     let generation = pool.database.generation.load(Ordering::SeqCst);
     let (opened, connect_time) = (Instant::now(), SystemTime::now());
-    let stream = Stream::connect(&target, options)
-        .await
-        .map_err(|error| LoginError::Connect {
-            target: target.clone(),
-            error,
-        })?;
-    let (peer, local) = ends(&stream, &target, config.port);
-    let mut conn = Conn::new(stream);
+    let Greeted { mut conn, first } = greet(pool, config, &target, options, generation).await?;
+    let (peer, local) = ends(conn.stream(), &target, config.port);
 
-    let mut startup = Vec::new();
-    let mut parameters: Vec<(&str, &str)> =
-        vec![("user", &pool.key.user), ("database", config.dbname())];
-    parameters.extend(config.startup_parameters());
-    put_startup(&mut startup, parameters);
-    conn.send_all(&startup).await.map_err(LoginError::Broken)?;
-
-    authenticate(&mut conn, pool).await?;
+    authenticate(&mut conn, pool, first).await?;
     let mut params = Arc::new(Params::default());
     let (reported, key) = welcome(&mut conn, names, &mut params).await?;
     if let Some(sql) = &config.connect_query {
@@ -226,15 +227,89 @@ fn ends(stream: &Stream, target: &Target, port: u16) -> (PeerAddr, Option<std::n
     (peer, stream.local_addr())
 }
 
-async fn authenticate(conn: &mut Conn, pool: &PoolShared) -> Result<(), LoginError> {
+/// A server that takes the startup packet, and its first word on who we are.
+struct Greeted {
+    conn: Conn,
+    first: (u8, Vec<u8>),
+}
+
+/// Greets a server with the newest protocol. One that does not even understand the question is
+/// asked again with 3.0, and not bothered any more.
+async fn greet(
+    pool: &PoolShared,
+    config: &Database,
+    target: &Target,
+    options: &TcpOptions,
+    generation: u64,
+) -> Result<Greeted, LoginError> {
+    let newest = pool.newest_minor(target, generation);
+    match greet_with(newest, pool, config, target, options).await {
+        Ok((greeted, spoken)) => {
+            if spoken < newest {
+                pool.keep_to(target, generation, spoken);
+            }
+            Ok(greeted)
+        }
+        Err(error) if newest > 0 && error.may_be_the_protocols() => {
+            let (greeted, _) = greet_with(0, pool, config, target, options).await?;
+            pool.keep_to(target, generation, 0);
+            Ok(greeted)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Connects, asks for a minor version of protocol 3, and tells the one that is spoken then.
+async fn greet_with(
+    minor: u16,
+    pool: &PoolShared,
+    config: &Database,
+    target: &Target,
+    options: &TcpOptions,
+) -> Result<(Greeted, u16), LoginError> {
+    let stream = Stream::connect(target, options)
+        .await
+        .map_err(|error| LoginError::Connect {
+            target: target.clone(),
+            error,
+        })?;
+    let mut conn = Conn::new(stream);
+    let mut startup = Vec::new();
+    let mut parameters: Vec<(&str, &str)> =
+        vec![("user", &pool.key.user), ("database", config.dbname())];
+    parameters.extend(config.startup_parameters());
+    put_startup(&mut startup, minor, parameters);
+    conn.send_all(&startup).await.map_err(LoginError::Broken)?;
+
+    let mut spoken = minor;
+    loop {
+        match read(&mut conn).await? {
+            (b'v', body) => {
+                let told = negotiated_minor(&body).filter(|&told| told <= minor);
+                spoken = told.ok_or(LoginError::Protocol(b'v'))?;
+            }
+            (b'N', _) => {}
+            first => return Ok((Greeted { conn, first }, spoken)),
+        }
+    }
+}
+
+async fn authenticate(
+    conn: &mut Conn,
+    pool: &PoolShared,
+    first: (u8, Vec<u8>),
+) -> Result<(), LoginError> {
     let nonce = Nonce::fresh().map_err(|error| LoginError::Broken(io::Error::other(error)))?;
     let mut initiator = Initiator::new(&pool.key.user, pool.credentials(), nonce);
+    let mut next = Some(first);
     loop {
-        let (tag, body) = read(conn).await?;
+        let (tag, body) = match next.take() {
+            Some(first) => first,
+            None => read(conn).await?,
+        };
         match tag {
             b'R' => {}
-            // A server of 3.0 has nothing to negotiate; others only say what they know.
-            b'v' | b'N' => continue,
+            b'N' => continue,
             other => return Err(LoginError::Protocol(other)),
         }
         let request = AuthRequest::parse(&body)
@@ -262,9 +337,9 @@ async fn welcome(
     conn: &mut Conn,
     names: &ParamNames,
     params: &mut Arc<Params>,
-) -> Result<(Reported, CancelKey), LoginError> {
+) -> Result<(Reported, Option<CancelKey>), LoginError> {
     let mut reported = Reported::new();
-    let mut key = CancelKey([0; 8]);
+    let mut key = None;
     loop {
         let (tag, body) = read(conn).await?;
         match tag {
@@ -274,10 +349,7 @@ async fn welcome(
                     reported.push((parameter.name.to_owned(), parameter.value.to_owned()));
                 }
             }
-            b'K' => {
-                let bytes = body.as_slice().try_into();
-                key = CancelKey(bytes.map_err(|_| LoginError::Protocol(tag))?);
-            }
+            b'K' => key = Some(CancelKey::parse(&body).ok_or(LoginError::Protocol(tag))?),
             b'N' => {}
             b'Z' => return Ok((reported, key)),
             other => return Err(LoginError::Protocol(other)),

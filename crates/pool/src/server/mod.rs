@@ -4,6 +4,7 @@ pub mod align;
 pub mod cancel;
 pub mod login;
 pub mod query;
+pub(crate) mod version;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -34,8 +35,11 @@ pub struct Server {
     pub epoch: Cell<u64>,
     /// Cancel requests that were sent and have not landed yet.
     pub cancels: Cell<u32>,
-    /// Whether the pooler itself talks to it, though a client has it: nothing to cancel then.
-    pub own_query: Cell<bool>,
+    /// Whether what it does now its client asked for: before that there is nothing to cancel,
+    /// though the client has it already.
+    pub relays: Cell<bool>,
+    /// A cancel request was sent, and nobody knows whether it will still land.
+    pub cancel_astray: Cell<bool>,
     /// While idle: whether it is registered for being woken when it speaks.
     pub watched: Cell<bool>,
     /// The bytes, and what is known of them.
@@ -51,8 +55,8 @@ pub struct Facts {
     pub peer: PeerAddr,
     /// Our end's address.
     pub local: Option<std::net::SocketAddr>,
-    /// Its own cancel key.
-    pub key: CancelKey,
+    /// Its own cancel key, if it gave one.
+    pub key: Option<CancelKey>,
     /// When it was connected.
     pub opened: Instant,
     /// The same, as a time of day.
@@ -111,6 +115,8 @@ pub enum CloseReason {
     QueriesInProgress,
     /// What it still owes is not known.
     Unclean,
+    /// A cancel request for it may land at any time.
+    CancelAstray,
     /// The probe failed, or the reset query did.
     CheckFailed,
     /// It did not take a client's parameters.
@@ -141,6 +147,7 @@ impl CloseReason {
             Self::ClientGone => "client disconnect while server was not ready",
             Self::QueriesInProgress => "client disconnected with queries in progress",
             Self::Unclean => "unclean server",
+            Self::CancelAstray => "cancel request gone astray",
             Self::CheckFailed => "test query failed",
             Self::Parameters => "invalid server parameter",
             Self::StatementMode => "transaction blocks not allowed in statement pooling mode",
@@ -174,7 +181,8 @@ impl Server {
             link: Cell::new(None),
             epoch: Cell::new(0),
             cancels: Cell::new(0),
-            own_query: Cell::new(false),
+            relays: Cell::new(false),
+            cancel_astray: Cell::new(false),
             watched: Cell::new(false),
             io: RefCell::new(ServerIo {
                 conn,
