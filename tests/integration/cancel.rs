@@ -209,7 +209,8 @@ async fn a_cancel_while_parameters_are_set_does_no_harm() {
         client.cancel_me().await;
         gate.open();
         let answer = client.read_until_ready().await;
-        assert_eq!(answer[1].values(), Some(vec![Some("asked".into())]));
+        let row = answer.iter().find_map(Message::values);
+        assert_eq!(row, Some(vec![Some("asked".into())]));
         assert_eq!(server.cancels(), []);
     }
 }

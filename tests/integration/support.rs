@@ -1,5 +1,7 @@
 //! What the conversations share: a pooler of ours, set up for tests.
 
+mod hosts;
+
 use std::path::Path;
 
 use testkit::{
@@ -7,6 +9,8 @@ use testkit::{
     Postgres, Step, eventually_async,
 };
 use tokio_postgres::{Client, Config, Error, NoTls};
+
+pub(crate) use self::hosts::TwoHosts;
 
 /// The number of workers that every crossing of workers is tried with.
 pub(crate) const WORKERS: [u32; 2] = [1, 3];
@@ -39,6 +43,14 @@ pub(crate) async fn postgres() -> Postgres {
         postgres.create_user(user, "secret").await;
     }
     postgres
+}
+
+/// Which PostgreSQL the tests run with.
+pub(crate) async fn major_version(postgres: &Postgres) -> u32 {
+    let admin = postgres.admin_client().await;
+    let row = admin.query_one("SHOW server_version_num", &[]).await;
+    let number: u32 = row.unwrap().get::<_, &str>(0).parse().unwrap();
+    number / 10_000
 }
 
 /// A trusting pooler with the database `app` on PostgreSQL.

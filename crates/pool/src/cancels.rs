@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::key::{ClientId, ServerId};
 use crate::pool::Pool;
-use crate::server::{Server, cancel};
+use crate::server::{CloseReason, Server, cancel};
 
 /// How often a waiting cancel request looks for its turn.
 const TURN: Duration = Duration::from_millis(100);
@@ -75,7 +75,7 @@ impl Pool {
         let landing = Landing::new(self, place, &server);
         if let Err(error) = cancel::land(conn, &key, limit).await {
             tracing::warn!("{}: cancel request failed: {error}", self.tag(&server));
-            server.cancel_astray.set(true);
+            server.doubt.set(Some(CloseReason::CancelAstray));
         }
         drop(landing);
     }

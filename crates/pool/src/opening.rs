@@ -113,13 +113,18 @@ impl Pool {
         let passed = self.local.shared.limits(|limits| limits.logged_in(id));
         *lock(&self.shared.failure) = None;
         let LoggedIn {
-            facts,
+            mut facts,
             conn,
-            params,
             reported,
         } = logged_in;
         let number = self.local.shared.next_id();
         let local = facts.local;
+        let known = self.shared.make_known(reported);
+        if *known.tracked == *facts.defaults {
+            // Clients with nothing of their own have this very one.
+            facts.defaults = known.tracked.clone();
+        }
+        let params = facts.defaults.clone();
         let server = Rc::new(Server::new(number, facts, conn, params));
         match local {
             Some(local) => tracing::info!(
@@ -129,13 +134,6 @@ impl Pool {
             None => tracing::info!("{} new connection to server", self.tag(&server)),
         }
         let place = self.add(server.clone());
-        self.shared.welcome.send_if_modified(|welcome| {
-            let first = !matches!(welcome, Welcome::Known(_));
-            if first {
-                *welcome = Welcome::Known(reported.into());
-            }
-            first
-        });
         let now = Instant::now();
         self.lend_if_fit(place, &server);
         drop(server);

@@ -17,7 +17,7 @@ use crate::key::{ClientId, ServerId, WorkerId};
 use crate::lease::{Lease, LeaseError};
 use crate::roster::{ClientEntry, ClientState, Notify, Roster, Turn};
 use crate::server::{CloseReason, IdleNews, ParkedServer, Server, cancel, query};
-use crate::shared::{Freshness, Mail, PoolShared, Shared, Welcome};
+use crate::shared::{Freshness, Mail, PoolShared, Reported, Shared, Welcome};
 use crate::snapshot::Counters;
 use crate::state::{Grant, Next, PoolState, Rules, ServerState, Waiter};
 
@@ -204,13 +204,13 @@ impl Pool {
     }
 
     /// The parameters that clients are welcomed with: known once a server has logged in.
-    pub async fn welcome(self: &Rc<Self>) -> Result<Arc<[(String, String)]>, LeaseError> {
+    pub async fn welcome(self: &Rc<Self>) -> Result<Arc<Reported>, LeaseError> {
         let mut news = self.shared.welcome.subscribe();
         let mut dismissed = self.dismissed.subscribe();
         let mut waits = None;
         loop {
             match news.borrow_and_update().clone() {
-                Welcome::Known(parameters) => return Ok(parameters),
+                Welcome::Known(reported) => return Ok(reported),
                 Welcome::Refused(error) if waits.is_some() || self.just_failed() => {
                     return Err(LeaseError::LoginRefused(error));
                 }
@@ -643,10 +643,8 @@ impl Pool {
             Some(CloseReason::DatabaseRemoved)
         } else if self.is_outdated(server) {
             Some(CloseReason::Reconfigured)
-        } else if server.cancel_astray.get() {
-            Some(CloseReason::CancelAstray)
         } else {
-            None
+            server.doubt.get()
         }
     }
 

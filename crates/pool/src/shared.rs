@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use auth::{Credentials, ScramKeys};
 use settings::Database;
 use tokio::sync::{mpsc, oneshot, watch};
-use wire::ParamNames;
+use wire::{ParamNames, Params};
 
 use crate::key::{PoolId, PoolKey, WorkerId};
 use crate::limits::{Gauge, Limits, Passed, Scope};
@@ -148,10 +148,19 @@ pub enum Welcome {
     /// No server has logged in yet.
     #[default]
     Unknown,
-    /// The parameters that the first server reported, in its order.
-    Known(Arc<[(String, String)]>),
+    /// What the first server reported.
+    Known(Arc<Reported>),
     /// The server itself refused the login.
     Refused(Arc<LoginError>),
+}
+
+/// What a server reported at its login.
+#[derive(Debug)]
+pub struct Reported {
+    /// All parameters, in its order.
+    pub all: Vec<(String, String)>,
+    /// The tracked ones, as they are when clients come.
+    pub tracked: Arc<Params>,
 }
 
 impl Shared {
@@ -383,6 +392,20 @@ impl PoolShared {
             idle: AtomicU64::new(0),
             tickets: (0..workers).map(|_| AtomicU64::new(0)).collect(),
         }
+    }
+
+    /// Keeps what a server reported, if it is the first; returns what clients are told.
+    pub(crate) fn make_known(&self, reported: Reported) -> Arc<Reported> {
+        let mut known = Arc::new(reported);
+        self.welcome.send_if_modified(|welcome| {
+            if let Welcome::Known(first) = welcome {
+                known = first.clone();
+                return false;
+            }
+            *welcome = Welcome::Known(known.clone());
+            true
+        });
+        known
     }
 
     /// With what servers are logged in.

@@ -204,6 +204,15 @@ impl FakeClient {
         }
     }
 
+    /// Messages up to the first ReadyForQuery, or to the error that ends the login.
+    pub async fn read_until_end_of_login(&mut self) -> Vec<Message> {
+        let mut messages = vec![self.read().await];
+        while !messages.iter().any(|it| matches!(it.tag, b'Z' | b'E')) {
+            messages.push(self.read().await);
+        }
+        messages
+    }
+
     /// Messages up to ReadyForQuery.
     pub async fn read_until_ready(&mut self) -> Vec<Message> {
         self.read_until(b'Z').await

@@ -4,7 +4,7 @@ use crate::cancel::CancelKey;
 use crate::frame::{FrameHeader, ProtocolError, Scanner, body_here, put, put_str, take_str, whole};
 use crate::pipeline::{Pipeline, TxStatus};
 
-/// Longest ParameterStatus that is gathered to be read, in bytes; a longer one passes unread.
+/// Longest ParameterStatus that is gathered to be read, in bytes.
 const PARAMETER_LEN_MAX: usize = 4096;
 
 /// What to do with the bytes at hand.
@@ -14,6 +14,9 @@ pub enum Action<'a> {
     Forward(usize),
     /// The same; and they end with this ParameterStatus.
     Parameter(usize, Parameter<'a>),
+    /// The same; and they end with a ParameterStatus, or the front of one, that is too long to be
+    /// read, or not in UTF-8.
+    Unread(usize),
     /// Forget that many bytes, which answer a query of the pooler's own, and come back with the
     /// rest.
     Drop(usize),
@@ -91,10 +94,14 @@ impl Outflow {
                     }
                     let parameter = Parameter::parse(body_here(header, rest));
                     done = done.saturating_add(self.scanner.enter(header, rest));
-                    match parameter {
-                        Some(parameter) => return Ok(Action::Parameter(done, parameter)),
-                        None => continue,
-                    }
+                    return Ok(match parameter {
+                        Some(parameter) => Action::Parameter(done, parameter),
+                        None => Action::Unread(done),
+                    });
+                }
+                b'S' => {
+                    done = done.saturating_add(self.scanner.enter(header, rest));
+                    return Ok(Action::Unread(done));
                 }
                 tag => pipeline.received(tag),
             }
@@ -218,6 +225,10 @@ mod tests {
     fn stream() -> Vec<u8> {
         let mut out = Vec::new();
         put_parameter(&mut out, "TimeZone", "UTC");
+        put_parameter(&mut out, "search_path", &"long, ".repeat(1000));
+        put(&mut out, b'S', |body| {
+            body.extend(b"search_path\0gr\xfcn\0")
+        });
         put_row_description(&mut out, &[("one", 23)]);
         put_data_row(&mut out, &[Some("1"), None]);
         put_complete(&mut out, "SELECT 1");
@@ -247,6 +258,10 @@ mod tests {
                             at += n;
                             continue;
                         }
+                        Action::Unread(n) => {
+                            seen.push(("unread".to_owned(), String::new()));
+                            n
+                        }
                         Action::Hold => break,
                     };
                     sent.extend_from_slice(&held[at..at + n]);
@@ -255,7 +270,9 @@ mod tests {
                 held.drain(..at);
             }
             assert_eq!(sent, stream, "{split}");
-            assert_eq!(seen, [("TimeZone".to_owned(), "UTC".to_owned())], "{split}");
+            let unread = ("unread".to_owned(), String::new());
+            let told = ("TimeZone".to_owned(), "UTC".to_owned());
+            assert_eq!(seen, [told, unread.clone(), unread], "{split}");
             assert!(outflow.at_boundary() && pipeline.is_settled(), "{split}");
         }
     }

@@ -8,15 +8,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{ALICE, CANCELED, alice_of, told_to_all};
-use crate::support::{WORKERS, alice, before_postgres, postgres, trusting, wait_for_sleepers};
+use crate::support::{
+    WORKERS, alice, before_postgres, major_version, postgres, trusting, wait_for_sleepers,
+};
 
 /// A PostgreSQL that speaks protocol 3.2, if it is one that is tested with: `make test PG=18`.
 async fn newest() -> Option<Postgres> {
     let postgres = postgres().await;
-    let admin = postgres.admin_client().await;
-    let row = admin.query_one("SHOW server_version_num", &[]).await;
-    let version: u32 = row.unwrap().get::<_, &str>(0).parse().unwrap();
-    (version >= 180_000).then_some(postgres)
+    (major_version(&postgres).await >= 18).then_some(postgres)
 }
 
 #[tokio::test]

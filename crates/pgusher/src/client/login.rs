@@ -8,12 +8,13 @@ use std::time::Duration;
 use admin::Privilege;
 use auth::{Acceptor, Challenge, Entropy, Identity, Known, ScramPolicy, Secret, Step};
 use net::PeerAddr;
-use pool::{DatabaseShared, LeaseError, Pool};
+use pool::{DatabaseShared, LeaseError, Pool, Reported};
 use settings::{AuthType, CONSOLE_DATABASE, Database};
 use wire::authentication::{ANSWER_TAG, AuthRequest};
 use wire::backend::put_negotiate;
 use wire::{Params, Startup};
 
+use super::startup::Wishes;
 use super::{Newcomer, Outcome, Refused, startup, welcome};
 use crate::cancel::Registered;
 use crate::process::{Counted, Process};
@@ -72,7 +73,7 @@ pub(super) async fn run(
     check_admission(worker, &setup, to_console)?;
 
     let names = &worker.process.shared.names;
-    let params = startup::parameters(&startup, settings, names, to_console)?;
+    let wishes = startup::parameters(&startup, settings, names, to_console)?;
     negotiate(newcomer, &startup).await?;
 
     let destination = match setup.config.database(&name) {
@@ -85,19 +86,19 @@ pub(super) async fn run(
         Destination::Console => {
             let privilege = console_privilege(worker, &setup, newcomer, &user).await?;
             let place = names.find("application_name");
-            let application_name = place.and_then(|place| params.get(place)).unwrap_or("");
+            let application_name = place.and_then(|place| wishes.params.get(place));
             let admitted = AdmittedToConsole {
                 user,
                 privilege,
-                application_name: application_name.into(),
+                application_name: application_name.unwrap_or("").into(),
                 key: register(worker, newcomer)?,
             };
-            welcome::to_console(newcomer, &admitted, names, &params).await?;
+            welcome::to_console(newcomer, &admitted, names, &wishes.params).await?;
             Ok(Outcome::Console(Box::new(admitted)))
         }
         Destination::Database(database) => {
             let identity = authenticate(worker, &setup, newcomer, &user).await?;
-            let admitted = admit(worker, &setup, newcomer, &database, user, params, identity);
+            let admitted = admit(worker, &setup, newcomer, &database, user, wishes, identity);
             Ok(Outcome::Session(Box::new(admitted.await?)))
         }
         Destination::Unknown => {
@@ -279,7 +280,7 @@ async fn admit(
     newcomer: &mut Newcomer,
     config: &Arc<Database>,
     user: Arc<str>,
-    mut params: Params,
+    mut wishes: Wishes,
     identity: Identity,
 ) -> Result<Admitted, Refused> {
     let shared = &worker.process.shared;
@@ -310,14 +311,16 @@ async fn admit(
 
     let names = &shared.names;
     if setup.config.settings.application_name_add_host {
-        welcome::add_host(newcomer, names, &mut params);
+        welcome::add_host(newcomer, names, &mut wishes.params);
     }
     let limits = setup.config.client_settings(config, &user);
     newcomer.has_done_its_part = true;
     let reported = first_server(&pool, limits.query_wait_timeout).await?;
+    wishes.check(&reported.tracked)?;
     let key = register(worker, newcomer)?;
     let notice = setup.config.settings.login_notify_message.as_deref();
-    let params = welcome::to_session(newcomer, &reported, names, params, key.key(), notice).await?;
+    let own = wishes.params;
+    let params = welcome::to_session(newcomer, &reported, names, own, key.key(), notice).await?;
     pool.counters.borrow_mut().client_login_count += 1;
     Ok(Admitted {
         user,
@@ -333,7 +336,7 @@ async fn admit(
 async fn first_server(
     pool: &Rc<Pool>,
     wait_max: Option<Duration>,
-) -> Result<Arc<[(String, String)]>, Refused> {
+) -> Result<Arc<Reported>, Refused> {
     tokio::select! {
         biased;
         welcome = pool.welcome() => welcome.map_err(|error| match &error {

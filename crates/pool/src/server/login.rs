@@ -13,14 +13,14 @@ use net::{Conn, PeerAddr, Stream, TcpOptions};
 use settings::{Database, Host, LoadBalanceHosts, SocketDir};
 use thiserror::Error;
 use wire::authentication::AuthRequest;
-use wire::backend::negotiated_minor;
+use wire::backend::{Parameter, negotiated_minor};
 use wire::error::ErrorFields;
 use wire::frontend::put_query;
 use wire::startup::put_startup;
 use wire::{CancelKey, ParamNames, Params, SqlState};
 
 use super::{Facts, query};
-use crate::shared::PoolShared;
+use crate::shared::{PoolShared, Reported};
 
 /// Longest message of a login, in bytes.
 const MESSAGE_LEN_MAX: usize = 1 << 20;
@@ -120,10 +120,8 @@ pub struct LoggedIn {
     pub facts: Facts,
     /// Its connection.
     pub conn: Conn,
-    /// Its tracked parameters.
-    pub params: Arc<Params>,
-    /// Everything it reported, in its order.
-    pub reported: Vec<(String, String)>,
+    /// What it reported.
+    pub reported: Reported,
 }
 
 /// Where the next server of a pool is connected to: hosts take turns, and so do the addresses of
@@ -186,12 +184,11 @@ pub async fn login(
     let (peer, local) = ends(conn.stream(), &target, config.port);
 
     authenticate(&mut conn, pool, first).await?;
-    let mut params = Arc::new(Params::default());
-    let (reported, key) = welcome(&mut conn, names, &mut params).await?;
+    let (mut reported, key) = welcome(&mut conn, names).await?;
     if let Some(sql) = &config.connect_query {
         let mut message = Vec::new();
         put_query(&mut message, sql);
-        match query::on_conn(&mut conn, &message, names, &mut params).await {
+        match query::on_conn(&mut conn, &message, names, &mut reported.tracked).await {
             Ok(()) => {}
             Err(query::QueryError::Refused(fields)) => {
                 tracing::warn!("{}: connect_query failed: {}", pool.key, fields.message);
@@ -208,9 +205,9 @@ pub async fn login(
             opened,
             connect_time,
             generation,
+            defaults: reported.tracked.clone(),
         },
         conn,
-        params,
         reported,
     })
 }
@@ -330,31 +327,32 @@ async fn authenticate(
     }
 }
 
-type Reported = Vec<(String, String)>;
-
 /// Reads up to the first ReadyForQuery.
 async fn welcome(
     conn: &mut Conn,
     names: &ParamNames,
-    params: &mut Arc<Params>,
 ) -> Result<(Reported, Option<CancelKey>), LoginError> {
-    let mut reported = Reported::new();
+    let (mut all, mut tracked) = (Vec::new(), Params::default());
     let mut key = None;
     loop {
         let (tag, body) = read(conn).await?;
         match tag {
             b'S' => {
-                query::note(names, params, &body);
-                if let Some(parameter) = wire::backend::Parameter::parse(&body) {
-                    reported.push((parameter.name.to_owned(), parameter.value.to_owned()));
+                if let Some(Parameter { name, value }) = Parameter::parse(&body) {
+                    if let Some(place) = names.track(name) {
+                        tracked.set(place, value);
+                    }
+                    all.push((name.to_owned(), value.to_owned()));
                 }
             }
             b'K' => key = Some(CancelKey::parse(&body).ok_or(LoginError::Protocol(tag))?),
             b'N' => {}
-            b'Z' => return Ok((reported, key)),
+            b'Z' => break,
             other => return Err(LoginError::Protocol(other)),
         }
     }
+    let tracked = Arc::new(tracked);
+    Ok((Reported { all, tracked }, key))
 }
 
 async fn read(conn: &mut Conn) -> Result<(u8, Vec<u8>), LoginError> {

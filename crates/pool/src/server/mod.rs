@@ -38,8 +38,8 @@ pub struct Server {
     /// Whether what it does now its client asked for: before that there is nothing to cancel,
     /// though the client has it already.
     pub relays: Cell<bool>,
-    /// A cancel request was sent, and nobody knows whether it will still land.
-    pub cancel_astray: Cell<bool>,
+    /// Why it had better serve nobody else, though it seems to be fine.
+    pub doubt: Cell<Option<CloseReason>>,
     /// While idle: whether it is registered for being woken when it speaks.
     pub watched: Cell<bool>,
     /// The bytes, and what is known of them.
@@ -63,6 +63,8 @@ pub struct Facts {
     pub connect_time: SystemTime,
     /// The database's generation when it was opened.
     pub generation: u64,
+    /// Its tracked parameters as they were before its first client.
+    pub defaults: Arc<Params>,
 }
 
 /// A server's connection and the state of its conversation.
@@ -117,6 +119,8 @@ pub enum CloseReason {
     Unclean,
     /// A cancel request for it may land at any time.
     CancelAstray,
+    /// It reported a parameter in a way that can't be read: the next client would inherit it.
+    ParameterUnread,
     /// The probe failed, or the reset query did.
     CheckFailed,
     /// It did not take a client's parameters.
@@ -148,6 +152,7 @@ impl CloseReason {
             Self::QueriesInProgress => "client disconnected with queries in progress",
             Self::Unclean => "unclean server",
             Self::CancelAstray => "cancel request gone astray",
+            Self::ParameterUnread => "unreadable server parameter",
             Self::CheckFailed => "test query failed",
             Self::Parameters => "invalid server parameter",
             Self::StatementMode => "transaction blocks not allowed in statement pooling mode",
@@ -182,7 +187,7 @@ impl Server {
             epoch: Cell::new(0),
             cancels: Cell::new(0),
             relays: Cell::new(false),
-            cancel_astray: Cell::new(false),
+            doubt: Cell::new(None),
             watched: Cell::new(false),
             io: RefCell::new(ServerIo {
                 conn,
