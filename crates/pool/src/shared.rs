@@ -17,6 +17,7 @@ use crate::server::ParkedServer;
 use crate::server::login::LoginError;
 use crate::server::version::Versions;
 use crate::snapshot::Counters;
+use crate::statements::Statements;
 
 /// What workers tell each other about pools.
 #[derive(Debug)]
@@ -58,6 +59,8 @@ pub enum Freshness {
 pub struct Shared {
     /// Names of the tracked parameters.
     pub names: ParamNames,
+    /// Prepared statements.
+    pub statements: Statements,
     limits: Mutex<Limits>,
     /// Whether anybody is in line for a permit under a shared limit.
     wanted: AtomicBool,
@@ -168,6 +171,7 @@ impl Shared {
     pub fn new(names: ParamNames, post: Vec<mpsc::UnboundedSender<Mail>>) -> Self {
         Self {
             names,
+            statements: Statements::default(),
             limits: Mutex::default(),
             wanted: AtomicBool::new(false),
             registry: Mutex::default(),

@@ -3,6 +3,7 @@
 pub mod align;
 pub mod cancel;
 pub mod login;
+pub mod prepared;
 pub mod query;
 pub(crate) mod version;
 
@@ -15,6 +16,7 @@ use std::time::{Instant, SystemTime};
 use net::conn::ParkedConn;
 use net::stream::Target;
 use net::{Conn, PeerAddr};
+use prepared::Prepared;
 use wire::backend::Outflow;
 use wire::{CancelKey, Params, Pipeline};
 
@@ -78,6 +80,8 @@ pub struct ServerIo {
     pub pipeline: Pipeline,
     /// Its tracked parameters.
     pub params: Arc<Params>,
+    /// The pooled statements that it has.
+    pub prepared: Prepared,
 }
 
 /// A server on its way to another worker: idle, settled, nothing held.
@@ -87,6 +91,7 @@ pub struct ParkedServer {
     facts: Facts,
     request_time: Instant,
     params: Arc<Params>,
+    prepared: Prepared,
     conn: ParkedConn,
 }
 
@@ -194,6 +199,7 @@ impl Server {
                 outflow: Outflow::default(),
                 pipeline: Pipeline::default(),
                 params,
+                prepared: Prepared::default(),
             }),
         }
     }
@@ -206,6 +212,7 @@ impl Server {
             facts: self.facts.clone(),
             request_time: self.request_time.get(),
             params: io.params.clone(),
+            prepared: std::mem::take(&mut io.prepared),
             conn: io.conn.park()?,
         })
     }
@@ -215,6 +222,7 @@ impl Server {
         let conn = Conn::unpark(parked.conn)?;
         let server = Self::new(parked.id, parked.facts, conn, parked.params);
         server.request_time.set(parked.request_time);
+        server.io.borrow_mut().prepared = parked.prepared;
         Ok(server)
     }
 
