@@ -23,8 +23,9 @@ async fn a_value_spelled_in_another_way_is_set_once() {
             client.query("SELECT 'spelled'").await;
             other.query("SELECT 'other'").await;
         }
-        postgres.run("SELECT 'all is logged'").await;
-        postgres.wait_for_log("all is logged").await;
+        let last = format!("the last with {workers} workers");
+        postgres.run(&format!("SELECT '{last}'")).await;
+        postgres.wait_for_log(&last).await;
         let after = postgres.log().matches("SET DateStyle=").count();
         assert_eq!(after - before, 1);
     }
