@@ -23,3 +23,4 @@ mod statements;
 mod streams;
 mod support;
 mod timeouts;
+mod versions;

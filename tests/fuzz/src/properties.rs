@@ -193,6 +193,7 @@ fn server_says(stream: &[u8], piece: usize, asked: u8) -> (Vec<u8>, Pipeline, bo
                 Ok(
                     backend::Action::Forward(count)
                     | backend::Action::Parameter(count, _)
+                    | backend::Action::Unread(count)
                     | backend::Action::DroppedAll(count)
                     | backend::Action::Failed { len: count, .. },
                 ) => count,
