@@ -14,7 +14,7 @@ use tokio_postgres::types::Type;
 use crate::support::{WORKERS, pgusher, postgres, servers_opened};
 
 /// A pooler for `alice` and her password.
-fn for_alice(workers: u32, mode: &str, seats: u32, postgres: &Postgres) -> PoolerSetup {
+pub(crate) fn for_alice(workers: u32, mode: &str, seats: u32, postgres: &Postgres) -> PoolerSetup {
     pgusher(workers)
         .database("app", &postgres.conn_info("app"))
         .user("alice", "secret")
@@ -23,26 +23,26 @@ fn for_alice(workers: u32, mode: &str, seats: u32, postgres: &Postgres) -> Poole
 }
 
 /// A program that runs by itself, until dropped at the latest.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     scratch: Scratch,
 }
 
 /// What a program had to say.
-struct Said {
-    status: ExitStatus,
-    out: String,
-    err: String,
+pub(crate) struct Said {
+    pub(crate) status: ExitStatus,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 /// Where programs find their server.
-struct Place {
+pub(crate) struct Place {
     host: PathBuf,
     port: u16,
 }
 
 impl Place {
-    fn tcp(port: u16) -> Self {
+    pub(crate) fn tcp(port: u16) -> Self {
         Self {
             host: "127.0.0.1".into(),
             port,
@@ -58,7 +58,7 @@ impl Place {
 }
 
 impl Running {
-    fn start(program: &Path, place: &Place, args: &[&str]) -> Self {
+    pub(crate) fn start(program: &Path, place: &Place, args: &[&str]) -> Self {
         let scratch = Scratch::new("client").unwrap();
         let file = |name| File::create(scratch.path().join(name)).unwrap();
         let child = Command::new(program)
@@ -78,7 +78,7 @@ impl Running {
         Self { child, scratch }
     }
 
-    async fn end(mut self) -> Said {
+    pub(crate) async fn end(mut self) -> Said {
         let mut ended = None;
         eventually("the program's end", || {
             ended = self.child.try_wait().unwrap();
@@ -265,25 +265,6 @@ async fn pg_isready_finds_it_accepting_connections() {
         for place in [Place::tcp(pooler.port()), unix] {
             let told = run("pg_isready", &place, &[]).await.well();
             assert!(told.contains("accepting connections"), "{told}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn asyncpg_without_its_statement_cache_shares_servers() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = root.join(".venv/bin/python");
-    assert!(python.exists(), "no drivers in Python: make .venv/ready");
-    let script = root.join("tests/drivers/asyncpg_client.py");
-    let postgres = postgres().await;
-    for (mode, seats) in [("transaction", 3), ("session", 20)] {
-        for workers in WORKERS {
-            let pooler = for_alice(workers, mode, seats, &postgres).start().await;
-            let port = pooler.port().to_string();
-            let args = [script.to_str().unwrap(), "127.0.0.1", &port];
-            let running = Running::start(&python, &Place::tcp(pooler.port()), &args);
-            let held = running.end().await.well();
-            assert_eq!(held.trim(), (20 * 10 * 4).to_string());
         }
     }
 }
