@@ -17,6 +17,7 @@ mod pooling;
 mod protocol;
 mod reload;
 mod shutdown;
+mod statements;
 mod streams;
 mod support;
 mod timeouts;
