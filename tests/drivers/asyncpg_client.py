@@ -35,13 +35,17 @@ async def pools_its_own_connections(place):
 @check
 async def keeps_prepared_statements(place):
     dbs = [await connect(place) for _ in range(6)]
-    statements = [await db.prepare(f"SELECT {n}, $1::text") for n, db in enumerate(dbs)]
-    assert [it.name for it in statements[0].get_attributes()] == ["?column?", "text"]
-    assert [it.name for it in statements[0].get_parameters()] == ["text"]
+    statements = []
 
     async def ask(n, tag):
         assert tuple(await statements[n].fetchrow(tag)) == (n, tag)
 
+    for n, db in enumerate(dbs):
+        statements.append(await db.prepare(f"SELECT {n}, $1::text"))
+        assert [it.name for it in statements[n].get_attributes()] == ["?column?", "text"]
+        assert [it.name for it in statements[n].get_parameters()] == ["text"]
+        # Until then it has not sent a Sync, and keeps a server for itself.
+        await ask(n, "at once")
     for number in range(20):
         await asyncio.gather(*(ask(n, f"{n} at {number}") for n in range(6)))
     await statements[0].executemany([(str(n),) for n in range(100)])
