@@ -5,62 +5,74 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use testkit::Postgres;
+
 use crate::{
     clients::{Place, Running, for_alice},
-    support::{WORKERS, postgres},
+    support::postgres,
 };
 
-/// Where the scripts' clients share servers, where each keeps one, and where servers forget
-/// statements all the time.
-const PLACES: [Pooled; 3] = [
-    Pooled {
-        mode: "transaction",
-        servers: 3,
-        statements: 200,
-    },
-    Pooled {
-        mode: "transaction",
-        servers: 3,
-        statements: 2,
-    },
-    // More than the clients of a script at its fullest.
-    Pooled {
-        mode: "session",
+/// A pooler as the scripts find it.
+#[derive(Debug)]
+struct House {
+    workers: u32,
+    pool_mode: &'static str,
+    /// Servers that the clients share; more than there are clients where each keeps one.
+    servers: u32,
+    max_prepared_statements: u32,
+}
+
+const HOUSES: [House; 4] = [
+    House::sharing(1, 200),
+    House::sharing(3, 200),
+    // Servers forget statements while their clients go on with them.
+    House::sharing(3, 10),
+    House {
+        workers: 3,
+        pool_mode: "session",
         servers: 30,
-        statements: 200,
+        max_prepared_statements: 200,
     },
 ];
 
-#[derive(Debug)]
-struct Pooled {
-    mode: &'static str,
-    servers: u32,
-    statements: u32,
+impl House {
+    const fn sharing(workers: u32, max_prepared_statements: u32) -> Self {
+        Self {
+            workers,
+            pool_mode: "transaction",
+            servers: 3,
+            max_prepared_statements,
+        }
+    }
+
+    /// Runs a script in it, which has to find all its checks held.
+    async fn holds(&self, script: &Path, python: &Path, postgres: &Postgres) {
+        let pooler = for_alice(self.workers, self.pool_mode, self.servers, postgres)
+            .set("max_prepared_statements", self.max_prepared_statements)
+            .start()
+            .await;
+        let dsn = format!("postgresql://alice:secret@127.0.0.1:{}/app", pooler.port());
+        let servers = self.servers.to_string();
+        let args = ["-B", script.to_str().unwrap(), &dsn, &servers];
+        let said = Running::start(python, &Place::tcp(pooler.port()), &args)
+            .end()
+            .await;
+        assert!(
+            said.status.success() && said.out.contains("checks held"),
+            "{self:?}: {}\n{}{}",
+            said.status,
+            said.out,
+            said.err
+        );
+    }
 }
 
 async fn all_checks_hold(script: &str) {
     let python = python();
     let script = root().join("tests/drivers").join(script);
     let postgres = postgres().await;
-    for pooled in PLACES {
-        for workers in WORKERS {
-            let pooler = for_alice(workers, pooled.mode, pooled.servers, &postgres)
-                .set("max_prepared_statements", pooled.statements)
-                .start()
-                .await;
-            let dsn = format!("postgresql://alice:secret@127.0.0.1:{}/app", pooler.port());
-            let servers = pooled.servers.to_string();
-            let args = ["-B", script.to_str().unwrap(), &dsn, &servers];
-            let running = Running::start(&python, &Place::tcp(pooler.port()), &args);
-            let said = running.end().await;
-            assert!(
-                said.status.success() && said.out.contains("checks held"),
-                "{pooled:?}, {workers} workers: {}\n{}{}",
-                said.status,
-                said.out,
-                said.err
-            );
-        }
+    for house in HOUSES {
+        house.holds(&script, &python, &postgres).await;
     }
 }
 
