@@ -39,16 +39,18 @@ pub(crate) struct Registered {
 }
 
 impl Registered {
-    /// Draws a key that no other session has.
+    /// Draws a key that no other session has; behind this process id, if there is one to tell.
     pub(crate) fn new(
         process: &Arc<Process>,
         worker: WorkerId,
         client: ClientId,
+        process_id: Option<u32>,
     ) -> Result<Self, getrandom::Error> {
         loop {
             let mut bytes = [0; 8];
             getrandom::fill(&mut bytes)?;
             let key = CancelKey::from_random(bytes);
+            let key = process_id.map_or(key, |id| key.with_process_id(id));
             let shard = process.keys.shard(key).lock();
             let mut shard = shard.unwrap_or_else(PoisonError::into_inner);
             if let std::collections::hash_map::Entry::Vacant(entry) = shard.entry(key) {

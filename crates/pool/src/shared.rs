@@ -11,7 +11,7 @@ use settings::Database;
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::ParamNames;
 
-use crate::key::{PoolId, PoolKey, WorkerId};
+use crate::key::{ClientId, PoolId, PoolKey, WorkerId};
 use crate::limits::{Gauge, Limits, Passed, Scope};
 use crate::server::ParkedServer;
 use crate::server::login::LoginError;
@@ -27,6 +27,8 @@ pub enum Mail {
     Server(PoolId, Box<ParkedServer>, Freshness),
     /// A permit that you asked for: log a server in.
     Permit(PoolId),
+    /// The same for this client's own server: it picks the permit up.
+    OwnPermit(ClientId),
     /// A server of the pool closed: your waiter may open one.
     Room(PoolId),
     /// The server refused the login: nobody need wait for it.
@@ -112,6 +114,8 @@ pub struct PoolShared {
     pub database: Arc<DatabaseShared>,
     /// Open servers, logins included.
     pub servers: Gauge,
+    /// Those among them that are one client's own.
+    pub(crate) own_servers: AtomicU32,
     /// Parameters for welcoming clients, as far as known.
     pub welcome: watch::Sender<Welcome>,
     /// Next host of a list.
@@ -195,8 +199,12 @@ impl Shared {
 
     /// Tells workers of permits that passed to them.
     pub fn deliver(&self, passed: Vec<Passed>) {
-        for Passed { pool, worker } in passed {
-            self.send(worker, Mail::Permit(pool));
+        for passed in passed {
+            let mail = match passed.owner {
+                Some(client) => Mail::OwnPermit(client),
+                None => Mail::Permit(passed.pool),
+            };
+            self.send(passed.worker, mail);
         }
     }
 
@@ -372,6 +380,7 @@ impl PoolShared {
             key,
             database,
             servers: Gauge::default(),
+            own_servers: AtomicU32::new(0),
             welcome: watch::Sender::new(Welcome::Unknown),
             next_host: AtomicUsize::new(0),
             next_address: AtomicUsize::new(0),
@@ -403,6 +412,12 @@ impl PoolShared {
     /// Keeps the keys that fell out of a client's login, to log servers in with.
     pub fn set_scram_keys(&self, keys: ScramKeys) {
         lock(&self.credentials).scram_keys = Some(keys);
+    }
+
+    /// Open servers that any client of the pool may get, logins included.
+    pub(crate) fn servers_for_all(&self) -> u32 {
+        let own = self.own_servers.load(Ordering::SeqCst);
+        self.servers.load(Ordering::SeqCst).saturating_sub(own)
     }
 
     /// The last failed login, if none succeeded since.

@@ -19,6 +19,13 @@ impl CancelKey {
         Self([first & 0x7f, b, c, d, e, f, g, h])
     }
 
+    /// The same key behind another process id.
+    pub fn with_process_id(self, id: u32) -> Self {
+        let [_, _, _, _, e, f, g, h] = self.0;
+        let [a, b, c, d] = id.to_be_bytes();
+        Self([a, b, c, d, e, f, g, h])
+    }
+
     /// The process id in front of the secret.
     pub fn process_id(self) -> u32 {
         let [a, b, c, d, ..] = self.0;

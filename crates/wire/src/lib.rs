@@ -29,4 +29,4 @@ pub use error::{ErrorFields, Severity, SqlState};
 pub use frame::{FrameHeader, ProtocolError, Scanner};
 pub use params::{ParamNames, Params};
 pub use pipeline::{Pipeline, TxStatus};
-pub use startup::{FirstPacket, Startup};
+pub use startup::{FirstPacket, Replication, Startup};

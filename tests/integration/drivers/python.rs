@@ -8,7 +8,7 @@ use std::{
 use testkit::Postgres;
 
 use crate::{
-    clients::{Place, Running, for_alice},
+    programs::{Place, Running, for_alice},
     support::postgres,
 };
 

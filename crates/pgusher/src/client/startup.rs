@@ -1,17 +1,19 @@
 //! The startup packet's parameters: which are tracked, which ignored, which refused.
 
+use pool::own::OwnStartup;
 use settings::Settings;
 use wire::startup::parse_options;
-use wire::{ParamNames, Params, Startup};
+use wire::{ParamNames, Params, Replication, Startup};
 
 use super::Refused;
 
-/// Takes in the parameters of a startup packet.
+/// Takes in the parameters of a startup packet. For replication `options` are the server's affair.
 pub(super) fn parameters(
     startup: &Startup,
     settings: &Settings,
     names: &ParamNames,
     to_console: bool,
+    replication: Replication,
 ) -> Result<Params, Refused> {
     let ignored = &settings.ignore_startup_parameters;
     // Drivers of monitoring tools send it to the console.
@@ -20,8 +22,8 @@ pub(super) fn parameters(
     let mut params = Params::default();
     for (name, value) in &startup.params {
         match name.as_str() {
-            "user" | "database" => {}
-            "replication" => refuse_replication(value)?,
+            "user" | "database" | "replication" => {}
+            "options" if replication != Replication::None => {}
             "options" if is_ignored("options") => take_known_options(value, names, &mut params),
             "options" => take_options(value, names, &mut params, is_ignored)?,
             name if name.starts_with("_pq_.") => {}
@@ -39,15 +41,27 @@ pub(super) fn parameters(
     Ok(params)
 }
 
-/// PostgreSQL takes any boolean here; only a true one, or `database`, asks for replication.
-fn refuse_replication(value: &str) -> Result<(), Refused> {
-    let no = ["", "false", "off", "no", "0"];
-    if no.iter().any(|word| value.eq_ignore_ascii_case(word)) {
-        return Ok(());
+/// What the server of a replication client is asked for: the same as its client asked of us.
+pub(super) fn own(
+    startup: &Startup,
+    replication: Replication,
+    names: &ParamNames,
+    params: &Params,
+) -> Option<OwnStartup> {
+    if replication == Replication::None {
+        return None;
     }
-    Err(Refused::told(
-        "replication connections are not supported yet",
-    ))
+    let as_sent = ["replication", "options"].into_iter();
+    let as_sent = as_sent.filter_map(|name| Some((name, startup.get(name)?)));
+    let tracked = names.iter().enumerate();
+    let tracked = tracked.filter_map(|(place, name)| Some((name, params.get(place)?)));
+    let parameters = as_sent.chain(tracked);
+    Some(OwnStartup {
+        replication,
+        parameters: parameters
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
+    })
 }
 
 fn take_options(
@@ -94,7 +108,7 @@ mod tests {
             minor: 0,
             params: params.iter().map(own).collect(),
         };
-        let params = parameters(&startup, &settings, &names, false);
+        let params = parameters(&startup, &settings, &names, false, Replication::None);
         let params = params.map_err(|refused| refused.to_string())?;
         let told = names.iter().enumerate();
         let pairs = told.filter_map(|(place, name)| Some((name, params.get(place)?)));
@@ -134,9 +148,38 @@ mod tests {
     }
 
     #[test]
-    fn replication_is_refused_and_its_absence_is_not() {
-        assert!(read(&[("replication", "database")], "").is_err());
-        assert!(read(&[("replication", "on")], "").is_err());
-        assert_eq!(read(&[("replication", "false")], "").unwrap(), "");
+    fn a_replication_client_asks_its_server_for_what_it_wants() {
+        let params = [
+            ("user", "u"),
+            ("options", "-c geqo=off -d 5"),
+            ("extra_float_digits", "3"),
+            ("datestyle", "German"),
+            ("replication", "on"),
+            ("database", "d"),
+        ];
+        let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+        let startup = Startup {
+            minor: 0,
+            params: params.iter().map(own).collect(),
+        };
+        let mut settings = Settings::default();
+        settings
+            .set("ignore_startup_parameters", "extra_float_digits")
+            .expect("a list");
+        let names = ParamNames::new([]);
+        let kind = startup.replication().unwrap();
+        let params = parameters(&startup, &settings, &names, false, kind).unwrap();
+        let asked = super::own(&startup, kind, &names, &params).unwrap();
+        let asked: Vec<_> = asked.parameters.iter().map(|(n, v)| (&**n, &**v)).collect();
+        let expected = [
+            ("replication", "on"),
+            ("options", "-c geqo=off -d 5"),
+            ("DateStyle", "German"),
+        ];
+        assert_eq!((kind, asked), (Replication::Physical, expected.to_vec()));
+        assert_eq!(
+            super::own(&startup, Replication::None, &names, &params),
+            None
+        );
     }
 }

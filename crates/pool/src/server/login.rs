@@ -16,9 +16,10 @@ use wire::authentication::AuthRequest;
 use wire::error::ErrorFields;
 use wire::frontend::put_query;
 use wire::startup::put_startup;
-use wire::{CancelKey, ParamNames, Params, SqlState};
+use wire::{CancelKey, ParamNames, Params, Replication, SqlState};
 
 use super::{Facts, query};
+use crate::own::OwnStartup;
 use crate::shared::PoolShared;
 
 /// Longest message of a login, in bytes.
@@ -165,6 +166,7 @@ pub async fn login(
     target: Target,
     options: &TcpOptions,
     names: &ParamNames,
+    own: Option<&OwnStartup>,
 ) -> Result<LoggedIn, LoginError> {
     let generation = pool.database.generation.load(Ordering::SeqCst);
     let (opened, connect_time) = (Instant::now(), SystemTime::now());
@@ -178,16 +180,14 @@ pub async fn login(
     let mut conn = Conn::new(stream);
 
     let mut startup = Vec::new();
-    let mut parameters: Vec<(&str, &str)> =
-        vec![("user", &pool.key.user), ("database", config.dbname())];
-    parameters.extend(config.startup_parameters());
-    put_startup(&mut startup, parameters);
+    put_startup(&mut startup, startup_parameters(pool, config, own));
     conn.send_all(&startup).await.map_err(LoginError::Broken)?;
 
     authenticate(&mut conn, pool).await?;
     let mut params = Arc::new(Params::default());
     let (reported, key) = welcome(&mut conn, names, &mut params).await?;
-    if let Some(sql) = &config.connect_query {
+    // Replication has a grammar of its own, and its client set all up by startup parameters.
+    if let (Some(sql), None) = (&config.connect_query, own) {
         let mut message = Vec::new();
         put_query(&mut message, sql);
         match query::on_conn(&mut conn, &message, names, &mut params).await {
@@ -207,11 +207,26 @@ pub async fn login(
             opened,
             connect_time,
             generation,
+            replication: own.map_or(Replication::None, |own| own.replication),
         },
         conn,
         params,
         reported,
     })
+}
+
+/// A client's own parameters come last: of two values the last one counts.
+fn startup_parameters<'a>(
+    pool: &'a PoolShared,
+    config: &'a Database,
+    own: Option<&'a OwnStartup>,
+) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let account: [(&str, &str); 2] = [("user", &pool.key.user), ("database", config.dbname())];
+    let own = own.into_iter().flat_map(|own| &own.parameters);
+    account
+        .into_iter()
+        .chain(config.startup_parameters())
+        .chain(own.map(|(name, value)| (name.as_str(), value.as_str())))
 }
 
 fn ends(stream: &Stream, target: &Target, port: u16) -> (PeerAddr, Option<std::net::SocketAddr>) {

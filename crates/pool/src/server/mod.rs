@@ -17,7 +17,7 @@ use net::stream::Target;
 use net::{Conn, PeerAddr};
 use prepared::Prepared;
 use wire::backend::Outflow;
-use wire::{CancelKey, Params, Pipeline};
+use wire::{CancelKey, Params, Pipeline, Replication};
 
 /// A server of one worker. Others look at its facts; who holds the lease moves its bytes.
 #[derive(Debug)]
@@ -61,6 +61,15 @@ pub struct Facts {
     pub connect_time: SystemTime,
     /// The database's generation when it was opened.
     pub generation: u64,
+    /// Whether it serves replication: then it is its client's own, and nobody else's.
+    pub replication: Replication,
+}
+
+impl Facts {
+    /// Whether it serves one client and is closed after it.
+    pub fn is_own(&self) -> bool {
+        self.replication != Replication::None
+    }
 }
 
 /// A server's connection and the state of its conversation.
@@ -110,6 +119,8 @@ pub enum CloseReason {
     Crashed,
     /// It said something while nobody had asked.
     Dirty,
+    /// The replication client whose own it was is gone.
+    ReplicationOver,
     /// Its client left in the middle of things.
     ClientGone,
     /// Its client left with queries in progress.
@@ -143,6 +154,7 @@ impl CloseReason {
             Self::Surplus => "too many servers in the pool",
             Self::Crashed => "server conn crashed?",
             Self::Dirty => "idle server got dirty",
+            Self::ReplicationOver => "replication client was closed",
             Self::ClientGone => "client disconnect while server was not ready",
             Self::QueriesInProgress => "client disconnected with queries in progress",
             Self::Unclean => "unclean server",
