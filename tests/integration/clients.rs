@@ -1,7 +1,5 @@
 //! Real clients, as people run them, find nothing missing.
 
-use std::path::Path;
-
 use testkit::{Pooler, Postgres, Scratch, in_time};
 use tokio::task::JoinSet;
 use tokio_postgres::types::Type;
