@@ -221,7 +221,9 @@ impl Pool {
         let mut dismissed = self.dismissed.subscribe();
         let mut waits = None;
         loop {
-            match news.borrow_and_update().clone() {
+            // Taken out first: what is borrowed can't be replaced.
+            let latest = news.borrow_and_update().clone();
+            match latest {
                 Welcome::Known(parameters) => return Ok(parameters),
                 Welcome::Refused(error) if waits.is_some() || self.just_failed() => {
                     return Err(LeaseError::LoginRefused(error));

@@ -24,6 +24,12 @@ pub mod pipeline;
 pub mod startup;
 pub mod statements;
 
+#[cfg(test)]
+extern crate self as wire;
+
+#[cfg(test)]
+mod corpus;
+
 pub use cancel::CancelKey;
 pub use error::{ErrorFields, Severity, SqlState};
 pub use frame::{FrameHeader, ProtocolError, Scanner};
