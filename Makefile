@@ -6,6 +6,7 @@ export PG
 
 PROFILE = $(if $(CI),ci,default)
 VENV = .venv/ready
+NODE = tests/drivers/node/node_modules/ready
 
 .PHONY: help test demo bench bench-setup
 
@@ -13,8 +14,8 @@ help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 14
 
 test: ## Formatting, lints, and all tests; installs what they need
-	@.ci/install linker postgres python nextest
-	@$(MAKE) --no-print-directory $(VENV)
+	@.ci/install linker postgres python node java nextest
+	@$(MAKE) --no-print-directory $(VENV) $(NODE)
 	cargo fmt --all --check
 	cargo lint
 	cargo nextest run --workspace --profile $(PROFILE)
@@ -36,4 +37,9 @@ bench-setup: ## Fetch what the benchmark compares with
 $(VENV): tests/drivers/requirements.txt
 	python3 -m venv --clear .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check --timeout 60 --retries 5 -r $<
+	@touch $@
+
+# And in JavaScript.
+$(NODE): tests/drivers/node/package.json tests/drivers/node/package-lock.json
+	npm ci --prefix tests/drivers/node --ignore-scripts --no-audit --no-fund --fetch-retries 5
 	@touch $@

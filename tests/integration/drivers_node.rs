@@ -1,0 +1,41 @@
+//! Node's drivers, on a normal day.
+
+use std::path::Path;
+
+use crate::programs::Script;
+
+fn script(name: &str) -> Script {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let dir = root.join("tests/drivers/node");
+    let ready = dir.join("node_modules/ready").exists();
+    assert!(
+        ready,
+        "no drivers in JavaScript: make tests/drivers/node/node_modules/ready"
+    );
+    Script {
+        program: "node".into(),
+        args: vec![dir.join(name)],
+    }
+}
+
+#[tokio::test]
+async fn node_postgres_shares_servers() {
+    script("node_postgres.js").holds_on_three_servers().await;
+}
+
+#[tokio::test]
+async fn node_postgres_finds_in_a_session_what_it_finds_without_a_pooler() {
+    let script = script("node_postgres.js");
+    script.holds_directly_and_in_sessions().await;
+}
+
+#[tokio::test]
+async fn postgres_js_shares_servers() {
+    script("postgres_js.js").holds_on_three_servers().await;
+}
+
+#[tokio::test]
+async fn postgres_js_finds_in_a_session_what_it_finds_without_a_pooler() {
+    let script = script("postgres_js.js");
+    script.holds_directly_and_in_sessions().await;
+}
