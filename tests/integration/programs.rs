@@ -141,9 +141,13 @@ impl Script {
     pub(crate) async fn holds_on_three_servers(&self) {
         let postgres = postgres().await;
         for workers in WORKERS {
-            let setup = for_drivers(workers, "transaction", 3, &postgres);
-            let pooler = setup.start().await;
-            self.holds(&Place::tcp(pooler.port()), "transaction").await;
+            // Servers that remember all statements, and servers that forget all the time.
+            for statements in [200, 2] {
+                let setup = for_drivers(workers, "transaction", 3, &postgres)
+                    .set("max_prepared_statements", statements);
+                let pooler = setup.start().await;
+                self.holds(&Place::tcp(pooler.port()), "transaction").await;
+            }
         }
     }
 

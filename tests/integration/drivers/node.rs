@@ -1,16 +1,16 @@
 //! Node's drivers, on a normal day.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use crate::programs::Script;
 
 fn script(name: &str) -> Script {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let dir = root.join("tests/drivers/node");
-    let ready = dir.join("node_modules/ready").exists();
+    let read = |file: &str| fs::read_to_string(dir.join(file)).unwrap_or_default();
     assert!(
-        ready,
-        "no drivers in JavaScript: make tests/drivers/node/node_modules/ready"
+        read("node_modules/ready") == read("package-lock.json"),
+        "drivers in JavaScript are missing or outdated: make tests/drivers/node/node_modules/ready"
     );
     Script {
         program: "node".into(),

@@ -1,0 +1,6 @@
+//! Drivers, each its real package at a pinned version, find nothing missing.
+
+mod jdbc;
+mod node;
+mod postgresql;
+mod tokio_postgres;
