@@ -18,6 +18,7 @@ mod programs;
 mod protocol;
 mod reload;
 mod shutdown;
+mod statements;
 mod streams;
 mod support;
 mod timeouts;

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::choices::{AuthType, PoolMode, SslMode};
+use crate::choices::{AuthType, PoolMode, SslMode, StatementErrors};
 use crate::finding::{Problem, SettingError};
 use crate::host::SocketDir;
 use crate::nearest::nearest;
@@ -260,6 +260,12 @@ settings! {
     /// How much is logged, 0 to 3.
     verbose: u32 = NULL, OnReload;
 
+    /// What a client hears of a prepared statement's name that is taken or unknown: pgbouncer ends
+    /// its session, postgres answers as PostgreSQL would. Only pgusher has this.
+    prepared_statement_errors: StatementErrors = "pgbouncer", OnReload;
+    /// Most bytes that pooled prepared statements and clients' names for them may take, over all
+    /// clients; 0 means no limit. Only pgusher has this.
+    prepared_statement_memory: u32 = "268435456", OnReload;
     /// Worker threads, 1 to 64; auto is one for every two CPUs, at most 16. Only pgusher has this.
     workers: Workers = "auto", AtBoot;
 }

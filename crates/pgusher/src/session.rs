@@ -22,6 +22,7 @@ use crate::cancel::Registered;
 use crate::client::{Admitted, Newcomer};
 use crate::process::Counted;
 use crate::relay::RelayEnd;
+use crate::statements::ClientStatements;
 use crate::worker::Worker;
 
 /// What a client hears that waits for long (`query_wait_notify`), in PgBouncer's words.
@@ -37,6 +38,10 @@ pub(crate) struct Session {
     pub(crate) params: Arc<Params>,
     /// Where in the worker's buffer the client's next request stands, until anybody else reads.
     pub(crate) fresh: Option<Range<usize>>,
+    /// Bytes of a message that are awaited before it is looked at.
+    pub(crate) gather: usize,
+    /// Its prepared statements, once it has any.
+    pub(crate) statements: Option<Box<ClientStatements>>,
     /// Whether the client has part of a message, so that it would misread whatever came next.
     cut_off: bool,
     connected: Instant,
@@ -69,10 +74,11 @@ impl End {
             Self::Killed(kill) => Some((violation, kill.for_client().to_owned())),
             Self::Refused(refusal) => Some(match refusal {
                 Refusal::SimpleQuery => (violation, "PQexec disallowed".to_owned()),
-                Refusal::NamedStatement => (
-                    SqlState::FEATURE_NOT_SUPPORTED,
-                    "named prepared statements need pool_mode = session".to_owned(),
+                Refusal::NameInUse => (
+                    violation,
+                    "prepared statement name is already in use".to_owned(),
                 ),
+                Refusal::UnknownName => (violation, "prepared statement did not exist".to_owned()),
                 Refusal::UnknownMessage => (violation, "unkn pkt".to_owned()),
                 Refusal::Header(hex) => (violation, format!("bad packet header: '{hex}'")),
             }),
@@ -127,6 +133,8 @@ impl Session {
             pool,
             params: admitted.params,
             fresh: None,
+            gather: 0,
+            statements: None,
             cut_off: false,
             connected: newcomer.connected,
             _key: admitted.key,
@@ -197,7 +205,19 @@ impl Session {
             }
             let worker = self.worker.clone();
             let mut buffer = worker.buffer();
-            let filled = if self.conn.has_news() {
+            if self.gather > 0 {
+                if ready!(self.conn.poll_hold(cx, self.gather)).is_err() {
+                    return Poll::Ready(Err(End::Lost));
+                }
+                self.gather = 0;
+                self.conn.look_at_held();
+            }
+            let filled = if self.conn.held_len() > buffer.len() {
+                if self.find_large_request()? {
+                    return Poll::Ready(Ok(()));
+                }
+                continue;
+            } else if self.conn.has_news() {
                 self.conn.unhold(&mut buffer)
             } else {
                 match ready!(self.conn.poll_fill(cx, &mut buffer)) {
@@ -220,7 +240,9 @@ impl Session {
             match self.intake.next(&bytes[done..], None, policy) {
                 // Nothing is forwarded without a server: a lease ends between messages only.
                 Action::Drop(count) | Action::Forward(count) => done += count,
-                Action::NeedsServer => return Ok(Some(done..bytes.len())),
+                Action::NeedsServer | Action::Named(..) | Action::Gather(_) => {
+                    return Ok(Some(done..bytes.len()));
+                }
                 Action::Hold => {
                     self.conn.hold(&bytes[done..]);
                     break;
@@ -230,6 +252,17 @@ impl Session {
             }
         }
         Ok(None)
+    }
+
+    /// The request is larger than the worker's buffer: it stays with the connection.
+    fn find_large_request(&mut self) -> Result<bool, End> {
+        let held = self.conn.take_all_held();
+        let request = self.find_request(&held)?;
+        let found = request.is_some();
+        if let Some(request) = request {
+            self.conn.hold_news(&held[request]);
+        }
+        Ok(found)
     }
 
     /// Waits in line for a server.
@@ -298,6 +331,9 @@ impl Session {
         self.entry.link.set(None);
         self.entry.state.set(ClientState::Idle);
         self.cut_off = !lease.server().io.borrow().outflow.at_boundary();
+        if let Some(statements) = &mut self.statements {
+            statements.lease_over();
+        }
         match end {
             RelayEnd::Over => {
                 lease.release(now);
@@ -347,7 +383,10 @@ impl Session {
 
     /// What this client may send.
     pub(crate) fn policy(&self) -> Policy {
-        self.pool.policy()
+        let mut policy = self.pool.policy();
+        // Who has names keeps them, whatever the pool mode has become.
+        policy.pools_statements |= self.statements.is_some();
+        policy
     }
 
     /// A request begins: counted at its first message, before a server is found.

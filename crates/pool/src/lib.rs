@@ -13,6 +13,7 @@ pub mod server;
 pub mod shared;
 pub mod snapshot;
 pub mod state;
+pub mod statements;
 
 mod cancels;
 mod eviction;

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use net::TcpOptions;
-use settings::{PoolMode, PoolSettings, SocketDir};
+use settings::{PoolMode, PoolSettings, SocketDir, StatementSettings};
 use tokio::sync::watch;
 use wire::frontend::{Policy, put_query, put_terminate};
 
@@ -50,6 +50,7 @@ pub struct Pool {
     /// What clients may send.
     policy: Cell<Policy>,
     mode: Cell<PoolMode>,
+    statements: Cell<Option<StatementSettings>>,
     settings: RefCell<Rc<PoolSettings>>,
     pub(crate) state: RefCell<PoolState>,
     pub(crate) servers: RefCell<Vec<Option<Rc<Server>>>>,
@@ -81,6 +82,7 @@ impl Pool {
             local,
             policy: Cell::new(policy),
             mode: Cell::new(settings.pool_mode),
+            statements: Cell::new(settings.prepared_statements),
             counters: RefCell::default(),
             clients: Cell::new(0),
             settings: RefCell::new(Rc::new(settings)),
@@ -104,6 +106,7 @@ impl Pool {
     /// Runs the pool in another way from now on.
     pub(crate) fn set_settings(&self, settings: PoolSettings, policy: Policy) {
         self.mode.set(settings.pool_mode);
+        self.statements.set(settings.prepared_statements);
         self.policy.set(policy);
         *self.settings.borrow_mut() = Rc::new(settings);
     }
@@ -111,6 +114,11 @@ impl Pool {
     /// What clients may send.
     pub fn policy(&self) -> Policy {
         self.policy.get()
+    }
+
+    /// How prepared statements are pooled; `None`: those that there are stay, without limits.
+    pub fn statement_settings(&self) -> Option<StatementSettings> {
+        self.statements.get()
     }
 
     /// When servers are taken back.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use settings::{Config, PoolMode, PoolSettings};
+use settings::{Config, PoolSettings};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use wire::frontend::Policy;
@@ -65,7 +65,7 @@ impl Pools {
         let config = self.config.borrow();
         let settings = config.pool_settings(&database, &shared.key.user);
         let policy = Policy {
-            named_statements: settings.pool_mode == PoolMode::Session,
+            pools_statements: settings.prepared_statements.is_some(),
             simple_query: !config.settings.disable_pqexec,
             packet_len_max: config.settings.max_packet_size as usize,
         };

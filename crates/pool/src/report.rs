@@ -198,7 +198,7 @@ impl Pool {
             remote_pid: server.facts.key.process_id(),
             tls: String::new(),
             application_name: application_name.unwrap_or_default(),
-            prepared_statements: 0,
+            prepared_statements: server.io.try_borrow().map_or(0, |io| io.prepared.len()),
         }
     }
 }
@@ -236,7 +236,7 @@ fn client_row(client: &ClientEntry, moment: Moment) -> ClientRow {
         },
         tls: String::new(),
         application_name: client.application_name.borrow().to_string(),
-        prepared_statements: 0,
+        prepared_statements: client.prepared_statements.get(),
     };
     ClientRow { state, socket }
 }

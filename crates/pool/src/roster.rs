@@ -97,6 +97,8 @@ pub struct ClientEntry {
     pub xact_start: Cell<Option<Instant>>,
     /// The server that serves it.
     pub link: Cell<Option<u64>>,
+    /// How many prepared statements it has names for.
+    pub prepared_statements: Cell<usize>,
     /// Its application_name, as it last was.
     pub application_name: RefCell<Arc<str>>,
     /// Whether the notice of `query_wait_notify` is due.
@@ -156,6 +158,7 @@ impl ClientEntry {
             query_start: Cell::new(None),
             xact_start: Cell::new(None),
             link: Cell::new(None),
+            prepared_statements: Cell::new(0),
             application_name: RefCell::new(facts.application_name),
             notify: Cell::new(Notify::Untold),
             given_up: Cell::new(false),

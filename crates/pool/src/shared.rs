@@ -16,6 +16,7 @@ use crate::limits::{Gauge, Limits, Passed, Scope};
 use crate::server::ParkedServer;
 use crate::server::login::LoginError;
 use crate::snapshot::Counters;
+use crate::statements::Statements;
 
 /// What workers tell each other about pools.
 #[derive(Debug)]
@@ -57,6 +58,8 @@ pub enum Freshness {
 pub struct Shared {
     /// Names of the tracked parameters.
     pub names: ParamNames,
+    /// Prepared statements.
+    pub statements: Statements,
     limits: Mutex<Limits>,
     /// Whether anybody is in line for a permit under a shared limit.
     wanted: AtomicBool,
@@ -156,6 +159,7 @@ impl Shared {
     pub fn new(names: ParamNames, post: Vec<mpsc::UnboundedSender<Mail>>) -> Self {
         Self {
             names,
+            statements: Statements::default(),
             limits: Mutex::default(),
             wanted: AtomicBool::new(false),
             registry: Mutex::default(),

@@ -2,10 +2,13 @@
 
 use crate::cancel::CancelKey;
 use crate::frame::{FrameHeader, ProtocolError, Scanner, body_here, put, put_str, take_str, whole};
-use crate::pipeline::{Pipeline, TxStatus};
+use crate::pipeline::{Failure, Fake, Pipeline, TxStatus};
 
 /// Longest ParameterStatus that is gathered to be read, in bytes; a longer one passes unread.
 const PARAMETER_LEN_MAX: usize = 4096;
+
+/// Longest ErrorResponse that is gathered to be read, in bytes; a longer one passes unread.
+const ERROR_LEN_MAX: usize = 32 << 10;
 
 /// What to do with the bytes at hand.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,6 +20,18 @@ pub enum Action<'a> {
     /// Forget that many bytes, which answer a query of the pooler's own, and come back with the
     /// rest.
     Drop(usize),
+    /// Send that many bytes to the client; they end with the news that all prepared statements
+    /// of the session are gone.
+    DroppedAll(usize),
+    /// The first `len` bytes are an error, or its front, about a pooled statement.
+    Failed {
+        /// Bytes of it that are here.
+        len: usize,
+        /// Its body, if all of it is here.
+        body: Option<&'a [u8]>,
+        /// What failed.
+        failure: Failure,
+    },
     /// Too little to decide: keep it until more arrives.
     Hold,
 }
@@ -62,11 +77,18 @@ impl Outflow {
         pipeline: &mut Pipeline,
     ) -> Result<Action<'a>, ProtocolError> {
         let mut done = self.scanner.pass(bytes);
+        if done > 0 && self.at_boundary() && pipeline.owes_fake() {
+            return Ok(Action::Forward(done));
+        }
         while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
             let Some(header) = FrameHeader::peek(rest)? else {
                 break;
             };
             match header.tag {
+                b'D' | b'd' => {
+                    done = done.saturating_add(self.scanner.enter(header, rest));
+                    continue;
+                }
                 tag if pipeline.swallows(tag) => {
                     if done > 0 || rest.len() < header.frame_len() {
                         break;
@@ -74,7 +96,6 @@ impl Outflow {
                     pipeline.swallowed();
                     return Ok(Action::Drop(header.frame_len()));
                 }
-                b'D' | b'd' => {}
                 b'Z' => {
                     let Some((_, body, _)) = whole(rest)? else {
                         break;
@@ -96,9 +117,33 @@ impl Outflow {
                         None => continue,
                     }
                 }
+                b'C' if may_drop_all(header) => {
+                    if rest.len() < header.frame_len() {
+                        break;
+                    }
+                    pipeline.received(b'C');
+                    done = done.saturating_add(self.scanner.enter(header, rest));
+                    if drops_all(body_here(header, rest)) {
+                        return Ok(Action::DroppedAll(done));
+                    }
+                    if pipeline.owes_fake() {
+                        break;
+                    }
+                    continue;
+                }
+                b'E' if pipeline.error_is_about() => {
+                    let whole = rest.len() >= header.frame_len();
+                    if done > 0 || (!whole && header.frame_len() <= ERROR_LEN_MAX) {
+                        break;
+                    }
+                    return Ok(self.error_about(header, rest, pipeline));
+                }
                 tag => pipeline.received(tag),
             }
             done = done.saturating_add(self.scanner.enter(header, rest));
+            if pipeline.owes_fake() {
+                break;
+            }
         }
         Ok(if done > 0 {
             Action::Forward(done)
@@ -106,6 +151,40 @@ impl Outflow {
             Action::Hold
         })
     }
+
+    fn error_about<'a>(
+        &mut self,
+        header: FrameHeader,
+        rest: &'a [u8],
+        pipeline: &mut Pipeline,
+    ) -> Action<'a> {
+        let failure = pipeline.failed();
+        let len = self.scanner.enter(header, rest);
+        let body = (len == header.frame_len()).then(|| body_here(header, rest));
+        match failure {
+            Some(failure) => Action::Failed { len, body, failure },
+            None => Action::Forward(len),
+        }
+    }
+}
+
+/// Whether a CommandComplete is as long as those of [`drops_all`].
+fn may_drop_all(header: FrameHeader) -> bool {
+    matches!(header.body_len, 12 | 15)
+}
+
+/// Whether a CommandComplete tells that all prepared statements are gone.
+pub fn drops_all(body: &[u8]) -> bool {
+    matches!(body, b"DISCARD ALL\0" | b"DEALLOCATE ALL\0")
+}
+
+/// Appends a message that is due in the server's place.
+pub fn put_fake(out: &mut Vec<u8>, fake: Fake) {
+    let tag = match fake {
+        Fake::Parse => b'1',
+        Fake::Close => b'3',
+    };
+    put(out, tag, |_| {});
 }
 
 /// Appends a ParameterStatus.
@@ -233,6 +312,7 @@ mod tests {
                             continue;
                         }
                         Action::Hold => break,
+                        other => panic!("{other:?}"),
                     };
                     sent.extend_from_slice(&held[at..at + n]);
                     at += n;

@@ -22,6 +22,7 @@ pub mod frontend;
 pub mod params;
 pub mod pipeline;
 pub mod startup;
+pub mod statements;
 
 pub use cancel::CancelKey;
 pub use error::{ErrorFields, Severity, SqlState};

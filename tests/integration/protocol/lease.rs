@@ -81,6 +81,7 @@ async fn a_server_is_lent_again_only_when_everything_is_answered() {
         let server = FakeServer::start().await;
         let pooler = before(&server, workers)
             .set("default_pool_size", 1)
+            .set("prepared_statement_errors", "postgres")
             .start()
             .await;
         let console = pooler.console().await;

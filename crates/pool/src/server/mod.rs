@@ -3,6 +3,7 @@
 pub mod align;
 pub mod cancel;
 pub mod login;
+pub mod prepared;
 pub mod query;
 
 use std::cell::{Cell, RefCell};
@@ -14,6 +15,7 @@ use std::time::{Instant, SystemTime};
 use net::conn::ParkedConn;
 use net::stream::Target;
 use net::{Conn, PeerAddr};
+use prepared::Prepared;
 use wire::backend::Outflow;
 use wire::{CancelKey, Params, Pipeline};
 
@@ -72,6 +74,8 @@ pub struct ServerIo {
     pub pipeline: Pipeline,
     /// Its tracked parameters.
     pub params: Arc<Params>,
+    /// The pooled statements that it has.
+    pub prepared: Prepared,
 }
 
 /// A server on its way to another worker: idle, settled, nothing held.
@@ -81,6 +85,7 @@ pub struct ParkedServer {
     facts: Facts,
     request_time: Instant,
     params: Arc<Params>,
+    prepared: Prepared,
     conn: ParkedConn,
 }
 
@@ -181,6 +186,7 @@ impl Server {
                 outflow: Outflow::default(),
                 pipeline: Pipeline::default(),
                 params,
+                prepared: Prepared::default(),
             }),
         }
     }
@@ -193,6 +199,7 @@ impl Server {
             facts: self.facts.clone(),
             request_time: self.request_time.get(),
             params: io.params.clone(),
+            prepared: std::mem::take(&mut io.prepared),
             conn: io.conn.park()?,
         })
     }
@@ -202,6 +209,7 @@ impl Server {
         let conn = Conn::unpark(parked.conn)?;
         let server = Self::new(parked.id, parked.facts, conn, parked.params);
         server.request_time.set(parked.request_time);
+        server.io.borrow_mut().prepared = parked.prepared;
         Ok(server)
     }
 

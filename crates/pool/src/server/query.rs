@@ -9,7 +9,7 @@ use std::time::Duration;
 use net::Conn;
 use thiserror::Error;
 use tokio::time::timeout;
-use wire::backend::Parameter;
+use wire::backend::{Parameter, drops_all};
 use wire::error::ErrorFields;
 use wire::{ParamNames, Params, TxStatus};
 
@@ -51,8 +51,17 @@ pub async fn on_server(
     server.io.borrow_mut().conn.send(message)?;
     let mut exchange = Exchange::new(names);
     let answer = poll_fn(|cx| {
-        let ServerIo { conn, params, .. } = &mut *server.io.borrow_mut();
-        exchange.poll(cx, conn, params)
+        let ServerIo {
+            conn,
+            params,
+            prepared,
+            ..
+        } = &mut *server.io.borrow_mut();
+        let result = exchange.poll(cx, conn, params);
+        if std::mem::take(&mut exchange.dropped_all) {
+            prepared.clear();
+        }
+        result
     });
     within(limit, answer).await
 }
@@ -85,6 +94,8 @@ async fn within(
 struct Exchange<'a> {
     names: &'a ParamNames,
     refused: Option<ErrorFields>,
+    /// Whether the query dropped all prepared statements.
+    dropped_all: bool,
 }
 
 impl<'a> Exchange<'a> {
@@ -92,6 +103,7 @@ impl<'a> Exchange<'a> {
         Self {
             names,
             refused: None,
+            dropped_all: false,
         }
     }
 
@@ -107,6 +119,7 @@ impl<'a> Exchange<'a> {
             match tag {
                 b'E' => self.refused = Some(ErrorFields::parse(&body)),
                 b'S' => note(self.names, params, &body),
+                b'C' => self.dropped_all |= drops_all(&body),
                 b'Z' => return Poll::Ready(self.verdict(&body)),
                 b'G' | b'W' => return Poll::Ready(Err(QueryError::NotIdle)),
                 _ => {}
