@@ -25,6 +25,11 @@ async fn jdbc_shares_servers() {
 }
 
 #[tokio::test]
+async fn jdbc_shares_servers_that_forget_statements() {
+    script().holds_on_forgetful_servers().await;
+}
+
+#[tokio::test]
 async fn jdbc_finds_in_a_session_what_it_finds_without_a_pooler() {
     script().holds_directly_and_in_sessions().await;
 }

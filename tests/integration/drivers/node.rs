@@ -24,6 +24,13 @@ async fn node_postgres_shares_servers() {
 }
 
 #[tokio::test]
+async fn node_postgres_shares_servers_that_forget_statements() {
+    script("node_postgres.js")
+        .holds_on_forgetful_servers()
+        .await;
+}
+
+#[tokio::test]
 async fn node_postgres_finds_in_a_session_what_it_finds_without_a_pooler() {
     let script = script("node_postgres.js");
     script.holds_directly_and_in_sessions().await;
@@ -32,6 +39,11 @@ async fn node_postgres_finds_in_a_session_what_it_finds_without_a_pooler() {
 #[tokio::test]
 async fn postgres_js_shares_servers() {
     script("postgres_js.js").holds_on_three_servers().await;
+}
+
+#[tokio::test]
+async fn postgres_js_shares_servers_that_forget_statements() {
+    script("postgres_js.js").holds_on_forgetful_servers().await;
 }
 
 #[tokio::test]

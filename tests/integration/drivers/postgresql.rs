@@ -21,6 +21,10 @@ async fn create_database(postgres: &Postgres, name: &str) {
     postgres.run(&grant).await;
 }
 
+/// One for each client, for pgbench waits in PQprepare: a client without a seat would keep those
+/// of its thread that have one from going on.
+const THREADS: &str = "-j20";
+
 /// What each client reads must be what it asked for; in pgbench only an error ends badly.
 const TAGGED: &str = r"
 \set mine random(1, 1000000000)
@@ -52,7 +56,7 @@ async fn pgbench_tells_each_client_its_own_in_every_mode() {
         let pooler = three_seats(workers, &postgres).await;
         let place = Place::tcp(pooler.port());
         for protocol in ["simple", "extended", "prepared"] {
-            let load = ["-n", "-c20", "-j2", "-t20", "-M", protocol, "-f"];
+            let load = ["-n", "-c20", THREADS, "-t20", "-M", protocol, "-f"];
             let load = [&load[..], &[tagged.to_str().unwrap()]].concat();
             let report = run("pgbench", &place, &load).await.well();
             assert!(report.contains("actually processed: 400/400"), "{report}");
@@ -73,7 +77,7 @@ async fn pgbench_keeps_its_pipelines_and_connects_anew() {
         let place = Place::tcp(pooler.port());
         for protocol in ["extended", "prepared"] {
             for (each, connections) in [("-t20", &[][..]), ("-t5", &["-C"])] {
-                let load = ["-n", "-c20", "-j2", each, "-M", protocol, "-f"];
+                let load = ["-n", "-c20", THREADS, each, "-M", protocol, "-f"];
                 let load = [connections, &load, &[pipelined.to_str().unwrap()]].concat();
                 run("pgbench", &place, &load).await.well();
             }
