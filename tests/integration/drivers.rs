@@ -3,4 +3,5 @@
 mod jdbc;
 mod node;
 mod postgresql;
+mod python;
 mod tokio_postgres;

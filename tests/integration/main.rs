@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod auth;
+mod backend_pid;
 mod cancel;
 mod clients;
 mod config;
@@ -17,8 +18,10 @@ mod pooling;
 mod programs;
 mod protocol;
 mod reload;
+mod replication;
 mod shutdown;
 mod statements;
 mod streams;
 mod support;
 mod timeouts;
+mod versions;

@@ -277,7 +277,7 @@ impl Session {
             Poll::Ready(Ok(filled)) => filled,
             Poll::Pending => return Ok(false),
         };
-        self.server_said(&buffer[..filled], io)?;
+        self.server_said(&buffer[..filled], server, io)?;
         if io.pipeline.take_ready() {
             self.query_done(server, io);
         }
@@ -285,7 +285,12 @@ impl Session {
         Ok(true)
     }
 
-    fn server_said(&mut self, bytes: &[u8], io: &mut ServerIo) -> Result<(), RelayEnd> {
+    fn server_said(
+        &mut self,
+        bytes: &[u8],
+        server: &Server,
+        io: &mut ServerIo,
+    ) -> Result<(), RelayEnd> {
         let between = io.outflow.at_boundary();
         let worker = self.worker.clone();
         let mut out = worker.scratch();
@@ -304,6 +309,10 @@ impl Session {
                 Ok(backend::Action::Forward(count)) => done += count,
                 Ok(backend::Action::Parameter(count, parameter)) => {
                     self.note_parameter(&mut io.params, parameter);
+                    done += count;
+                }
+                Ok(backend::Action::Unread(count)) => {
+                    server.doubt.set(Some(CloseReason::ParameterUnread));
                     done += count;
                 }
                 Ok(backend::Action::Drop(count)) => {
@@ -337,10 +346,7 @@ impl Session {
             self.undo(io);
         }
         // A client that heard of its BEGIN would believe in it.
-        if between
-            && self.pool.mode() == PoolMode::Statement
-            && io.pipeline.status() != TxStatus::Idle
-        {
+        if between && self.mode() == PoolMode::Statement && io.pipeline.status() != TxStatus::Idle {
             return Err(RelayEnd::Server(CloseReason::StatementMode));
         }
         self.say_to_client(&mut out, &bytes[from..done])?;
@@ -392,10 +398,11 @@ impl Session {
     /// What a server reports holds for it and for its client.
     fn note_parameter(&mut self, params: &mut Arc<wire::Params>, parameter: Parameter<'_>) {
         let names = &self.worker.process.shared.names;
-        let Some(place) = names.find(parameter.name) else {
+        let Some(place) = names.find_in(params, parameter.name) else {
             return;
         };
         if params.get(place) != Some(parameter.value) {
+            names.note_set(place);
             Arc::make_mut(params).set(place, parameter.value);
         }
         if self.params.get(place) != Some(parameter.value) {
@@ -440,7 +447,7 @@ impl Session {
             return Ok(());
         }
         let idle = io.pipeline.status() == TxStatus::Idle;
-        match self.pool.mode() {
+        match self.mode() {
             PoolMode::Statement if !idle => Err(RelayEnd::Server(CloseReason::StatementMode)),
             PoolMode::Session => Ok(()),
             _ if idle => Err(RelayEnd::Over),

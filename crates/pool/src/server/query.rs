@@ -13,7 +13,7 @@ use wire::backend::{Parameter, drops_all};
 use wire::error::ErrorFields;
 use wire::{ParamNames, Params, TxStatus};
 
-use super::{Server, ServerIo};
+use super::{CloseReason, Server, ServerIo};
 
 /// Longest message that is expected in answer to our own queries, in bytes.
 const MESSAGE_LEN_MAX: usize = 1 << 20;
@@ -63,7 +63,11 @@ pub async fn on_server(
         }
         result
     });
-    within(limit, answer).await
+    let result = within(limit, answer).await;
+    if exchange.unread {
+        server.doubt.set(Some(CloseReason::ParameterUnread));
+    }
+    result
 }
 
 /// Runs a query on a connection that is not a server yet.
@@ -94,6 +98,8 @@ async fn within(
 struct Exchange<'a> {
     names: &'a ParamNames,
     refused: Option<ErrorFields>,
+    /// Whether a parameter was reported that can't be read.
+    unread: bool,
     /// Whether the query dropped all prepared statements.
     dropped_all: bool,
 }
@@ -103,6 +109,7 @@ impl<'a> Exchange<'a> {
         Self {
             names,
             refused: None,
+            unread: false,
             dropped_all: false,
         }
     }
@@ -118,7 +125,7 @@ impl<'a> Exchange<'a> {
             let (tag, body) = ready!(conn.poll_message(cx, MESSAGE_LEN_MAX))?;
             match tag {
                 b'E' => self.refused = Some(ErrorFields::parse(&body)),
-                b'S' => note(self.names, params, &body),
+                b'S' => self.unread |= !note(self.names, params, &body),
                 b'C' => self.dropped_all |= drops_all(&body),
                 b'Z' => return Poll::Ready(self.verdict(&body)),
                 b'G' | b'W' => return Poll::Ready(Err(QueryError::NotIdle)),
@@ -138,12 +145,15 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// Keeps a ParameterStatus, if the parameter is tracked.
-pub(crate) fn note(names: &ParamNames, params: &mut Arc<Params>, body: &[u8]) {
-    if let Some(Parameter { name, value }) = Parameter::parse(body)
-        && let Some(place) = names.find(name)
+/// Keeps a ParameterStatus, if the parameter is tracked; false if it can't be read.
+fn note(names: &ParamNames, params: &mut Arc<Params>, body: &[u8]) -> bool {
+    let Some(Parameter { name, value }) = Parameter::parse(body) else {
+        return false;
+    };
+    if let Some(place) = names.find_in(params, name)
         && params.get(place) != Some(value)
     {
         Arc::make_mut(params).set(place, value);
     }
+    true
 }

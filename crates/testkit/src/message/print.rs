@@ -101,6 +101,11 @@ impl Message {
             (Side::Client, b'p') => "***".to_owned(),
             (Side::Server, b'R') => authentication(body.i32()?),
             (Side::Server, b'S') => format!("{}={}", body.text()?, body.text()?),
+            (Side::Server, b'v') => {
+                let (major, minor, count) = (body.u16()?, body.u16()?, body.i32()?);
+                let unknown: Option<Vec<_>> = (0..count).map(|_| body.text()).collect();
+                format!("{major}.{minor} without [{}]", unknown?.join(", "))
+            }
             (Side::Server, b'Z') => match body.byte()? {
                 b'I' => "idle".to_owned(),
                 b'T' => "in transaction".to_owned(),
