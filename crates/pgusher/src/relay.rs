@@ -101,7 +101,8 @@ impl Session {
         };
         let waits = self.client_said(said, server, io)?;
         self.look_for_end(io)?;
-        Ok(!waits)
+        // Whoever waits for answers to what is still unsent must be woken to send it.
+        Ok(!waits || !io.conn.is_flushed())
     }
 
     /// Sends on what the client said; true if the rest of it waits for answers of the server's.
