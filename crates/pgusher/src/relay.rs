@@ -14,7 +14,7 @@ use pool::{CloseReason, Server};
 use settings::{PoolMode, StatementSettings};
 use wire::backend::{self, Parameter, put_fake};
 use wire::frontend::{self, Refusal, put_query};
-use wire::pipeline::{Failure, Pipeline};
+use wire::pipeline::{About, Failure, Pipeline};
 use wire::statements::Named;
 use wire::{FrameHeader, TxStatus};
 
@@ -101,6 +101,10 @@ impl Session {
         };
         let waits = self.client_said(said, server, io)?;
         self.look_for_end(io)?;
+        // Nobody comes back here before the server has answered: it must hear the request.
+        if waits && let Poll::Ready(Err(_)) = io.conn.poll_flush(cx) {
+            return Err(RelayEnd::Server(CloseReason::Crashed));
+        }
         Ok(!waits)
     }
 
@@ -117,6 +121,10 @@ impl Session {
         // What stands between the two goes on as it is, behind what is put together in `out`.
         let (mut from, mut done) = (0, 0);
         let mut verdict = Ok(false);
+        let waited = self
+            .statements
+            .as_mut()
+            .is_some_and(|statements| statements.end_wait());
         while done < bytes.len() {
             let rest = &bytes[done..];
             let between = self.intake.at_boundary();
@@ -155,6 +163,9 @@ impl Session {
                             from = done;
                         }
                         Ok(Taken::Wait) => {
+                            if let Some(statements) = &mut self.statements {
+                                statements.wait(&mut out, waited && done == 0);
+                            }
                             self.conn.hold_news(rest);
                             verdict = Ok(true);
                             break;
@@ -277,7 +288,7 @@ impl Session {
             Poll::Ready(Ok(filled)) => filled,
             Poll::Pending => return Ok(false),
         };
-        self.server_said(&buffer[..filled], io)?;
+        self.server_said(&buffer[..filled], server, io)?;
         if io.pipeline.take_ready() {
             self.query_done(server, io);
         }
@@ -285,7 +296,12 @@ impl Session {
         Ok(true)
     }
 
-    fn server_said(&mut self, bytes: &[u8], io: &mut ServerIo) -> Result<(), RelayEnd> {
+    fn server_said(
+        &mut self,
+        bytes: &[u8],
+        server: &Server,
+        io: &mut ServerIo,
+    ) -> Result<(), RelayEnd> {
         let between = io.outflow.at_boundary();
         let worker = self.worker.clone();
         let mut out = worker.scratch();
@@ -306,6 +322,10 @@ impl Session {
                     self.note_parameter(&mut io.params, parameter);
                     done += count;
                 }
+                Ok(backend::Action::Unread(count)) => {
+                    server.doubt.set(Some(CloseReason::ParameterUnread));
+                    done += count;
+                }
                 Ok(backend::Action::Drop(count)) => {
                     out.extend_from_slice(&bytes[from..done]);
                     done += count;
@@ -314,6 +334,19 @@ impl Session {
                 Ok(backend::Action::DroppedAll(count)) => {
                     self.dropped_all(io);
                     done += count;
+                }
+                Ok(backend::Action::Described {
+                    len,
+                    tag,
+                    body,
+                    about,
+                }) => {
+                    self.statement_described(about, tag, body, io);
+                    if about.0 == About::OwnDescribe {
+                        out.extend_from_slice(&bytes[from..done]);
+                        from = done + len;
+                    }
+                    done += len;
                 }
                 Ok(backend::Action::Failed { len, body, failure }) => {
                     if let Some(instead) = self.statement_failed(failure, body, io) {
@@ -368,6 +401,19 @@ impl Session {
         }
     }
 
+    fn statement_described(
+        &mut self,
+        about: (About, u64),
+        tag: u8,
+        body: Option<&[u8]>,
+        io: &mut ServerIo,
+    ) {
+        let all = &self.worker.process.shared.statements;
+        if let Some(statements) = &mut self.statements {
+            statements.described(about, tag, body, all, io);
+        }
+    }
+
     fn statement_failed(
         &mut self,
         failure: Failure,
@@ -389,10 +435,11 @@ impl Session {
     /// What a server reports holds for it and for its client.
     fn note_parameter(&mut self, params: &mut Arc<wire::Params>, parameter: Parameter<'_>) {
         let names = &self.worker.process.shared.names;
-        let Some(place) = names.find(parameter.name) else {
+        let Some(place) = names.find_in(params, parameter.name) else {
             return;
         };
         if params.get(place) != Some(parameter.value) {
+            names.note_set(place);
             Arc::make_mut(params).set(place, parameter.value);
         }
         if self.params.get(place) != Some(parameter.value) {

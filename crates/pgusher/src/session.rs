@@ -15,6 +15,7 @@ use pool::server::align;
 use pool::server::query::QueryError;
 use pool::{ClientEntry, CloseReason, Lease, LeaseError, Pool, Server};
 use settings::PoolMode;
+use wire::backend::put_parameter;
 use wire::error::{put_error, put_notice};
 use wire::frontend::{Action, Intake, Policy, Refusal};
 use wire::{Params, Replication, Severity, SqlState};
@@ -155,14 +156,18 @@ impl Session {
             Some(lease) => *lease,
             None => self.lease().await?,
         };
-        let names = &self.worker.process.shared.names;
-        if let Some(query) = align::needed(lease.server(), names, &mut self.params) {
-            self.keep_request();
-            if let Err(reason) = Box::pin(self.align(&lease, &query)).await {
-                lease.close(reason);
-                return Err(End::ServerGone(reason));
+        if !align::agree(lease.server(), &self.params) {
+            let names = &self.worker.process.shared.names;
+            if let Some(query) = align::needed(lease.server(), names, &self.params) {
+                self.keep_request();
+                if let Err(reason) = Box::pin(self.align(&lease, &query)).await {
+                    lease.close(reason);
+                    return Err(End::ServerGone(reason));
+                }
             }
+            self.adopt_parameters(lease.server());
         }
+        lease.server().relays.set(true);
         let end = poll_fn(|cx| self.poll_relay(cx, lease.server())).await;
         self.end_lease(lease, end)
     }
@@ -314,7 +319,7 @@ impl Session {
             let sql = String::from_utf8_lossy(sql.unwrap_or_default());
             tracing::trace!("{} varcache_apply: {sql}", self.tag());
         }
-        let aligned = align::run(lease.server(), query, names, &mut self.params, limit).await;
+        let aligned = align::run(lease.server(), query, names, limit).await;
         if let Err(error) = aligned {
             tracing::warn!("{} cannot set parameters: {error}", self.tag());
             return Err(match error {
@@ -323,6 +328,30 @@ impl Session {
             });
         }
         Ok(())
+    }
+
+    /// Takes on the server's spelling of what both have, and tells the client what it hears in
+    /// other words than before.
+    fn adopt_parameters(&mut self, server: &Server) {
+        let before = self.params.clone();
+        align::adopt(server, &mut self.params);
+        if Arc::ptr_eq(&before, &self.params) {
+            return;
+        }
+        let names = &self.worker.process.shared.names;
+        let mut news = Vec::new();
+        for (name, old, new) in self.params.changes(&before, names) {
+            let old = old.unwrap_or_default();
+            tracing::trace!(
+                "{} varcache_set_canonical: setting {name} to its canonical version {old} -> {new}",
+                self.tag()
+            );
+            put_parameter(&mut news, name, new);
+        }
+        if !news.is_empty() {
+            // If the client is gone, the relay will notice.
+            let _ = self.conn.send(&news);
+        }
     }
 
     /// What becomes of the lease, and whether the session goes on.

@@ -33,4 +33,4 @@ pub use pool::Pool;
 pub use pools::Pools;
 pub use roster::{ClientEntry, Roster};
 pub use server::{CloseReason, Server};
-pub use shared::{DatabaseShared, Mail, PoolShared, Shared};
+pub use shared::{DatabaseShared, Mail, PoolShared, Reported, Shared};

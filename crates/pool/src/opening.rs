@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use net::Conn;
 use settings::LoadBalanceHosts;
 use tokio::time::timeout;
 
@@ -13,8 +14,8 @@ use crate::limits::{Bounds, Passed, Permit, Purpose};
 use crate::own::OwnStartup;
 use crate::pool::Pool;
 use crate::roster::Turn;
-use crate::server::Server;
 use crate::server::login::{self, LoggedIn, LoginError};
+use crate::server::{Facts, Server};
 use crate::shared::{Failure, Mail, Welcome, lock};
 
 impl Pool {
@@ -111,15 +112,18 @@ impl Pool {
 
     fn opened(self: &Rc<Self>, logged_in: LoggedIn) {
         let passed = self.note_success();
-        let (server, reported) = self.take_in(logged_in);
+        let LoggedIn {
+            mut facts,
+            conn,
+            reported,
+        } = logged_in;
+        let known = self.shared.make_known(reported);
+        if *known.tracked == *facts.defaults {
+            // Clients with nothing of their own have this very one.
+            facts.defaults = known.tracked.clone();
+        }
+        let server = self.take_in(facts, conn);
         let place = self.add(server.clone());
-        self.shared.welcome.send_if_modified(|welcome| {
-            let first = !matches!(welcome, Welcome::Known(_));
-            if first {
-                *welcome = Welcome::Known(reported.into());
-            }
-            first
-        });
         let now = Instant::now();
         self.lend_if_fit(place, &server);
         drop(server);
@@ -135,16 +139,11 @@ impl Pool {
         self.local.shared.limits(|limits| limits.logged_in(id))
     }
 
-    /// The server of a login that succeeded, and what it reported.
-    pub(crate) fn take_in(&self, logged_in: LoggedIn) -> (Rc<Server>, Vec<(String, String)>) {
-        let LoggedIn {
-            facts,
-            conn,
-            params,
-            reported,
-        } = logged_in;
+    /// The server of a login that succeeded.
+    pub(crate) fn take_in(&self, facts: Facts, conn: Conn) -> Rc<Server> {
         let number = self.local.shared.next_id();
         let local = facts.local;
+        let params = facts.defaults.clone();
         let server = Rc::new(Server::new(number, facts, conn, params));
         match local {
             Some(local) => tracing::info!(
@@ -153,7 +152,7 @@ impl Pool {
             ),
             None => tracing::info!("{} new connection to server", self.tag(&server)),
         }
-        (server, reported)
+        server
     }
 
     fn login_failed(self: &Rc<Self>, error: LoginError) {

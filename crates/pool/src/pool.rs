@@ -18,7 +18,7 @@ use crate::lease::{Lease, LeaseError};
 use crate::own::Owners;
 use crate::roster::{ClientEntry, ClientKind, ClientState, Notify, Roster, Turn};
 use crate::server::{CloseReason, IdleNews, ParkedServer, Server, cancel, query};
-use crate::shared::{Freshness, Mail, PoolShared, Shared, Welcome};
+use crate::shared::{Freshness, Mail, PoolShared, Reported, Shared, Welcome};
 use crate::snapshot::Counters;
 use crate::state::{Grant, Next, PoolState, Rules, ServerState, Waiter};
 
@@ -216,7 +216,7 @@ impl Pool {
     }
 
     /// The parameters that clients are welcomed with: known once a server has logged in.
-    pub async fn welcome(self: &Rc<Self>) -> Result<Arc<[(String, String)]>, LeaseError> {
+    pub async fn welcome(self: &Rc<Self>) -> Result<Arc<Reported>, LeaseError> {
         let mut news = self.shared.welcome.subscribe();
         let mut dismissed = self.dismissed.subscribe();
         let mut waits = None;
@@ -224,7 +224,7 @@ impl Pool {
             // Taken out first: what is borrowed can't be replaced.
             let latest = news.borrow_and_update().clone();
             match latest {
-                Welcome::Known(parameters) => return Ok(parameters),
+                Welcome::Known(reported) => return Ok(reported),
                 Welcome::Refused(error) if waits.is_some() || self.just_failed() => {
                     return Err(LeaseError::LoginRefused(error));
                 }
@@ -293,7 +293,10 @@ impl Pool {
         let here = self.server(place).is_some_and(|s| s.id == server.id);
         let set_aside = self.state.borrow().state(place) == Some(ServerState::BeingCanceled);
         if here && set_aside && server.cancels.get() == 0 {
-            self.reset_or_lend(place, Instant::now());
+            match self.outdated(server) {
+                Some(reason) => self.close(place, reason),
+                None => self.reset_or_lend(place, Instant::now()),
+            }
         }
     }
 
@@ -428,6 +431,7 @@ impl Pool {
     pub(crate) fn begin_lease(&self, server: &Server, client: &ClientEntry, now: Instant) {
         server.link.set(Some(client.id.0));
         server.epoch.set(server.epoch.get() + 1);
+        server.relays.set(false);
         server.request_time.set(now);
         server.last_heard.set(now);
         server.watched.set(false);
@@ -599,16 +603,24 @@ impl Pool {
             // It is about to be closed: whether this arrives makes no difference to us.
             let _ = io.conn.send(&message);
         } else {
-            // It would work on for nobody, and keep its locks: stop it.
-            let (target, key) = (server.facts.target.clone(), server.facts.key);
-            let options = self.local.tcp.borrow().clone();
-            tokio::task::spawn_local(async move {
-                if let Ok(conn) = cancel::connect(&target, &options).await {
-                    let _ = cancel::land(conn, key).await;
-                }
-            });
+            self.stop_working(server);
         }
         io.conn.close();
+    }
+
+    /// It would work on for nobody, and keep its locks: stops it.
+    fn stop_working(&self, server: &Server) {
+        let Some(key) = server.facts.key.clone() else {
+            return;
+        };
+        let target = server.facts.target.clone();
+        let options = self.local.tcp.borrow().clone();
+        let limit = self.settings().server_connect_timeout;
+        tokio::task::spawn_local(async move {
+            if let Ok(conn) = cancel::connect(&target, &options, limit).await {
+                let _ = cancel::land(conn, &key, limit).await;
+            }
+        });
     }
 
     /// Gives one permit back and tells those who may use it.
@@ -674,7 +686,7 @@ impl Pool {
         } else if self.is_outdated(server) {
             Some(CloseReason::Reconfigured)
         } else {
-            None
+            server.doubt.get()
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use net::PeerAddr;
 use settings::LoadBalanceHosts;
+use wire::CancelKey;
 
 use crate::key::ClientId;
 use crate::pool::Pool;
@@ -205,7 +206,7 @@ impl Pool {
             waited: Duration::ZERO,
             close_needed: self.is_outdated(server),
             link: server.link.get(),
-            remote_pid: server.facts.key.process_id(),
+            remote_pid: server.facts.key.as_ref().map_or(0, CancelKey::process_id),
             tls: String::new(),
             application_name: application_name.unwrap_or_default(),
             prepared_statements: server.io.try_borrow().map_or(0, |io| io.prepared.len()),

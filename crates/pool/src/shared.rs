@@ -9,12 +9,13 @@ use arc_swap::ArcSwap;
 use auth::{Credentials, Derived, Password, ScramKeys, Secret};
 use settings::Database;
 use tokio::sync::{mpsc, oneshot, watch};
-use wire::ParamNames;
+use wire::{ParamNames, Params};
 
 use crate::key::{ClientId, PoolId, PoolKey, WorkerId};
 use crate::limits::{Gauge, Limits, Passed, Scope};
 use crate::server::ParkedServer;
 use crate::server::login::LoginError;
+use crate::server::version::Versions;
 use crate::snapshot::Counters;
 use crate::statements::Statements;
 
@@ -125,6 +126,8 @@ pub struct PoolShared {
     /// Cancel requests on their way to servers.
     pub carriers: AtomicU32,
     credentials: Mutex<Held>,
+    /// Which servers speak an older protocol.
+    pub(crate) versions: Mutex<Versions>,
     /// When a server was last closed for its age, in nanoseconds since the start, plus 1.
     aged_out: AtomicU64,
     /// The last failed login, until one succeeds.
@@ -181,10 +184,19 @@ pub enum Welcome {
     /// No server has logged in yet.
     #[default]
     Unknown,
-    /// The parameters that the first server reported, in its order.
-    Known(Arc<[(String, String)]>),
+    /// What the first server reported.
+    Known(Arc<Reported>),
     /// The server itself refused the login.
     Refused(Arc<LoginError>),
+}
+
+/// What a server reported at its login.
+#[derive(Debug)]
+pub struct Reported {
+    /// All parameters, in its order.
+    pub all: Vec<(String, String)>,
+    /// The tracked ones, as they are when clients come.
+    pub tracked: Arc<Params>,
 }
 
 impl Shared {
@@ -415,12 +427,27 @@ impl PoolShared {
             next_address: AtomicUsize::new(0),
             carriers: AtomicU32::new(0),
             credentials: Mutex::default(),
+            versions: Mutex::default(),
             aged_out: AtomicU64::new(0),
             failure: Mutex::default(),
             waiting: AtomicU64::new(0),
             idle: AtomicU64::new(0),
             tickets: (0..workers).map(|_| AtomicU64::new(0)).collect(),
         }
+    }
+
+    /// Keeps what a server reported, if it is the first; returns what clients are told.
+    pub(crate) fn make_known(&self, reported: Reported) -> Arc<Reported> {
+        let mut known = Arc::new(reported);
+        self.welcome.send_if_modified(|welcome| {
+            if let Welcome::Known(first) = welcome {
+                known = first.clone();
+                return false;
+            }
+            *welcome = Welcome::Known(known.clone());
+            true
+        });
+        known
     }
 
     /// With what servers are logged in.

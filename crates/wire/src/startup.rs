@@ -7,6 +7,9 @@ use crate::frame::{put_str, put_untagged, take_str};
 
 const SSL_REQUEST: u32 = 80_877_103;
 const GSSENC_REQUEST: u32 = 80_877_104;
+/// The newest minor version of protocol 3 that is spoken here. 3.2 differs from 3.0 in longer
+/// cancel keys; 3.1 was never made, and who asks for it is served as by 3.0.
+pub const NEWEST_MINOR: u16 = 2;
 /// Longest startup packet that PostgreSQL takes, in bytes.
 pub const STARTUP_LEN_MAX: usize = 10_000;
 
@@ -95,10 +98,9 @@ impl FirstPacket {
         match u32::from_be_bytes([a, b, c, d]) {
             SSL_REQUEST => Ok(Self::Ssl),
             GSSENC_REQUEST => Ok(Self::GssEnc),
-            CANCEL_REQUEST => match body.try_into() {
-                Ok(key) => Ok(Self::Cancel(CancelKey(key))),
-                Err(_) => Err(StartupError::Layout),
-            },
+            CANCEL_REQUEST => CancelKey::parse(body)
+                .map(Self::Cancel)
+                .ok_or(StartupError::Layout),
             _ => Startup::parse(u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]), body)
                 .map(Self::Startup),
         }
@@ -128,6 +130,16 @@ impl Startup {
             Some(user) if !user.is_empty() => Ok(startup),
             _ => Err(StartupError::NoUser),
         }
+    }
+
+    /// The minor version of protocol 3 that is spoken with this client.
+    pub fn spoken_minor(&self) -> u16 {
+        self.minor.min(NEWEST_MINOR)
+    }
+
+    /// True if the client must be told what it does not get.
+    pub fn asks_for_too_much(&self) -> bool {
+        self.minor > NEWEST_MINOR || self.extensions().next().is_some()
     }
 
     /// The last value given for a parameter.
@@ -178,10 +190,15 @@ fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Appends a StartupMessage of protocol 3.0.
-pub fn put_startup<'a>(out: &mut Vec<u8>, params: impl IntoIterator<Item = (&'a str, &'a str)>) {
+/// Appends a StartupMessage of this minor version of protocol 3.
+pub fn put_startup<'a>(
+    out: &mut Vec<u8>,
+    minor: u16,
+    params: impl IntoIterator<Item = (&'a str, &'a str)>,
+) {
     put_untagged(out, |body| {
-        body.extend_from_slice(&[0, 3, 0, 0]);
+        body.extend_from_slice(&[0, 3]);
+        body.extend_from_slice(&minor.to_be_bytes());
         for (name, value) in params {
             put_str(body, name);
             put_str(body, value);
@@ -198,18 +215,16 @@ pub fn put_startup<'a>(out: &mut Vec<u8>, params: impl IntoIterator<Item = (&'a 
 pub struct OptionsError;
 
 /// Splits `options` into settings: `-c name=value`, `-cname=value`, `--name=value`, where a
-/// backslash keeps the next character from ending a word. Dashes in `--some-name` become
+/// backslash keeps the next character from ending a word. Dashes in `some-name` become
 /// underscores, as in PostgreSQL.
 pub fn parse_options(options: &str) -> Result<Vec<(String, String)>, OptionsError> {
     let mut words = split_words(options).into_iter();
     let mut settings = Vec::new();
     while let Some(word) = words.next() {
-        let (setting, dashes) = if word == "-c" {
-            (words.next().ok_or(OptionsError)?, false)
-        } else if let Some(setting) = word.strip_prefix("-c") {
-            (setting.to_owned(), false)
-        } else if let Some(setting) = word.strip_prefix("--") {
-            (setting.to_owned(), true)
+        let setting = if word == "-c" {
+            words.next().ok_or(OptionsError)?
+        } else if let Some(setting) = word.strip_prefix("-c").or(word.strip_prefix("--")) {
+            setting.to_owned()
         } else {
             return Err(OptionsError);
         };
@@ -217,12 +232,7 @@ pub fn parse_options(options: &str) -> Result<Vec<(String, String)>, OptionsErro
         if name.is_empty() {
             return Err(OptionsError);
         }
-        let name = if dashes {
-            name.replace('-', "_")
-        } else {
-            name.to_owned()
-        };
-        settings.push((name, value.to_owned()));
+        settings.push((name.replace('-', "_"), value.to_owned()));
     }
     Ok(settings)
 }
@@ -249,7 +259,7 @@ mod tests {
 
     fn packet(params: &[(&str, &str)]) -> Vec<u8> {
         let mut out = Vec::new();
-        put_startup(&mut out, params.iter().copied());
+        put_startup(&mut out, 2, params.iter().copied());
         out
     }
 
@@ -260,6 +270,7 @@ mod tests {
         let Ok(FirstPacket::Startup(startup)) = FirstPacket::parse(&bytes) else {
             panic!("not a startup");
         };
+        assert_eq!(startup.minor, 2);
         assert_eq!((startup.user(), startup.database()), ("alice", "alice"));
         assert_eq!(startup.get("application_name"), Some("psql"));
     }
@@ -302,12 +313,17 @@ mod tests {
 
     #[test]
     fn a_cancel_request_carries_its_key() {
-        let key = CancelKey::from_random([255; 8]);
-        assert_eq!(
-            FirstPacket::parse(&key.request()),
-            Ok(FirstPacket::Cancel(key))
-        );
-        assert_eq!(key.process_id() >> 31, 0);
+        for len in [8, 36, 260] {
+            let key = CancelKey::parse(&vec![7; len]).unwrap();
+            let read = FirstPacket::parse(&key.request());
+            assert_eq!(read, Ok(FirstPacket::Cancel(key)), "{len}");
+        }
+        let mut too_long = Vec::new();
+        put_untagged(&mut too_long, |body| {
+            body.extend_from_slice(&CANCEL_REQUEST.to_be_bytes());
+            body.extend_from_slice(&[7; 261]);
+        });
+        assert_eq!(FirstPacket::parse(&too_long), Err(StartupError::Layout));
     }
 
     #[test]
@@ -321,8 +337,8 @@ mod tests {
             })
         };
         assert_eq!(
-            pairs(r"-c a=1 -cb=2  --c-d=x\ y -c e=\\"),
-            Ok(r"a=1,b=2,c_d=x y,e=\".to_owned())
+            pairs(r"-c a=1 -cb=2  --c-d=x\ y -c e=\\ -cf-g=-h"),
+            Ok(r"a=1,b=2,c_d=x y,e=\,f_g=-h".to_owned())
         );
         assert_eq!(pairs(""), Ok(String::new()));
         for bad in ["-c", "-c a", "-a b=c", "x", "--=1"] {

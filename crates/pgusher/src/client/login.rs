@@ -9,7 +9,7 @@ use admin::Privilege;
 use auth::Identity;
 use net::PeerAddr;
 use pool::own::{OwnServer, OwnStartup};
-use pool::{DatabaseShared, Lease, Pool};
+use pool::{DatabaseShared, Lease, Pool, Reported};
 use settings::{AuthType, CONSOLE_DATABASE, Database, PoolMode};
 use wire::backend::put_negotiate;
 use wire::{Params, Replication, Startup};
@@ -17,6 +17,7 @@ use wire::{Params, Replication, Startup};
 use super::prove::{Proven, prove};
 use super::recognise::Recognised;
 use super::seat::Listed;
+use super::startup::Wishes;
 use super::{Newcomer, Outcome, Refused, startup, welcome};
 use crate::cancel::Registered;
 use crate::process::Counted;
@@ -36,9 +37,9 @@ pub(crate) struct Admitted {
 }
 
 /// Who a client is, and what it asked for in its startup packet.
-struct Wishes {
+struct Wanted {
     who: Recognised,
-    params: Params,
+    wishes: Wishes,
     /// For replication: a server of its own.
     own: Option<OwnStartup>,
 }
@@ -86,7 +87,7 @@ pub(super) async fn run(
     } else {
         startup.replication()?
     };
-    let mut params = startup::parameters(&startup, settings, names, to_console, replication)?;
+    let mut wishes = startup::parameters(&startup, settings, names, to_console, replication)?;
     negotiate(newcomer, &startup).await?;
 
     let destination = match setup.config.database(&name) {
@@ -99,14 +100,14 @@ pub(super) async fn run(
         Destination::Console => {
             let (user, privilege) = console_privilege(worker, &setup, newcomer, user).await?;
             let place = names.find("application_name");
-            let application_name = place.and_then(|place| params.get(place)).unwrap_or("");
+            let application_name = place.and_then(|place| wishes.params.get(place));
             let admitted = AdmittedToConsole {
                 user,
                 privilege,
-                application_name: application_name.into(),
+                application_name: application_name.unwrap_or("").into(),
                 key: register(worker, newcomer, None)?,
             };
-            welcome::to_console(newcomer, &admitted, names, &params).await?;
+            welcome::to_console(newcomer, &admitted, names, &wishes.params).await?;
             Ok(Outcome::Console(Box::new(admitted)))
         }
         Destination::Database(database) => {
@@ -115,11 +116,11 @@ pub(super) async fn run(
             let proven = prove(worker, &setup, newcomer, &destination, visited, &user);
             let Proven { who, identity } = proven.await?;
             if settings.application_name_add_host {
-                welcome::add_host(newcomer, names, &mut params);
+                welcome::add_host(newcomer, names, &mut wishes.params);
             }
-            let own = startup::own(&startup, replication, names, &params);
-            let wishes = Wishes { who, params, own };
-            let admitted = admit(worker, &setup, newcomer, database, wishes, identity);
+            let own = startup::own(&startup, replication, names, &wishes.params);
+            let wanted = Wanted { who, wishes, own };
+            let admitted = admit(worker, &setup, newcomer, database, wanted, identity);
             Ok(Outcome::Session(Box::new(admitted.await?)))
         }
         Destination::Unknown => {
@@ -160,14 +161,14 @@ fn check_admission(worker: &Worker, setup: &Setup, to_console: bool) -> Result<(
     Ok(())
 }
 
-/// Protocol 3.0 without extensions is all there is; who asks for more is told once.
+/// Who asks for more than there is, is told once.
 async fn negotiate(newcomer: &mut Newcomer, startup: &Startup) -> Result<(), Refused> {
-    if startup.minor == 0 && startup.extensions().next().is_none() {
-        return Ok(());
+    if startup.asks_for_too_much() {
+        let mut out = Vec::new();
+        put_negotiate(&mut out, startup.spoken_minor(), startup.extensions());
+        newcomer.conn.send_all(&out).await?;
     }
-    let mut out = Vec::new();
-    put_negotiate(&mut out, startup.extensions());
-    newcomer.conn.send_all(&out).await?;
+    newcomer.minor = startup.spoken_minor();
     Ok(())
 }
 
@@ -176,8 +177,8 @@ fn register(
     newcomer: &Newcomer,
     process_id: Option<u32>,
 ) -> Result<Registered, Refused> {
-    let (process, id) = (&worker.process, newcomer.id);
-    Registered::new(process, worker.id, id, process_id).map_err(|error| {
+    let (process, id, minor) = (&worker.process, newcomer.id, newcomer.minor);
+    Registered::new(process, worker.id, id, minor, process_id).map_err(|error| {
         tracing::error!("no random bytes for a cancel key: {error}");
         Refused::told("bouncer resources exhaustion")
     })
@@ -218,7 +219,7 @@ async fn admit(
     setup: &Setup,
     newcomer: &mut Newcomer,
     config: &Arc<Database>,
-    wishes: Wishes,
+    wanted: Wanted,
     identity: Identity,
 ) -> Result<Admitted, Refused> {
     let shared = &worker.process.shared;
@@ -230,30 +231,30 @@ async fn admit(
         let name = &database.name;
         return Err(Refused::Told(format!("database \"{name}\" is disabled")));
     }
-    let counts = count_in(worker, setup, config, &database, &wishes.who.user)?;
+    let counts = count_in(worker, setup, config, &database, &wanted.who.user)?;
     // Counted first, looked at then: whoever forgets unused databases does it the other way round.
     if database.removed.load(Ordering::SeqCst) {
         return Err(Refused::told("database removed"));
     }
-    let pool = find_pool(worker, setup, config, &database, &wishes.who, identity)?;
+    let pool = find_pool(worker, setup, config, &database, &wanted.who, identity)?;
     newcomer.has_done_its_part = true;
     let settings = &setup.config.settings;
     let Seated {
         listed,
         lease,
         reported,
-    } = seat(worker, setup, newcomer, config, &pool, &wishes).await?;
+    } = seat(worker, setup, newcomer, config, &pool, &wanted).await?;
     let server = lease.as_ref().filter(|_| settings.session_backend_pid);
-    let pid = server.map(|lease| lease.server().facts.key.process_id());
+    let pid = server.and_then(|lease| Some(lease.server().facts.key.as_ref()?.process_id()));
     let key = register(worker, newcomer, pid)?;
     let notice = settings.login_notify_message.as_deref();
-    let params = match (&wishes.own, &lease) {
+    let params = match (&wanted.own, &lease) {
         (Some(_), Some(lease)) => {
             welcome::to_replication(newcomer, &reported, key.key(), notice).await?;
             lease.server().io.borrow().params.clone()
         }
         _ => {
-            let (names, params) = (&shared.names, wishes.params);
+            let (names, params) = (&shared.names, wanted.wishes.params);
             welcome::to_session(newcomer, &reported, names, params, key.key(), notice).await?
         }
     };
@@ -305,7 +306,7 @@ struct Seated {
     /// The server that it has from the start.
     lease: Option<Lease>,
     /// What a server reported: its own, or the pool's first.
-    reported: Arc<[(String, String)]>,
+    reported: Arc<Reported>,
 }
 
 /// Waits until there is a server to tell of; until there is one for this client, if its session
@@ -316,13 +317,13 @@ async fn seat(
     newcomer: &Newcomer,
     config: &Database,
     pool: &Rc<Pool>,
-    wishes: &Wishes,
+    wanted: &Wanted,
 ) -> Result<Seated, Refused> {
-    let user = &wishes.who.user;
+    let user = &wanted.who.user;
     let list = |replication| Listed::new(worker, newcomer, pool, user.clone(), replication);
     let limits = setup.config.client_settings(config, user);
     let wait_max = limits.query_wait_timeout;
-    if let Some(own) = &wishes.own {
+    if let Some(own) = &wanted.own {
         let listed = list(own.replication);
         let OwnServer { lease, reported } = listed.open_own(newcomer, own, wait_max).await?;
         return Ok(Seated {
@@ -332,6 +333,7 @@ async fn seat(
         });
     }
     let reported = first_server(newcomer, pool, wait_max).await?;
+    wanted.wishes.check(&reported.tracked)?;
     let listed = list(Replication::None);
     let begins_with_one =
         setup.config.settings.session_backend_pid && pool.mode() == PoolMode::Session;
@@ -351,7 +353,7 @@ async fn first_server(
     newcomer: &Newcomer,
     pool: &Rc<Pool>,
     wait_max: Option<Duration>,
-) -> Result<Arc<[(String, String)]>, Refused> {
+) -> Result<Arc<Reported>, Refused> {
     tokio::select! {
         biased;
         welcome = newcomer.unless_gone(pool.welcome()) => Ok(welcome??),

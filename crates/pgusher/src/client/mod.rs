@@ -40,6 +40,8 @@ pub(crate) struct Newcomer {
     pub(crate) connect_time: SystemTime,
     /// Its database and user, as far as it has said: for the log.
     pub(crate) label: String,
+    /// The minor version of protocol 3 that is spoken with it.
+    pub(crate) minor: u16,
     /// It has proven who it is, and waits for a server.
     pub(crate) has_done_its_part: bool,
     /// Counts it as a client socket.
@@ -120,6 +122,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, counted: Counted) 
         connected: Instant::now(),
         connect_time: SystemTime::now(),
         label: "(nodb)/(nouser)".to_owned(),
+        minor: 0,
         has_done_its_part: false,
         counted,
     });
@@ -154,7 +157,7 @@ async fn admit(worker: &Rc<Worker>, mut newcomer: Box<Newcomer>) -> Option<Entry
             *admitted,
         )))),
         Ok(Outcome::Cancel(key)) => {
-            cancel(&worker.process, key).await;
+            cancel(&worker.process, &key).await;
             None
         }
         Err(refused) => {

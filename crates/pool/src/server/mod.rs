@@ -5,6 +5,7 @@ pub mod cancel;
 pub mod login;
 pub mod prepared;
 pub mod query;
+pub(crate) mod version;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -36,10 +37,16 @@ pub struct Server {
     pub epoch: Cell<u64>,
     /// Cancel requests that were sent and have not landed yet.
     pub cancels: Cell<u32>,
-    /// Whether the pooler itself talks to it, though a client has it: nothing to cancel then.
+    /// Whether it works on a query of our own that its pipeline does not know of: closed meanwhile,
+    /// it has to be stopped.
     pub own_query: Cell<bool>,
     /// Whether a session has used it, so that its parameters may be anybody's.
     pub touched: Cell<bool>,
+    /// Whether what it does now its client asked for: before that there is nothing to cancel,
+    /// though the client has it already.
+    pub relays: Cell<bool>,
+    /// Why it had better serve nobody else, though it seems to be fine.
+    pub doubt: Cell<Option<CloseReason>>,
     /// While idle: whether it is registered for being woken when it speaks.
     pub watched: Cell<bool>,
     /// The bytes, and what is known of them.
@@ -55,8 +62,8 @@ pub struct Facts {
     pub peer: PeerAddr,
     /// Our end's address.
     pub local: Option<std::net::SocketAddr>,
-    /// Its own cancel key.
-    pub key: CancelKey,
+    /// Its own cancel key, if it gave one.
+    pub key: Option<CancelKey>,
     /// When it was connected.
     pub opened: Instant,
     /// The same, as a time of day.
@@ -65,6 +72,8 @@ pub struct Facts {
     pub generation: u64,
     /// Whether it serves replication: then it is its client's own, and nobody else's.
     pub replication: Replication,
+    /// Its tracked parameters as they were before its first client.
+    pub defaults: Arc<Params>,
 }
 
 impl Facts {
@@ -130,6 +139,10 @@ pub enum CloseReason {
     QueriesInProgress,
     /// What it still owes is not known.
     Unclean,
+    /// A cancel request for it may land at any time.
+    CancelAstray,
+    /// It reported a parameter in a way that can't be read: the next client would inherit it.
+    ParameterUnread,
     /// The probe failed, or the reset query did.
     CheckFailed,
     /// It did not take a client's parameters.
@@ -161,6 +174,8 @@ impl CloseReason {
             Self::ClientGone => "client disconnect while server was not ready",
             Self::QueriesInProgress => "client disconnected with queries in progress",
             Self::Unclean => "unclean server",
+            Self::CancelAstray => "cancel request gone astray",
+            Self::ParameterUnread => "unreadable server parameter",
             Self::CheckFailed => "test query failed",
             Self::Parameters => "invalid server parameter",
             Self::StatementMode => "transaction blocks not allowed in statement pooling mode",
@@ -196,6 +211,8 @@ impl Server {
             cancels: Cell::new(0),
             own_query: Cell::new(false),
             touched: Cell::new(false),
+            relays: Cell::new(false),
+            doubt: Cell::new(None),
             watched: Cell::new(false),
             io: RefCell::new(ServerIo {
                 conn,

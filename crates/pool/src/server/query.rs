@@ -15,7 +15,7 @@ use wire::frontend::put_query_with;
 use wire::{ParamNames, Params, ProtocolError, TxStatus};
 use zeroize::Zeroizing;
 
-use super::{Server, ServerIo};
+use super::{CloseReason, Server, ServerIo};
 
 /// Longest message that is expected in answer to our own queries, in bytes.
 const MESSAGE_LEN_MAX: usize = 1 << 20;
@@ -104,12 +104,16 @@ async fn exchange_on(
         }
         result
     });
-    match limit {
+    let result = match limit {
         Some(limit) => timeout(limit, answer)
             .await
             .unwrap_or(Err(QueryError::Timeout)),
         None => answer.await,
+    };
+    if exchange.unread {
+        server.doubt.set(Some(CloseReason::ParameterUnread));
     }
+    result
 }
 
 /// Runs a query on a connection that is not a server yet.
@@ -131,6 +135,8 @@ struct Exchange<'a> {
     refused: Option<ErrorFields>,
     /// The last row so far.
     row: Option<Row>,
+    /// Whether a parameter was reported that can't be read.
+    unread: bool,
     /// Whether the query dropped all prepared statements.
     dropped_all: bool,
 }
@@ -141,6 +147,7 @@ impl<'a> Exchange<'a> {
             names,
             refused: None,
             row: None,
+            unread: false,
             dropped_all: false,
         }
     }
@@ -158,7 +165,7 @@ impl<'a> Exchange<'a> {
             match tag {
                 b'D' => self.row = Some(Row(Zeroizing::new(body))),
                 b'E' => self.refused = Some(ErrorFields::parse(&body)),
-                b'S' => note(self.names, params, &body),
+                b'S' => self.unread |= !note(self.names, params, &body),
                 b'C' => self.dropped_all |= drops_all(&body),
                 b'Z' => return Poll::Ready(self.verdict(&body)),
                 b'G' | b'W' => return Poll::Ready(Err(QueryError::NotIdle)),
@@ -186,12 +193,15 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// Keeps a ParameterStatus, if the parameter is tracked.
-pub(crate) fn note(names: &ParamNames, params: &mut Arc<Params>, body: &[u8]) {
-    if let Some(Parameter { name, value }) = Parameter::parse(body)
-        && let Some(place) = names.find(name)
+/// Keeps a ParameterStatus, if the parameter is tracked; false if it can't be read.
+fn note(names: &ParamNames, params: &mut Arc<Params>, body: &[u8]) -> bool {
+    let Some(Parameter { name, value }) = Parameter::parse(body) else {
+        return false;
+    };
+    if let Some(place) = names.find_in(params, name)
         && params.get(place) != Some(value)
     {
         Arc::make_mut(params).set(place, value);
     }
+    true
 }
