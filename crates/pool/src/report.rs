@@ -122,12 +122,14 @@ impl Pool {
         let oldest = state.oldest().map(|waiter| waiter.since);
         let oldest = oldest.into_iter().chain(self.owners.oldest()).min();
         let maxwait = oldest.map(|since| now.saturating_duration_since(since));
+        let owners_waiting = self.owners.waiting();
+        let without_server = sessions_waiting + owners_waiting;
         let settings = self.settings();
         PoolRow {
             database: self.shared.key.database.to_string(),
             user: self.shared.key.user.to_string(),
-            cl_active: self.clients.get().saturating_sub(sessions_waiting),
-            cl_waiting: waiting + self.newcomers.get() + self.owners.waiting(),
+            cl_active: self.clients.get().saturating_sub(without_server),
+            cl_waiting: waiting + self.newcomers.get() + owners_waiting,
             cl_active_cancel_req: self.cancels_active.get(),
             cl_waiting_cancel_req: self.cancels_waiting.get(),
             sv_active: counts.leased,

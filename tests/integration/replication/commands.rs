@@ -65,6 +65,8 @@ async fn kill_and_kill_client_end_replication() {
         let mut client = follower(&pooler).await;
         let mut next = follower_to_be(&pooler).await;
         wait_for_waiting(&pooler, 1).await;
+        let pool = console.show_row("POOLS", "database", "app").await;
+        assert_eq!((&pool["cl_active"], &pool["cl_waiting"]), ("1", "1"));
         console.run("KILL app").await;
         for client in [&mut client, &mut next] {
             assert_eq!(last_words(client).await, "08P01 database removed");
