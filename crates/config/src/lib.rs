@@ -25,7 +25,7 @@ mod values;
 mod workers;
 
 pub use crate::annotated::annotated_ini;
-pub use crate::choices::{AuthType, LoadBalanceHosts, PoolMode, SslMode};
+pub use crate::choices::{AuthType, LoadBalanceHosts, PoolMode, SslMode, TlsNegotiation};
 pub use crate::config::Config;
 pub use crate::database::{CONSOLE_DATABASE, DATABASE_NAME_LEN_MAX, Database};
 pub use crate::effective::{ClientSettings, PoolSettings};

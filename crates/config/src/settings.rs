@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::choices::{AuthType, PoolMode, SslMode};
+use crate::choices::{AuthType, PoolMode, SslMode, TlsNegotiation};
 use crate::finding::{Problem, SettingError};
 use crate::host::SocketDir;
 use crate::nearest::nearest;
@@ -260,6 +260,9 @@ settings! {
     /// How much is logged, 0 to 3.
     verbose: u32 = NULL, OnReload;
 
+    /// How TLS with servers begins: postgres asks for it, direct does not (PostgreSQL 17 or later).
+    /// Only pgusher has this.
+    server_tls_negotiation: TlsNegotiation = "postgres", OnReload;
     /// Worker threads, 1 to 64; auto is one for every two CPUs, at most 16. Only pgusher has this.
     workers: Workers = "auto", AtBoot;
 }
@@ -298,6 +301,11 @@ impl Setting {
     pub fn named(name: &str) -> Option<&'static Self> {
         let name = current_name(name);
         SETTINGS.iter().find(|setting| setting.name == name)
+    }
+
+    /// Whether it is about TLS.
+    pub fn is_tls(&self) -> bool {
+        self.name.contains("_tls")
     }
 
     /// The value as SHOW CONFIG prints it.

@@ -1,9 +1,11 @@
 //! Sockets and buffers: the only crate that touches the network.
 
 pub mod conn;
+pub mod dial;
 pub mod listen;
 pub mod resolve;
 pub mod stream;
+pub mod tls;
 
 pub use conn::Conn;
 pub use listen::Listener;

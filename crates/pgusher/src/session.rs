@@ -108,6 +108,7 @@ impl Session {
             database: admitted.database.name.clone(),
             peer: newcomer.peer,
             local: newcomer.local,
+            tls: newcomer.cipher().map(Box::new),
             connect_time: newcomer.connect_time,
             console: false,
             application_name: application_name.unwrap_or("").into(),
@@ -263,7 +264,7 @@ impl Session {
             return Poll::Ready(End::Lost);
         }
         if *watching && self.conn.stream().poll_readable(cx).is_ready() {
-            if self.conn.stream().is_at_end() {
+            if self.conn.stream_mut().is_at_end() {
                 return Poll::Ready(End::Lost);
             }
             // More requests: they wait in the socket, and hide its end.

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use auth::{Secret, Userlist};
 use net::TcpOptions;
-use settings::{AuthType, Config, ConfigError, Database, Settings, SslMode};
+use net::tls::{Tls, TlsSetupError};
+use settings::{AuthType, Config, ConfigError, Database, Settings};
 use thiserror::Error;
 
 /// A configuration in force. Replaced by RELOAD and SET, never changed.
@@ -16,6 +17,7 @@ use thiserror::Error;
 pub(crate) struct Setup {
     pub(crate) config: Arc<Config>,
     pub(crate) userlist: Arc<Userlist>,
+    pub(crate) tls: Tls,
 }
 
 /// Why there is no setup.
@@ -35,25 +37,21 @@ pub(crate) enum SetupError {
     /// A way to log in that is not built yet.
     #[error("auth_type = {0} does not work yet; any, trust, plain, md5 and scram-sha-256 do")]
     AuthType(&'static str),
-    /// Encryption is demanded, and there is none yet.
-    #[error("{key} = {mode} demands TLS, which does not work yet")]
-    Tls {
-        /// The setting.
-        key: &'static str,
-        /// Its value.
-        mode: &'static str,
-    },
+    /// Certificates, keys or ciphers are at fault.
+    #[error("TLS setup failed: {0}")]
+    Tls(#[from] TlsSetupError),
 }
 
 impl Setup {
     /// Reads the ini file and what it names.
     pub(crate) fn load(path: &Path, env: &[(String, String)]) -> Result<Self, SetupError> {
         let config = Config::load(path, env.iter().cloned())?;
-        Self::with(config)
+        let tls = Tls::load(&config.settings)?;
+        Self::with(config, tls)
     }
 
-    /// Reads what the configuration names.
-    pub(crate) fn with(config: Config) -> Result<Self, SetupError> {
+    /// Reads what the configuration names, but for TLS.
+    pub(crate) fn with(config: Config, tls: Tls) -> Result<Self, SetupError> {
         check_promises(&config.settings)?;
         let userlist = match &config.settings.auth_file {
             Some(path) if !path.as_os_str().is_empty() => read_userlist(path)?,
@@ -62,7 +60,27 @@ impl Setup {
         Ok(Self {
             config: Arc::new(config),
             userlist: Arc::new(userlist),
+            tls,
         })
+    }
+
+    /// Reads the files of TLS again. False if the settings can't be followed: then TLS stays as it
+    /// is, and the log says why.
+    pub(crate) fn renew_tls(&mut self) -> bool {
+        match self.tls.renewed(&self.config.settings) {
+            Ok(tls) => {
+                if !tls.is_same(&self.tls) {
+                    tls.warnings()
+                        .for_each(|warning| tracing::warn!("{warning}"));
+                }
+                self.tls = tls;
+                true
+            }
+            Err(error) => {
+                tracing::error!("TLS setup failed: {error}");
+                false
+            }
+        }
     }
 
     /// What is odd about it, to be told when it comes into force.
@@ -107,7 +125,7 @@ impl Setup {
 }
 
 /// Refuses settings that promise a safety which is not built yet: better no pooler than one that
-/// lets people in, or talks in the clear, where it was told not to.
+/// lets people in where it was told not to.
 pub(crate) fn check_promises(settings: &Settings) -> Result<(), SetupError> {
     match settings.auth_type {
         AuthType::Any
@@ -116,16 +134,6 @@ pub(crate) fn check_promises(settings: &Settings) -> Result<(), SetupError> {
         | AuthType::Md5
         | AuthType::ScramSha256 => {}
         other => return Err(SetupError::AuthType(other.as_str())),
-    }
-    let modes = [
-        ("client_tls_sslmode", settings.client_tls_sslmode),
-        ("server_tls_sslmode", settings.server_tls_sslmode),
-    ];
-    for (key, mode) in modes {
-        if !matches!(mode, SslMode::Disable | SslMode::Allow | SslMode::Prefer) {
-            let mode = mode.as_str();
-            return Err(SetupError::Tls { key, mode });
-        }
     }
     Ok(())
 }

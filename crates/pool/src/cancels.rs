@@ -51,7 +51,7 @@ impl Pool {
             return;
         };
         let options = self.local.tcp.borrow().clone();
-        let conn = match cancel::connect(&server.facts.target, &options).await {
+        let conn = match cancel::connect(&server.facts, &options).await {
             Ok(conn) => conn,
             Err(error) => {
                 tracing::warn!("{}: cancel request failed: {error}", self.tag(&server));

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use net::TcpOptions;
+use net::tls::ServerTls;
 use settings::{PoolMode, PoolSettings, SocketDir};
 use tokio::sync::watch;
 use wire::frontend::{Policy, put_query, put_terminate};
@@ -32,6 +33,8 @@ pub struct Local {
     pub roster: Roster,
     /// Options for sockets to servers.
     pub tcp: RefCell<TcpOptions>,
+    /// TLS with servers, if it is switched on.
+    pub tls: RefCell<Option<Arc<ServerTls>>>,
     /// Where servers without a host are found.
     pub socket_dir: RefCell<Option<SocketDir>>,
 }
@@ -572,11 +575,11 @@ impl Pool {
             let _ = io.conn.send(&message);
         } else {
             // It would work on for nobody, and keep its locks: stop it.
-            let (target, key) = (server.facts.target.clone(), server.facts.key);
+            let facts = server.facts.clone();
             let options = self.local.tcp.borrow().clone();
             tokio::task::spawn_local(async move {
-                if let Ok(conn) = cancel::connect(&target, &options).await {
-                    let _ = cancel::land(conn, key).await;
+                if let Ok(conn) = cancel::connect(&facts, &options).await {
+                    let _ = cancel::land(conn, facts.key).await;
                 }
             });
         }

@@ -196,7 +196,11 @@ impl Pool {
             close_needed: self.is_outdated(server),
             link: server.link.get(),
             remote_pid: server.facts.key.process_id(),
-            tls: String::new(),
+            tls: server
+                .facts
+                .tls
+                .as_ref()
+                .map_or_else(String::new, |tls| tls.cipher.to_string()),
             application_name: application_name.unwrap_or_default(),
             prepared_statements: 0,
         }
@@ -234,7 +238,10 @@ fn client_row(client: &ClientEntry, moment: Moment) -> ClientRow {
             PeerAddr::Unix { pid, .. } => u32::try_from(pid).unwrap_or(0),
             PeerAddr::Tcp(_) => 0,
         },
-        tls: String::new(),
+        tls: client
+            .tls
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
         application_name: client.application_name.borrow().to_string(),
         prepared_statements: 0,
     };

@@ -9,6 +9,7 @@ use std::task::Waker;
 use std::time::{Instant, SystemTime};
 
 use net::PeerAddr;
+use net::tls::Cipher;
 
 use crate::key::ClientId;
 use crate::lease::{Lease, LeaseError};
@@ -83,6 +84,8 @@ pub struct ClientEntry {
     pub peer: PeerAddr,
     /// Where it came in.
     pub local: Option<SocketAddr>,
+    /// How it is encrypted; `None`: not at all. In a box, since most are not.
+    pub tls: Option<Box<Cipher>>,
     /// When it connected.
     pub connect_time: SystemTime,
     /// Whether it is a console session.
@@ -132,6 +135,8 @@ pub struct ClientFacts {
     pub peer: PeerAddr,
     /// Where it came in.
     pub local: Option<SocketAddr>,
+    /// How it is encrypted; `None`: not at all. In a box, since most are not.
+    pub tls: Option<Box<Cipher>>,
     /// When it connected.
     pub connect_time: SystemTime,
     /// Whether it is a console session.
@@ -149,6 +154,7 @@ impl ClientEntry {
             database: facts.database,
             peer: facts.peer,
             local: facts.local,
+            tls: facts.tls,
             connect_time: facts.connect_time,
             console: facts.console,
             state: Cell::new(ClientState::Idle),

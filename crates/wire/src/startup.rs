@@ -145,6 +145,12 @@ fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// The packet that asks a server for TLS.
+pub fn ssl_request() -> [u8; 8] {
+    let [a, b, c, d] = SSL_REQUEST.to_be_bytes();
+    [0, 0, 0, 8, a, b, c, d]
+}
+
 /// Appends a StartupMessage of protocol 3.0.
 pub fn put_startup<'a>(out: &mut Vec<u8>, params: impl IntoIterator<Item = (&'a str, &'a str)>) {
     put_untagged(out, |body| {
@@ -254,6 +260,13 @@ mod tests {
             Ok(FirstPacket::Cancel(key))
         );
         assert_eq!(key.process_id() >> 31, 0);
+    }
+
+    #[test]
+    fn a_request_for_encryption_is_read_as_one() {
+        let packet = ssl_request();
+        assert_eq!(peek_len(&packet), Ok(Some(packet.len())));
+        assert_eq!(FirstPacket::parse(&packet), Ok(FirstPacket::Ssl));
     }
 
     #[test]

@@ -62,9 +62,12 @@ pub(super) async fn run(
     newcomer.label = format!("{name}/{}", startup.user());
     if settings.log_connections {
         tracing::info!(
-            "{} login attempt: db={name} user={} tls=no",
+            "{} login attempt: db={name} user={} tls={}",
             newcomer.tag(),
-            startup.user()
+            startup.user(),
+            newcomer
+                .cipher()
+                .map_or_else(|| "no".to_owned(), |it| it.to_string())
         );
     }
     check_names(&startup)?;

@@ -3,20 +3,25 @@
 use std::io;
 use std::time::Duration;
 
-use net::stream::Target;
-use net::{Conn, Stream, TcpOptions};
+use net::dial::{DialError, Encryption, dial};
+use net::{Conn, TcpOptions};
 use tokio::time::timeout;
 use wire::CancelKey;
+
+use super::Facts;
 
 /// Longest time that a cancel request may take on its way, once it is sent.
 const LANDING_MAX: Duration = Duration::from_secs(15);
 
-/// Connects to where the server is.
-pub async fn connect(target: &Target, options: &TcpOptions) -> io::Result<Conn> {
-    timeout(LANDING_MAX, Stream::connect(target, options))
+/// Connects to where the server is, encrypted if the server's own connection is.
+pub async fn connect(facts: &Facts, options: &TcpOptions) -> Result<Conn, DialError> {
+    let encryption = match &facts.tls {
+        Some(tls) => Encryption::Always(&tls.context),
+        None => Encryption::Never,
+    };
+    timeout(LANDING_MAX, dial(&facts.target, options, encryption))
         .await
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-        .map(Conn::new)
+        .unwrap_or_else(|_| Err(DialError::Connect(io::ErrorKind::TimedOut.into())))
 }
 
 /// Sends the request and waits until the server has closed the connection: only then has the

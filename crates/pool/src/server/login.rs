@@ -7,8 +7,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
 use auth::{Initiator, Nonce, Reply};
+use net::dial::{DialError, Encryption, dial};
 use net::resolve::resolve;
 use net::stream::Target;
+use net::tls::ServerTls;
 use net::{Conn, PeerAddr, Stream, TcpOptions};
 use settings::{Database, Host, LoadBalanceHosts, SocketDir};
 use thiserror::Error;
@@ -18,7 +20,7 @@ use wire::frontend::put_query;
 use wire::startup::put_startup;
 use wire::{CancelKey, ParamNames, Params, SqlState};
 
-use super::{Facts, query};
+use super::{Encrypted, Facts, query};
 use crate::shared::PoolShared;
 
 /// Longest message of a login, in bytes.
@@ -43,6 +45,9 @@ pub enum LoginError {
         /// The system's words.
         error: io::Error,
     },
+    /// TLS was asked for, and can't be had.
+    #[error("{0}")]
+    Tls(DialError),
     /// `server_connect_timeout` passed.
     #[error("connect timeout")]
     Timeout,
@@ -66,6 +71,8 @@ impl LoginError {
         match self {
             Self::Dns { .. } => "server DNS lookup failed",
             Self::Connect { .. } => "connect failed",
+            Self::Tls(DialError::Refused) => "server refused SSL",
+            Self::Tls(_) => "TLS handshake failed",
             Self::Timeout => "connect timeout",
             Self::Broken(_) | Self::Refused(_) | Self::Auth(_) | Self::Protocol(_) => {
                 "login failed"
@@ -93,7 +100,8 @@ impl LoginError {
     pub fn is_final(&self) -> bool {
         match self {
             Self::Refused(fields) => fields.sqlstate != Some(SqlState::CANNOT_CONNECT_NOW),
-            Self::Auth(_) => true,
+            Self::Auth(_) | Self::Tls(DialError::Refused) => true,
+            Self::Tls(DialError::Handshake(error)) => error.is_refusal(),
             _ => false,
         }
     }
@@ -129,7 +137,7 @@ pub async fn next_target(
     };
     match &config.hosts[turn % count] {
         Host::Unix(dir) => Ok(Target::Unix(socket_path(dir, config.port))),
-        Host::Ip(ip) => Ok(Target::Tcp((*ip, config.port).into())),
+        Host::Ip(ip) => Ok(Target::Tcp((*ip, config.port).into(), None)),
         Host::Name(name) => {
             let found = resolve(name, config.port).await;
             let addresses = found.map_err(|error| LoginError::Dns {
@@ -137,7 +145,8 @@ pub async fn next_target(
                 error,
             })?;
             let turn = pool.next_address.fetch_add(1, Ordering::Relaxed);
-            Ok(Target::Tcp(addresses[turn % addresses.len()]))
+            let address = addresses[turn % addresses.len()];
+            Ok(Target::Tcp(address, Some(name.as_str().into())))
         }
     }
 }
@@ -164,18 +173,14 @@ pub async fn login(
     config: &Database,
     target: Target,
     options: &TcpOptions,
+    tls: Option<&Arc<ServerTls>>,
     names: &ParamNames,
 ) -> Result<LoggedIn, LoginError> {
     let generation = pool.database.generation.load(Ordering::SeqCst);
     let (opened, connect_time) = (Instant::now(), SystemTime::now());
-    let stream = Stream::connect(&target, options)
-        .await
-        .map_err(|error| LoginError::Connect {
-            target: target.clone(),
-            error,
-        })?;
-    let (peer, local) = ends(&stream, &target, config.port);
-    let mut conn = Conn::new(stream);
+    let mut conn = connect(&target, options, tls).await?;
+    let (peer, local) = ends(conn.stream(), &target, config.port);
+    let tls = tls.and_then(|tls| Encrypted::of(conn.stream(), tls));
 
     let mut startup = Vec::new();
     let mut parameters: Vec<(&str, &str)> =
@@ -203,6 +208,7 @@ pub async fn login(
             target,
             peer,
             local,
+            tls,
             key,
             opened,
             connect_time,
@@ -214,9 +220,26 @@ pub async fn login(
     })
 }
 
+async fn connect(
+    target: &Target,
+    options: &TcpOptions,
+    tls: Option<&Arc<ServerTls>>,
+) -> Result<Conn, LoginError> {
+    let encryption = tls.map_or(Encryption::Never, |tls| Encryption::AsSet(tls));
+    let dialled = dial(target, options, encryption).await;
+    dialled.map_err(|error| match error {
+        DialError::Connect(error) => LoginError::Connect {
+            target: target.clone(),
+            error,
+        },
+        DialError::Broken(error) => LoginError::Broken(error),
+        other => LoginError::Tls(other),
+    })
+}
+
 fn ends(stream: &Stream, target: &Target, port: u16) -> (PeerAddr, Option<std::net::SocketAddr>) {
     let peer = match target {
-        Target::Tcp(addr) => PeerAddr::Tcp(*addr),
+        Target::Tcp(addr, _) => PeerAddr::Tcp(*addr),
         Target::Unix(_) => stream.peer_addr(port).unwrap_or(PeerAddr::Unix {
             pid: 0,
             uid: 0,

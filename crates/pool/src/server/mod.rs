@@ -13,7 +13,8 @@ use std::time::{Instant, SystemTime};
 
 use net::conn::ParkedConn;
 use net::stream::Target;
-use net::{Conn, PeerAddr};
+use net::tls::{Cipher, ServerTls};
+use net::{Conn, PeerAddr, Stream};
 use wire::backend::Outflow;
 use wire::{CancelKey, Params, Pipeline};
 
@@ -51,6 +52,8 @@ pub struct Facts {
     pub peer: PeerAddr,
     /// Our end's address.
     pub local: Option<std::net::SocketAddr>,
+    /// How it is encrypted; `None`: not at all.
+    pub tls: Option<Encrypted>,
     /// Its own cancel key.
     pub key: CancelKey,
     /// When it was connected.
@@ -59,6 +62,23 @@ pub struct Facts {
     pub connect_time: SystemTime,
     /// The database's generation when it was opened.
     pub generation: u64,
+}
+
+/// How a server's connection is encrypted.
+#[derive(Debug, Clone)]
+pub struct Encrypted {
+    /// Protocol and cipher.
+    pub cipher: Cipher,
+    /// What it was asked for with: its cancel requests are encrypted likewise.
+    pub context: Arc<ServerTls>,
+}
+
+impl Encrypted {
+    pub(crate) fn of(stream: &Stream, context: &Arc<ServerTls>) -> Option<Self> {
+        let cipher = stream.secured()?.cipher;
+        let context = context.clone();
+        Some(Self { cipher, context })
+    }
 }
 
 /// A server's connection and the state of its conversation.
