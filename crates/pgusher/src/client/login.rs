@@ -205,9 +205,12 @@ async fn authenticate(
         }
     };
     let known = known(&worker.process, setup, user);
+    let secured = newcomer.conn.stream().secured();
+    let end_point = secured.and_then(|secured| secured.end_point.clone());
     let policy = ScramPolicy {
         iterations: settings.scram_iterations.get(),
         salt_key: &worker.process.salt_key,
+        end_point: end_point.as_ref(),
     };
     let entropy = Entropy::fresh().map_err(|error| {
         tracing::error!("no random bytes for a login: {error}");

@@ -251,7 +251,10 @@ fn ends(stream: &Stream, target: &Target, port: u16) -> (PeerAddr, Option<std::n
 
 async fn authenticate(conn: &mut Conn, pool: &PoolShared) -> Result<(), LoginError> {
     let nonce = Nonce::fresh().map_err(|error| LoginError::Broken(io::Error::other(error)))?;
-    let mut initiator = Initiator::new(&pool.key.user, pool.credentials(), nonce);
+    let secured = conn.stream().secured();
+    let end_point = secured.and_then(|secured| secured.end_point.clone());
+    let initiator = Initiator::new(&pool.key.user, pool.credentials(), nonce);
+    let mut initiator = initiator.bound_to(end_point);
     loop {
         let (tag, body) = read(conn).await?;
         match tag {
