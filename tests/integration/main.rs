@@ -13,6 +13,7 @@ mod fairness;
 mod limits;
 mod parameters;
 mod pooling;
+mod programs;
 mod protocol;
 mod reload;
 mod shutdown;
