@@ -16,6 +16,9 @@ mod stream;
 mod trust;
 mod v1;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::io;
 use std::sync::Arc;

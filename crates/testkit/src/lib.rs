@@ -10,6 +10,7 @@
 mod account;
 mod address;
 mod binaries;
+mod certificates;
 mod eventually;
 mod fake_client;
 mod fake_server;
@@ -22,10 +23,12 @@ mod postgres;
 mod process;
 mod scratch;
 mod start_error;
+mod tls;
 
 pub use account::Account;
 pub use address::Address;
 pub use binaries::client_program;
+pub use certificates::{Authority, Certificate, Key, Request};
 pub use eventually::{PATIENCE, eventually, eventually_async, in_time};
 pub use fake_client::FakeClient;
 pub use fake_server::{
@@ -38,3 +41,4 @@ pub use pooler::{Console, Exit, Pooler, PoolerSetup, Row};
 pub use postgres::{Postgres, PostgresSetup};
 pub use scratch::Scratch;
 pub use start_error::StartError;
+pub use tls::{TlsDoor, TlsTunnel};

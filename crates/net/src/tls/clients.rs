@@ -104,15 +104,23 @@ impl ClientTls {
         self.required
     }
 
+    /// The hash of our certificate that SCRAM may be bound to.
+    pub(super) fn end_point(&self) -> Option<&Arc<[u8]>> {
+        self.end_point.as_ref()
+    }
+
     /// Answers the handshake of a client, which may have arrived in part.
     pub(crate) fn begin(
         &self,
         tcp: TcpStream,
         arrived: Vec<u8>,
     ) -> Result<TlsStream, HandshakeError> {
+        Ok(TlsStream::new(tcp, self.session()?, arrived))
+    }
+
+    pub(super) fn session(&self) -> Result<Session, HandshakeError> {
         let session = UnbufferedServerConnection::new(self.config.clone());
-        let session = Session::Client(session.map_err(HandshakeError::Tls)?);
-        Ok(TlsStream::new(tcp, session, arrived))
+        session.map(Session::Client).map_err(HandshakeError::Tls)
     }
 
     /// Waits until the handshake is over.
@@ -123,7 +131,7 @@ impl ClientTls {
                 cipher: Cipher::of(agreed),
                 // Nobody is asked for a certificate that will not be verified.
                 peer: shown.map(|leaf| Arc::new(PeerCertificate::read(leaf))),
-                end_point: self.end_point.clone(),
+                end_point: self.end_point().cloned(),
             })
         };
         poll_fn(|cx| stream.poll_handshake(cx, secured)).await

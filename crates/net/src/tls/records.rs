@@ -39,8 +39,17 @@ pub(super) struct Records {
     /// Records to be sent, and how much of them was.
     sealed: Vec<u8>,
     sent: usize,
+    state: State,
+}
+
+/// What may still be heard and said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
     /// The other side will say no more.
-    ended: bool,
+    Ended,
+    /// The two do not understand each other; the library must not be asked any more.
+    Broken,
 }
 
 /// What the library is asked for in one step.
@@ -74,7 +83,7 @@ impl Records {
             read: 0,
             sealed: Vec::new(),
             sent: 0,
-            ended: false,
+            state: State::Open,
         }
     }
 
@@ -89,6 +98,12 @@ impl Records {
     /// Bytes that stand in front of what is read next.
     pub(super) fn partial(&self) -> &[u8] {
         &self.partial
+    }
+
+    /// Bytes of memory that it keeps, besides the library's.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.partial.capacity() + self.plain.capacity() + self.sealed.capacity()
     }
 
     /// Bytes to be sent.
@@ -107,12 +122,14 @@ impl Records {
 
     /// The socket is at its end.
     pub(super) fn end(&mut self) {
-        self.ended = true;
+        if self.state == State::Open {
+            self.state = State::Ended;
+        }
     }
 
     /// True if nothing more will arrive.
     pub(super) fn is_ended(&self) -> bool {
-        self.ended
+        self.state != State::Open
     }
 
     /// True if text waits to be read.
@@ -123,7 +140,7 @@ impl Records {
     /// Reads text that was kept: `None` if there is none, and 0 at the end.
     pub(super) fn read(&mut self, room: &mut [u8]) -> Option<usize> {
         if !self.has_text() {
-            return self.ended.then_some(0);
+            return self.is_ended().then_some(0);
         }
         let rest = &self.plain[self.read..];
         let count = rest.len().min(room.len());
@@ -140,6 +157,9 @@ impl Records {
     /// text as there is room for is written to the front of the buffer, over the gap and what was
     /// taken in; returns how much. With no gap all text is kept.
     pub(super) fn take_in(&mut self, buffer: &mut [u8], gap: usize) -> Result<usize, Error> {
+        if self.is_ended() {
+            return Ok(0);
+        }
         let (mut at, mut filled) = (gap, 0);
         let result = loop {
             let (front, incoming) = buffer.split_at_mut(at);
@@ -162,11 +182,11 @@ impl Records {
                 Ok(Step::More) => {}
                 Ok(Step::Rest) => break Ok(filled),
                 Ok(Step::Ended) => {
-                    self.ended = true;
+                    self.state = State::Ended;
                     break Ok(filled);
                 }
                 Err(error) => {
-                    self.ended = true;
+                    self.state = State::Broken;
                     // The alert that tells the other side: whether it arrives changes nothing here.
                     let rest = &mut buffer[at..];
                     let _ = session.step(rest, Say::Nothing, &mut self.sealed, &mut |_| {});
@@ -196,7 +216,7 @@ impl Records {
     }
 
     fn say<'a>(&mut self, words: impl Fn() -> Say<'a>) -> Result<(), Error> {
-        if self.agreed().is_handshaking() {
+        if self.agreed().is_handshaking() || self.state == State::Broken {
             return Err(Error::HandshakeNotComplete);
         }
         loop {
@@ -208,7 +228,7 @@ impl Records {
             match step? {
                 Step::More => {}
                 Step::Rest => return Ok(()),
-                Step::Ended => self.ended = true,
+                Step::Ended => self.state = State::Ended,
             }
         }
     }

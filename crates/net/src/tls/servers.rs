@@ -113,9 +113,12 @@ impl ServerTls {
         tcp: TcpStream,
         name: ServerName<'static>,
     ) -> Result<TlsStream, HandshakeError> {
+        Ok(TlsStream::new(tcp, self.session(name)?, Vec::new()))
+    }
+
+    pub(super) fn session(&self, name: ServerName<'static>) -> Result<Session, HandshakeError> {
         let session = UnbufferedClientConnection::new(self.config.clone(), name);
-        let session = Session::Server(session.map_err(HandshakeError::Tls)?);
-        Ok(TlsStream::new(tcp, session, Vec::new()))
+        session.map(Session::Server).map_err(HandshakeError::Tls)
     }
 
     /// Waits until the handshake is over.
