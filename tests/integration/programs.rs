@@ -76,6 +76,12 @@ impl Running {
         Self { child, scratch }
     }
 
+    /// As ^C does.
+    pub(crate) fn interrupt(&self) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), testkit::Signal::SIGINT).unwrap();
+    }
+
     pub(crate) async fn end(mut self) -> Said {
         let mut ended = None;
         eventually("the program's end", || {

@@ -47,6 +47,7 @@ pub struct Request<'a> {
     key: Key,
     days: i32,
     digest: Option<&'static str>,
+    pss: bool,
     extensions: Vec<String>,
     signer: Option<Certificate>,
 }
@@ -97,6 +98,7 @@ impl Authority {
             key: Key::EcSec1,
             days: 50,
             digest: None,
+            pss: false,
             extensions: Vec::new(),
             signer: None,
         }
@@ -161,6 +163,12 @@ impl Request<'_> {
         self
     }
 
+    /// Signed with RSASSA-PSS, by an authority that has an RSA key.
+    pub fn pss(mut self) -> Self {
+        self.pss = true;
+        self
+    }
+
     /// With more in its subject, as in `/OU=x/CN=y`.
     pub fn subject(mut self, more: &str) -> Self {
         self.subject.push_str(more);
@@ -209,6 +217,9 @@ impl Request<'_> {
             &cert,
         ];
         args.extend(self.digest);
+        if self.pss {
+            args.extend(["-sigopt", "rsa_padding_mode:pss"]);
+        }
         if !self.extensions.is_empty() {
             let written = authority
                 .scratch

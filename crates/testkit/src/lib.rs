@@ -41,4 +41,4 @@ pub use pooler::{Console, Exit, Pooler, PoolerSetup, Row};
 pub use postgres::{Postgres, PostgresSetup};
 pub use scratch::Scratch;
 pub use start_error::StartError;
-pub use tls::{TlsDoor, TlsTunnel};
+pub use tls::{TlsDoor, TlsTunnel, Visit};

@@ -4,7 +4,7 @@
 use std::{io, path::Path, sync::Arc};
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, Error, HandshakeKind, ServerConfig, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::aws_lc_rs::default_provider,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
@@ -88,15 +88,22 @@ impl Drop for TlsTunnel {
 /// Takes clients over TLS, or in the clear, and goes on to a server in the clear.
 pub struct TlsDoor {
     port: u16,
-    counts: watch::Receiver<Counts>,
+    visits: watch::Receiver<Vec<Visit>>,
     task: JoinHandle<()>,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Counts {
-    encrypted: usize,
-    resumed: usize,
-    clear: usize,
+/// How a client came through a [`TlsDoor`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Visit {
+    /// In the clear.
+    Clear,
+    /// Over TLS.
+    Encrypted {
+        /// The name that the client asked for.
+        name: Option<String>,
+        /// Whether it resumed an earlier session.
+        resumed: bool,
+    },
 }
 
 /// How a client begins.
@@ -127,29 +134,29 @@ impl TlsDoor {
         let Address::Tcp(here) = address else {
             unreachable!("we listen on TCP");
         };
-        let (count, counts) = watch::channel(Counts::default());
-        let count = Arc::new(count);
+        let (book, visits) = watch::channel(Vec::new());
+        let book = Arc::new(book);
         let task = tokio::spawn(async move {
             let mut ways = JoinSet::new();
             while let Ok((mut outer, _)) = listener.accept().await {
-                let (acceptor, count) = (acceptor.clone(), count.clone());
+                let (acceptor, book) = (acceptor.clone(), book.clone());
                 ways.spawn(async move {
                     let _ = outer.set_nodelay(true);
                     let mut inner = TcpStream::connect(server).await?;
                     let _ = inner.set_nodelay(true);
                     match begin(&mut outer).await? {
                         Beginning::Clear => {
-                            count.send_modify(|counts| counts.clear += 1);
+                            book.send_modify(|visits| visits.push(Visit::Clear));
                             copy_bidirectional(&mut outer, &mut inner).await
                         }
                         Beginning::Encrypted => {
                             let mut outer = acceptor.accept(outer).await?;
-                            let kind = outer.get_ref().1.handshake_kind();
-                            let resumed = kind == Some(rustls::HandshakeKind::Resumed);
-                            count.send_modify(|counts| {
-                                counts.encrypted += 1;
-                                counts.resumed += usize::from(resumed);
-                            });
+                            let (_, agreed) = outer.get_ref();
+                            let visit = Visit::Encrypted {
+                                name: agreed.server_name().map(str::to_owned),
+                                resumed: agreed.handshake_kind() == Some(HandshakeKind::Resumed),
+                            };
+                            book.send_modify(|visits| visits.push(visit));
                             copy_bidirectional(&mut outer, &mut inner).await
                         }
                     }
@@ -158,9 +165,14 @@ impl TlsDoor {
         });
         Self {
             port: here.port(),
-            counts,
+            visits,
             task,
         }
+    }
+
+    /// Its TCP port.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// A connection string for a pooler's `[databases]`, by this name of the machine.
@@ -168,19 +180,9 @@ impl TlsDoor {
         format!("host={host} port={} dbname={database}", self.port)
     }
 
-    /// Connections over TLS so far.
-    pub fn encrypted(&self) -> usize {
-        self.counts.borrow().encrypted
-    }
-
-    /// Those of them that resumed an earlier session.
-    pub fn resumed(&self) -> usize {
-        self.counts.borrow().resumed
-    }
-
-    /// Connections in the clear so far.
-    pub fn clear(&self) -> usize {
-        self.counts.borrow().clear
+    /// All who came so far, in order.
+    pub fn visits(&self) -> Vec<Visit> {
+        self.visits.borrow().clone()
     }
 }
 

@@ -52,6 +52,11 @@ impl ServerTls {
         };
         let names = mode == SslMode::VerifyFull;
         let direct = settings.server_tls_negotiation == TlsNegotiation::Direct;
+        if direct && !is_required(mode) {
+            // A server that has no TLS could not say so.
+            let (key, other) = ("server_tls_negotiation", "server_tls_sslmode = require");
+            return Err(TlsSetupError::Needs(key.to_owned(), other.to_owned()));
+        }
         printer.add(mode.as_str());
         printer.add(settings.server_tls_negotiation.as_str());
         let asked = Asked::of_servers(settings, &mut printer)?;
