@@ -96,8 +96,20 @@ pub enum HandshakeError {
 
 /// In OpenSSL's words, where people look for them.
 fn told(error: &rustls::Error) -> String {
+    use rustls::CertificateError as Fault;
     match error {
-        rustls::Error::InvalidCertificate(why) => format!("certificate verify failed: {why}"),
+        rustls::Error::InvalidCertificate(fault) => {
+            let fault = match fault {
+                Fault::UnknownIssuer => "unable to get local issuer certificate".to_owned(),
+                Fault::BadSignature => "certificate signature failure".to_owned(),
+                Fault::ExpiredContext { .. } => "certificate has expired".to_owned(),
+                Fault::NotValidYetContext { .. } => "certificate is not yet valid".to_owned(),
+                Fault::NotValidForName => "hostname mismatch".to_owned(),
+                Fault::Other(error) => error.0.to_string(),
+                other => other.to_string(),
+            };
+            format!("certificate verify failed: {fault}")
+        }
         rustls::Error::NoCertificatesPresented => "peer did not return a certificate".to_owned(),
         other => other.to_string(),
     }

@@ -80,6 +80,8 @@ async fn with_verify_full_clients_need_a_certificate_of_our_authority() {
     }
 }
 
+const UNSIGNED: &str = "unable to get local issuer certificate";
+
 #[tokio::test]
 async fn certificates_that_do_not_count_are_refused_with_the_reason_in_the_log() {
     let authority = Authority::new("authority");
@@ -91,18 +93,18 @@ async fn certificates_that_do_not_count_are_refused_with_the_reason_in_the_log()
         (
             namesake.issue("alice"),
             "alert decrypt error",
-            "BadSignature",
+            "certificate signature failure",
         ),
-        (stranger.issue("alice"), "alert unknown ca", "UnknownIssuer"),
+        (stranger.issue("alice"), "alert unknown ca", UNSIGNED),
         (
             authority.request("alice").days(-1).issue(),
             "alert",
-            "certificate not valid yet",
+            "certificate has expired",
         ),
         (
             authority.request("alice").signed_by(&someone).issue(),
             "alert unknown ca",
-            "UnknownIssuer",
+            UNSIGNED,
         ),
         (
             authority
@@ -110,7 +112,7 @@ async fn certificates_that_do_not_count_are_refused_with_the_reason_in_the_log()
                 .extension("extendedKeyUsage = serverAuth")
                 .issue(),
             "alert unsupported certificate",
-            "does not allow extended key usage",
+            "certificate does not allow extended key usage",
         ),
     ] {
         let how = format!("sslmode=require {}", shows(&certificate));

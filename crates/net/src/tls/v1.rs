@@ -3,10 +3,13 @@
 //! They have no extensions, so nothing in them says what they may be used for: one that a peer
 //! shows must be signed by a configured authority itself, and vouches for nobody else.
 
+use std::time::Duration;
+
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{CertificateError, Error};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
+use x509_parser::time::ASN1Time;
 
 use super::der::Parts;
 
@@ -97,14 +100,22 @@ fn may_issue(authority: &CertificateDer<'_>) -> Result<(), Error> {
 /// Whether a certificate is in force.
 pub(super) fn in_force(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
     let validity = parse(certificate)?.validity().clone();
-    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    if now < validity.not_before.timestamp() {
-        Err(CertificateError::NotValidYet.into())
-    } else if now > validity.not_after.timestamp() {
-        Err(CertificateError::Expired.into())
+    let not_before = moment(validity.not_before);
+    let not_after = moment(validity.not_after);
+    let time = now;
+    if now < not_before {
+        Err(CertificateError::NotValidYetContext { time, not_before }.into())
+    } else if now > not_after {
+        Err(CertificateError::ExpiredContext { time, not_after }.into())
     } else {
         Ok(())
     }
+}
+
+/// What lies before 1970 counts as its beginning.
+fn moment(time: ASN1Time) -> UnixTime {
+    let seconds = u64::try_from(time.timestamp()).unwrap_or(0);
+    UnixTime::since_unix_epoch(Duration::from_secs(seconds))
 }
 
 /// Reads a certificate of any version.
