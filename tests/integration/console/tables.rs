@@ -249,6 +249,7 @@ async fn show_config_has_every_key_and_whether_it_can_be_changed() {
         tcp_user_timeout
         transaction_timeout
         verbose
+        server_tls_negotiation
     "#]]
     .assert_eq(&(names.join("\n") + "\n"));
     // Values are as they would be written, but for the mode, which PgBouncer prints in decimal.

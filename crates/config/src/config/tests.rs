@@ -285,7 +285,7 @@ fn boot_settings_survive_a_reload_and_the_others_do_not() {
 #[test]
 fn what_does_not_act_yet_is_named_once_and_only_if_asked_for() {
     let asking = config(
-        "[pgbouncer]\nauth_type = PAM\nserver_tls_sslmode = require\nsyslog = 1\n\
+        "[pgbouncer]\nauth_type = PAM\npeer_id = 1\nsyslog = 1\n\
          [databases]\na = auth_query='select 1'\nb = auth_query='select 2'\n[peers]\n1 = host=/tmp",
     );
     let content = config(
@@ -294,13 +294,7 @@ fn what_does_not_act_yet_is_named_once_and_only_if_asked_for() {
 
     assert_eq!(
         not_yet(&asking),
-        [
-            "auth_query",
-            "auth_type",
-            "server_tls_sslmode",
-            "syslog",
-            "[peers]"
-        ]
+        ["auth_query", "auth_type", "peer_id", "syslog", "[peers]"]
     );
     assert_eq!(not_yet(&content), Vec::<&str>::new());
 }
