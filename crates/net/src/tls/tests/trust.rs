@@ -4,14 +4,16 @@ use std::fs;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use rustls::SignatureScheme;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use testkit::Key;
 
 use super::*;
+use crate::tls::der::{Parts, take};
 use crate::tls::trust::{ClientVerifier, ServerVerifier, Trust};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -302,6 +304,74 @@ fn an_authority_that_may_not_sign_or_only_for_some_is_none_for_those_without_ext
     }
 }
 
+/// A value in DER.
+fn value(tag: u8, body: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(body.len()).unwrap().to_be_bytes();
+    let head = match len {
+        [0, short @ ..0x80] => vec![tag, short],
+        [0, len] => vec![tag, 0x81, len],
+        [high, low] => vec![tag, 0x82, high, low],
+    };
+    [head.as_slice(), body].concat()
+}
+
+const SEQUENCE: u8 = 0x30;
+
+/// ECDSA with SHA-256, and with SHA-384.
+const ECDSA_256: &[u8] = &[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
+const ECDSA_384: &[u8] = &[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3];
+
+/// The certificate with another inside, signed anew by the authority.
+fn signed_again(
+    certificate: &Certificate,
+    authority: &Authority,
+    change: impl FnOnce(&mut Vec<u8>),
+) -> CertificateDer<'static> {
+    let old = der(certificate);
+    let (signed, _) = take(SEQUENCE, Parts::of(&old).unwrap().signed).unwrap();
+    let mut signed = signed.to_vec();
+    change(&mut signed);
+    let signed = value(SEQUENCE, &signed);
+    let key = PrivateKeyDer::from_pem_file(&authority.certificate().key).unwrap();
+    let key = default_provider()
+        .key_provider
+        .load_private_key(key)
+        .unwrap();
+    let signer = key.choose_scheme(&[SignatureScheme::ECDSA_NISTP256_SHA256]);
+    let signature = signer.unwrap().sign(&signed).unwrap();
+    let signature = value(3, &[&[0], signature.as_slice()].concat());
+    let parts = [signed, value(SEQUENCE, ECDSA_256), signature];
+    value(SEQUENCE, &parts.concat()).into()
+}
+
+#[test]
+fn a_certificate_of_version_1_has_the_form_of_version_1() {
+    let authority = Authority::new("authority");
+    let judge = Judge::trusting(&[&authority]);
+    let certificate = authority.issue("localhost");
+    let as_it_was = signed_again(&certificate, &authority, |_| {});
+    assert_eq!(judge.says(&[as_it_was]), ["yes", "yes", "yes"]);
+    // Extensions, and a subject's unique id.
+    for more in [value(0xa3, &value(SEQUENCE, &[])), value(0x82, &[0, 1])] {
+        let longer = signed_again(&certificate, &authority, |it| it.extend(more));
+        judge.refuses(&longer, "BadEncoding");
+    }
+    // The signed part names another algorithm than the one that was used.
+    let other = signed_again(&certificate, &authority, |signed| {
+        let at = signed
+            .windows(ECDSA_256.len())
+            .position(|it| it == ECDSA_256)
+            .unwrap();
+        signed[at..at + ECDSA_384.len()].copy_from_slice(ECDSA_384);
+    });
+    judge.refuses(&other, "BadEncoding");
+    // A version that says it is the first.
+    let told = signed_again(&certificate, &authority, |signed| {
+        signed.splice(0..0, value(0xa0, &[2, 1, 0]));
+    });
+    judge.refuses(&told, "Invalid");
+}
+
 #[test]
 fn a_certificate_that_is_its_own_authority_is_believed_while_it_is_in_force() {
     // As PostgreSQL's manual makes its first one.
@@ -411,7 +481,6 @@ impl Pair {
         owned: &Certificate,
         settings: &Settings,
     ) -> Result<(), rustls::Error> {
-        use rustls::pki_types::PrivateKeyDer;
         use rustls::server::{ClientHello, ResolvesServerCert, UnbufferedServerConnection};
         use rustls::sign::CertifiedKey;
 
