@@ -1,6 +1,6 @@
 # The commands of the house. `make help` lists them.
 
-# PG=18 tests with another major version of PostgreSQL.
+# PG=18 tests with another major version of PostgreSQL, from 14 to 18.
 PG ?=
 export PG
 
@@ -14,6 +14,7 @@ help: ## List these commands
 
 test: ## Formatting, lints, and all tests; installs what they need
 	@.ci/install linker postgres python nextest
+	@[ "$${PG:-15}" = 15 ] || .ci/fetch-postgres "$$PG" "target/postgres/$$PG"
 	@$(MAKE) --no-print-directory $(VENV)
 	cargo fmt --all --check
 	cargo lint
@@ -35,5 +36,6 @@ bench-setup: ## Fetch what the benchmark compares with
 # Drivers in Python, for the tests that let real clients talk.
 $(VENV): tests/drivers/requirements.txt
 	python3 -m venv --clear .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check --timeout 60 --retries 5 -r $<
-	@touch $@
+	.venv/bin/pip install --quiet --disable-pip-version-check --timeout 60 --retries 5 --no-deps -r $<
+	.venv/bin/pip check --quiet --disable-pip-version-check
+	@cp $< $@

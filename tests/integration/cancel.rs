@@ -1,32 +1,23 @@
 //! Cancel requests: they stop the query they are meant for, and nothing else.
 
+mod races;
 mod toll;
 
 use std::collections::HashSet;
 
 use testkit::{
-    Ask, CancelKey, FakeClient, FakeServer, Gate, Message, Pooler, Postgres, Startup, Step, Tx,
+    Ask, CancelKey, FakeClient, FakeServer, Gate, Message, Pooler, Startup, Step, Tx, eventually,
     eventually_async, in_time,
 };
 use tokio::task::JoinSet;
 
 use self::toll::Toll;
 use crate::support::{
-    WORKERS, alice, before, before_postgres, postgres, servers_opened, trusting, wait_for_waiting,
+    WORKERS, alice, before, before_postgres, postgres, servers_opened, trusting, wait_for_sleepers,
+    wait_for_waiting,
 };
 
 const CANCELED: &str = "57014";
-
-/// Waits until so many sessions of alice's sleep.
-async fn wait_for_sleepers(postgres: &Postgres, count: i64) {
-    let admin = postgres.admin_client().await;
-    let sql = "SELECT count(*) FROM pg_stat_activity \
-               WHERE usename = 'alice' AND wait_event = 'PgSleep'";
-    eventually_async("sleepers", async || {
-        admin.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == count
-    })
-    .await;
-}
 
 /// A client whose query waits at the gate of this name.
 async fn hold(server: &FakeServer, pooler: &Pooler, gate: &str) -> FakeClient {
@@ -218,7 +209,8 @@ async fn a_cancel_while_parameters_are_set_does_no_harm() {
         client.cancel_me().await;
         gate.open();
         let answer = client.read_until_ready().await;
-        assert_eq!(answer[1].values(), Some(vec![Some("asked".into())]));
+        let row = answer.iter().find_map(Message::values);
+        assert_eq!(row, Some(vec![Some("asked".into())]));
         assert_eq!(server.cancels(), []);
     }
 }
@@ -251,6 +243,40 @@ async fn a_server_is_not_lent_again_before_its_cancel_has_landed() {
         toll.gate.open();
         in_time("the cancel", cancel).await.unwrap();
         server.gate("next").wait_for_waiting(1).await;
+        assert_eq!(server.cancels(), [server.connection(0).await.key.clone()]);
+        server.gate("next").open();
+        let answer = next.read_until_ready().await;
+        assert_eq!(answer[0].command_tag().as_deref(), Some("HOLD"));
+    }
+}
+
+#[tokio::test]
+async fn a_server_whose_cancel_never_lands_serves_nobody_else() {
+    for workers in WORKERS {
+        let server = FakeServer::start().await;
+        let toll = Toll::before(&server).await;
+        let pooler = trusting(workers)
+            .database("app", &toll.conn_info("app"))
+            .set("default_pool_size", 1)
+            .set("server_connect_timeout", 1)
+            .start()
+            .await;
+        let mut first = hold(&server, &pooler, "first").await;
+        let mut next = alice(&pooler).await;
+        let cancel = tokio::spawn(cancel(&pooler, &first));
+        toll.gate.wait_for_waiting(1).await;
+        server.gate("first").open();
+        first.read_until_ready().await;
+        next.send(Message::query("HOLD next")).await;
+        pooler
+            .wait_for_log("closing because: cancel request gone astray")
+            .await;
+        server.gate("next").wait_for_waiting(1).await;
+
+        // However late it comes, it finds nobody.
+        toll.gate.open();
+        in_time("the cancel", cancel).await.unwrap();
+        eventually("the cancel to land", || !server.cancels().is_empty()).await;
         assert_eq!(server.cancels(), [server.connection(0).await.key.clone()]);
         server.gate("next").open();
         let answer = next.read_until_ready().await;
@@ -343,81 +369,5 @@ async fn a_cancel_whose_turn_comes_too_late_hits_nobody() {
             stopped.send(Message::query("HOLD stopped")).await;
             server.gate("stopped").wait_for_waiting(1).await;
         }
-    }
-}
-
-/// Cancel requests that race with the queries they are meant for, per client, and such clients.
-const RACES: usize = 25;
-const RACERS: usize = 5;
-
-#[tokio::test]
-async fn racing_cancels_never_hit_a_query_that_nobody_cancelled() {
-    let postgres = postgres().await;
-    for workers in WORKERS {
-        let pooler = before_postgres(&postgres, workers)
-            .set("default_pool_size", 3)
-            .start()
-            .await;
-        let mut racers = JoinSet::new();
-        for _ in 0..RACERS {
-            racers.spawn(race(pooler.address(), alice(&pooler).await));
-        }
-        let mut bystanders = JoinSet::new();
-        for _ in 0..10 {
-            let mut client = alice(&pooler).await;
-            bystanders.spawn(async move {
-                loop {
-                    assert_eq!(
-                        client
-                            .query_value("SELECT 'unharmed' FROM pg_sleep(0.001)")
-                            .await,
-                        "unharmed"
-                    );
-                }
-            });
-        }
-        let hits: usize = tokio::select! {
-            hits = racers.join_all() => hits.into_iter().sum(),
-            Some(harmed) = bystanders.join_next() => panic!("{harmed:?}"),
-        };
-        assert!(hits >= RACERS);
-        assert!(servers_opened(&pooler).await <= 3);
-    }
-}
-
-/// Runs short queries, cancelled at any moment, and a long one, cancelled until it is hit.
-/// Returns how many were hit.
-async fn race(address: testkit::Address, mut client: FakeClient) -> usize {
-    let key = client.cancel_key().clone();
-    let mut hits = 0;
-    for _ in 0..RACES {
-        let (answer, ()) = tokio::join!(
-            client.query("SELECT pg_sleep(0.002)"),
-            FakeClient::cancel(&address, &key),
-        );
-        hits += usize::from(was_hit(&answer));
-    }
-    client.send(Message::query("SELECT pg_sleep(600)")).await;
-    let cancels = async {
-        loop {
-            FakeClient::cancel(&address, &key).await;
-        }
-    };
-    let answer = tokio::select! {
-        answer = client.read_until_ready() => answer,
-        () = cancels => unreachable!("it goes on for ever"),
-    };
-    hits + usize::from(was_hit(&answer))
-}
-
-/// Was the query cancelled? Any other error is one too many.
-fn was_hit(answer: &[Message]) -> bool {
-    match answer
-        .iter()
-        .find_map(|message| message.error_fields().filter(|_| message.tag == b'E'))
-    {
-        Some(error) if error.code() == CANCELED => true,
-        Some(error) => panic!("{error}"),
-        None => false,
     }
 }

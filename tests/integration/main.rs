@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod auth;
+mod backend_pid;
 mod cancel;
 mod clients;
 mod config;
 mod console;
 mod copy;
 mod deaths;
+mod drivers;
 mod fairness;
 mod limits;
 mod parameters;
@@ -16,8 +18,11 @@ mod pooling;
 mod programs;
 mod protocol;
 mod reload;
+mod replication;
 mod shutdown;
+mod statements;
 mod streams;
 mod support;
 mod timeouts;
 mod tls;
+mod versions;

@@ -1,9 +1,14 @@
 //! Tracked parameters: each client has its own, whichever server it gets.
 
-use expect_test::expect;
-use testkit::{Ask, FakeClient, FakeServer, Message, Pooler, Postgres, Step, transcript};
+mod reported;
+mod spelling;
 
-use crate::support::{WORKERS, alice, before, before_postgres, postgres, servers_opened};
+use expect_test::expect;
+use testkit::{Ask, FakeClient, FakeServer, Message, Pooler, Step, transcript};
+
+use crate::support::{
+    WORKERS, alice, before, before_postgres, major_version, postgres, servers_opened,
+};
 
 /// Logs alice in with these parameters; returns her welcome too.
 async fn alice_with(pooler: &Pooler, parameters: &[(&str, &str)]) -> (FakeClient, Vec<Message>) {
@@ -32,21 +37,23 @@ fn owned<'a>(pairs: &[(&'a str, &str)]) -> Vec<(&'a str, String)> {
 }
 
 /// Values as PostgreSQL spells them, of which none is the default.
-const TOKYO: [(&str, &str); 6] = [
+const TOKYO: [(&str, &str); 7] = [
     ("application_name", "tokyo"),
     ("TimeZone", "Asia/Tokyo"),
     ("DateStyle", "SQL, DMY"),
     ("client_encoding", "LATIN1"),
     ("standard_conforming_strings", "off"),
     ("IntervalStyle", "iso_8601"),
+    ("default_transaction_read_only", "on"),
 ];
-const LIMA: [(&str, &str); 6] = [
+const LIMA: [(&str, &str); 7] = [
     ("application_name", "lima"),
     ("TimeZone", "America/Lima"),
     ("DateStyle", "German, DMY"),
     ("client_encoding", "LATIN2"),
     ("standard_conforming_strings", "on"),
     ("IntervalStyle", "sql_standard"),
+    ("default_transaction_read_only", "off"),
 ];
 
 /// Clients that have one set of values, each come by them in another way.
@@ -70,18 +77,24 @@ async fn in_every_way(pooler: &Pooler, values: &[(&str, &str)]) -> Vec<FakeClien
 #[tokio::test]
 async fn a_server_that_changes_hands_takes_each_clients_parameters() {
     let postgres = postgres().await;
+    let tells_path = major_version(&postgres).await >= 18;
+    let with_path = |values: &[(&'static str, &'static str)], path| {
+        let path = tells_path.then_some(("search_path", path));
+        values.iter().copied().chain(path).collect::<Vec<_>>()
+    };
     for workers in WORKERS {
         let pooler = before_postgres(&postgres, workers)
             .set("default_pool_size", 1)
             .start()
             .await;
         let default = alice(&pooler).await.query_value("SHOW TimeZone").await;
-        let tokyo = in_every_way(&pooler, &TOKYO).await;
-        let lima = in_every_way(&pooler, &LIMA).await;
-        for (mut in_tokyo, mut in_lima) in tokyo.into_iter().zip(lima) {
+        let (tokyo, lima) = (with_path(&TOKYO, "tokyo"), with_path(&LIMA, "lima"));
+        let in_tokyo = in_every_way(&pooler, &tokyo).await;
+        let in_lima = in_every_way(&pooler, &lima).await;
+        for (mut in_tokyo, mut in_lima) in in_tokyo.into_iter().zip(in_lima) {
             for _ in 0..2 {
-                assert_eq!(shown(&mut in_tokyo, &TOKYO).await, owned(&TOKYO));
-                assert_eq!(shown(&mut in_lima, &LIMA).await, owned(&LIMA));
+                assert_eq!(shown(&mut in_tokyo, &tokyo).await, owned(&tokyo));
+                assert_eq!(shown(&mut in_lima, &lima).await, owned(&lima));
             }
         }
         assert_eq!(
@@ -160,89 +173,6 @@ async fn only_what_differs_is_set_and_in_one_query() {
             ]
         "#]]
         .assert_debug_eq(&server.connection(0).await.queries());
-    }
-}
-
-#[tokio::test]
-async fn a_value_spelled_in_another_way_is_set_once() {
-    let postgres = Postgres::setup().set("log_statement", "all").start().await;
-    postgres.create_user("alice", "secret").await;
-    postgres.create_database("app").await;
-    for workers in WORKERS {
-        let pooler = before_postgres(&postgres, workers)
-            .set("default_pool_size", 1)
-            .start()
-            .await;
-        let spelled = [("datestyle", "iso"), ("client_encoding", "utf-8")];
-        let (mut client, _) = alice_with(&pooler, &spelled).await;
-        let mut other = alice(&pooler).await;
-        let before = postgres.log().matches("SET DateStyle=").count();
-        for _ in 0..5 {
-            client.query("SELECT 'spelled'").await;
-            other.query("SELECT 'other'").await;
-        }
-        postgres.run("SELECT 'all is logged'").await;
-        postgres.wait_for_log("all is logged").await;
-        let after = postgres.log().matches("SET DateStyle=").count();
-        assert_eq!(after - before, 1);
-    }
-}
-
-#[tokio::test]
-async fn quotes_and_backslashes_stay_part_of_the_value() {
-    let awkward = [
-        "o'hara",
-        r"back\slash\",
-        r"\'; DROP TABLE t; --",
-        "'';SELECT 1",
-        "\"quoted\"",
-        "$$dollars$$",
-        "",
-    ];
-    let postgres = postgres().await;
-    for workers in WORKERS {
-        let pooler = before_postgres(&postgres, workers)
-            .set("default_pool_size", 1)
-            .start()
-            .await;
-        let mut between = alice(&pooler).await;
-        between.query("SET application_name = 'between'").await;
-        for value in awkward {
-            for conforming in ["on", "off"] {
-                let own = [
-                    ("application_name", value),
-                    ("standard_conforming_strings", conforming),
-                ];
-                let (mut client, _) = alice_with(&pooler, &own).await;
-                for _ in 0..2 {
-                    assert_eq!(client.query_value("SHOW application_name").await, value);
-                    assert_eq!(
-                        between.query_value("SHOW application_name").await,
-                        "between"
-                    );
-                }
-            }
-        }
-    }
-}
-
-#[tokio::test]
-async fn what_a_server_does_not_report_is_never_set() {
-    for workers in WORKERS {
-        let server = FakeServer::start().await;
-        let pooler = before(&server, workers)
-            .set("default_pool_size", 1)
-            .set("track_extra_parameters", "search_path, IntervalStyle")
-            .start()
-            .await;
-        let own = [("search_path", "private")];
-        let (mut client, welcome) = alice_with(&pooler, &own).await;
-        assert!(!transcript(&welcome).contains("search_path"));
-        client.query("ASK once").await;
-        alice(&pooler).await.query("ASK other").await;
-        client.query("ASK again").await;
-        let asked = server.connection(0).await.queries();
-        assert_eq!(asked, ["ASK once", "ASK other", "ASK again"]);
     }
 }
 

@@ -179,6 +179,7 @@ async fn a_conversation_reads_as_it_does_without_a_pooler() {
     for workers in WORKERS {
         let pooler = before_postgres(&postgres, workers)
             .set("default_pool_size", 1)
+            .set("prepared_statement_errors", "postgres")
             .start()
             .await;
         let mut pooled = alice(&pooler).await;
@@ -219,6 +220,7 @@ async fn a_request_may_be_cut_at_any_byte() {
         let pooler = before(&server, workers)
             .database("aside", &server.conn_info("app"))
             .set("default_pool_size", 1)
+            .set("prepared_statement_errors", "postgres")
             .start()
             .await;
         let mut client = alice(&pooler).await;
@@ -290,6 +292,7 @@ async fn bytes_may_come_one_by_one_from_both_sides() {
     for workers in WORKERS {
         let pooler = before(&whole, workers)
             .set("default_pool_size", 1)
+            .set("prepared_statement_errors", "postgres")
             .database("crumbs", &crumbs.conn_info("app"))
             .start()
             .await;

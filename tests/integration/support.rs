@@ -1,5 +1,7 @@
 //! What the conversations share: a pooler of ours, set up for tests.
 
+mod hosts;
+
 use std::path::Path;
 
 use testkit::{
@@ -7,6 +9,8 @@ use testkit::{
     Postgres, Step, eventually_async,
 };
 use tokio_postgres::{Client, Config, Error, NoTls};
+
+pub(crate) use self::hosts::TwoHosts;
 
 /// The number of workers that every crossing of workers is tried with.
 pub(crate) const WORKERS: [u32; 2] = [1, 3];
@@ -39,6 +43,14 @@ pub(crate) async fn postgres() -> Postgres {
         postgres.create_user(user, "secret").await;
     }
     postgres
+}
+
+/// Which PostgreSQL the tests run with.
+pub(crate) async fn major_version(postgres: &Postgres) -> u32 {
+    let admin = postgres.admin_client().await;
+    let row = admin.query_one("SHOW server_version_num", &[]).await;
+    let number: u32 = row.unwrap().get::<_, &str>(0).parse().unwrap();
+    number / 10_000
 }
 
 /// A trusting pooler with the database `app` on PostgreSQL.
@@ -94,6 +106,17 @@ pub(crate) async fn wait_for_waiting(pooler: &Pooler, count: i64) {
     };
     eventually_async(&format!("{count} clients in line"), async || {
         in_line().await == count
+    })
+    .await;
+}
+
+/// Waits until so many sessions of alice's sleep.
+pub(crate) async fn wait_for_sleepers(postgres: &Postgres, count: i64) {
+    let admin = postgres.admin_client().await;
+    let sql = "SELECT count(*) FROM pg_stat_activity \
+               WHERE usename = 'alice' AND wait_event = 'PgSleep'";
+    eventually_async("sleepers", async || {
+        admin.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == count
     })
     .await;
 }

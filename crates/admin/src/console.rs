@@ -45,7 +45,7 @@ impl Console {
     /// What follows AuthenticationOk: our parameters, then `tracked` ones that the client set.
     pub fn welcome<'a>(
         tracked: impl IntoIterator<Item = (&'a str, &'a str)>,
-        key: CancelKey,
+        key: &CancelKey,
     ) -> Vec<u8> {
         let mut out = Vec::new();
         for (name, value) in PARAMETERS.into_iter().chain(tracked) {

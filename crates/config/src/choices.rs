@@ -74,6 +74,16 @@ choice! {
 }
 
 choice! {
+    /// How a prepared statement's name is refused.
+    StatementErrors, "pgbouncer or postgres" {
+        /// With the end of the session.
+        PgBouncer = "pgbouncer",
+        /// With the server's own error.
+        Postgres = "postgres",
+    }
+}
+
+choice! {
     /// When a server goes back to the pool.
     PoolMode, "session, transaction or statement" {
         /// When the client leaves.

@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
-use crate::choices::{LoadBalanceHosts, PoolMode};
+use crate::choices::{LoadBalanceHosts, PoolMode, StatementErrors};
 use crate::config::Config;
 use crate::database::Database;
+use crate::settings::Settings;
 use crate::values::CheckQuery;
 
 /// What a pool of servers is run by.
@@ -36,6 +37,8 @@ pub struct PoolSettings {
     pub server_login_retry: Duration,
     /// Query that cleans a released server, if this pool mode asks for it.
     pub reset_query: Option<String>,
+    /// How prepared statements are pooled; `None`: they belong to their session.
+    pub prepared_statements: Option<StatementSettings>,
     /// How a server that was idle for long is probed.
     pub check_query: CheckQuery,
     /// How long that is; zero means always.
@@ -56,6 +59,26 @@ pub struct PoolSettings {
     pub pool_idle_timeout: Option<Duration>,
 }
 
+/// How prepared statements are pooled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatementSettings {
+    /// Most of them on one server.
+    pub per_server: u32,
+    /// Most bytes of all of them.
+    pub memory: Option<usize>,
+    /// What is said of a name that is taken or unknown.
+    pub errors: StatementErrors,
+}
+
+impl StatementSettings {
+    /// Without limits: for a client that still has names when statements are no longer pooled.
+    pub const UNLIMITED: Self = Self {
+        per_server: u32::MAX,
+        memory: None,
+        errors: StatementErrors::PgBouncer,
+    };
+}
+
 /// What a client is held to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClientSettings {
@@ -71,6 +94,17 @@ pub struct ClientSettings {
     pub max_user_client_connections: Option<u32>,
     /// Most clients of this database.
     pub max_db_client_connections: Option<u32>,
+}
+
+impl Settings {
+    /// How prepared statements are pooled where sessions do not keep their servers.
+    fn statement_settings(&self) -> Option<StatementSettings> {
+        Some(StatementSettings {
+            per_server: limit(self.max_prepared_statements)?,
+            memory: limit(self.prepared_statement_memory).map(|bytes| bytes as usize),
+            errors: self.prepared_statement_errors,
+        })
+    }
 }
 
 impl Config {
@@ -111,6 +145,9 @@ impl Config {
             server_connect_timeout: timeout(global.server_connect_timeout),
             server_login_retry: global.server_login_retry,
             reset_query: global.server_reset_query.clone().filter(|_| resets),
+            prepared_statements: (pool_mode != PoolMode::Session)
+                .then(|| global.statement_settings())
+                .flatten(),
             check_query: global.server_check_query.clone(),
             server_check_delay: global.server_check_delay,
             server_fast_close: global.server_fast_close,

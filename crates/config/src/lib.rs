@@ -25,10 +25,12 @@ mod values;
 mod workers;
 
 pub use crate::annotated::annotated_ini;
-pub use crate::choices::{AuthType, LoadBalanceHosts, PoolMode, SslMode, TlsNegotiation};
+pub use crate::choices::{
+    AuthType, LoadBalanceHosts, PoolMode, SslMode, StatementErrors, TlsNegotiation,
+};
 pub use crate::config::Config;
 pub use crate::database::{CONSOLE_DATABASE, DATABASE_NAME_LEN_MAX, Database};
-pub use crate::effective::{ClientSettings, PoolSettings};
+pub use crate::effective::{ClientSettings, PoolSettings, StatementSettings};
 pub use crate::finding::{ConfigError, Finding, Place, Problem, SettingError};
 pub use crate::host::{Host, SocketDir};
 pub use crate::ini::{PgBouncerIni, ReadFile};

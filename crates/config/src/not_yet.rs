@@ -34,7 +34,6 @@ pub const NOT_YET: &[NotYet] = &[
     idle("dns_nxdomain_ttl"),
     idle("dns_zone_check_period"),
     idle("job_name"),
-    idle("max_prepared_statements"),
     idle("peer_id"),
     idle("pkt_buf"),
     idle("pool_idle_timeout"),

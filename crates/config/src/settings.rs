@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::choices::{AuthType, PoolMode, SslMode, TlsNegotiation};
+use crate::choices::{AuthType, PoolMode, SslMode, StatementErrors, TlsNegotiation};
 use crate::finding::{Problem, SettingError};
 use crate::host::SocketDir;
 use crate::nearest::nearest;
@@ -260,9 +260,18 @@ settings! {
     /// How much is logged, 0 to 3.
     verbose: u32 = NULL, OnReload;
 
+    /// What a client hears of a prepared statement's name that is taken or unknown: pgbouncer ends
+    /// its session, postgres answers as PostgreSQL would. Only pgusher has this.
+    prepared_statement_errors: StatementErrors = "pgbouncer", OnReload;
+    /// Most bytes that pooled prepared statements and clients' names for them may take, over all
+    /// clients; 0 means no limit. Only pgusher has this.
+    prepared_statement_memory: u32 = "268435456", OnReload;
     /// How TLS with servers begins: postgres asks for it, direct does not (PostgreSQL 17 or later).
     /// Only pgusher has this.
     server_tls_negotiation: TlsNegotiation = "postgres", OnReload;
+    /// In session mode, lend a server at login already and tell its process id to the client, as
+    /// those who compare it with what NOTIFY brings expect. Not with peer_id. Only pgusher has this.
+    session_backend_pid: bool = "0", OnReload;
     /// Worker threads, 1 to 64; auto is one for every two CPUs, at most 16. Only pgusher has this.
     workers: Workers = "auto", AtBoot;
 }

@@ -261,7 +261,7 @@ impl Conn {
     /// Reads until at least `len` bytes are held; an early end is an error.
     pub fn poll_hold(&mut self, cx: &mut Context<'_>, len: usize) -> Poll<io::Result<()>> {
         while self.held.len() < len {
-            let mut piece = [0; 2048];
+            let mut piece = [0; 8192];
             let count = ready!(self.stream.poll_read(cx, &mut piece))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
@@ -281,6 +281,17 @@ impl Conn {
     pub fn take_held(&mut self, len: usize) -> Vec<u8> {
         let rest = self.held.split_off(len.min(self.held.len()));
         std::mem::replace(&mut self.held, rest)
+    }
+
+    /// How much is held.
+    pub fn held_len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Takes all that is held.
+    pub fn take_all_held(&mut self) -> Vec<u8> {
+        self.news = false;
+        std::mem::take(&mut self.held)
     }
 
     /// Reads one whole message of at most `len_max` bytes: for logins, not for traffic.

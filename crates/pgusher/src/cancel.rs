@@ -1,6 +1,7 @@
 //! Cancel keys of our clients, and the way from a key to the session that has it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pool::{ClientId, WorkerId};
@@ -20,15 +21,14 @@ pub(crate) struct CancelKeys([Shard; SHARDS]);
 type Shard = Mutex<HashMap<CancelKey, (WorkerId, ClientId)>>;
 
 impl CancelKeys {
-    fn shard(&self, key: CancelKey) -> &Shard {
-        let CancelKey(bytes) = key;
-        &self.0[usize::from(bytes[7]) % SHARDS]
+    fn shard(&self, key: &CancelKey) -> &Shard {
+        &self.0[key.process_id() as usize % SHARDS]
     }
 
-    fn find(&self, key: CancelKey) -> Option<(WorkerId, ClientId)> {
+    fn find(&self, key: &CancelKey) -> Option<(WorkerId, ClientId)> {
         let shard = self.shard(key).lock();
         let shard = shard.unwrap_or_else(PoisonError::into_inner);
-        shard.get(&key).copied()
+        shard.get(key).copied()
     }
 }
 
@@ -39,19 +39,26 @@ pub(crate) struct Registered {
 }
 
 impl Registered {
-    /// Draws a key that no other session has.
+    /// Draws a key that no other session has, for a client of this minor version of protocol 3;
+    /// behind this process id, if there is one to tell.
     pub(crate) fn new(
         process: &Arc<Process>,
         worker: WorkerId,
         client: ClientId,
+        minor: u16,
+        process_id: Option<u32>,
     ) -> Result<Self, getrandom::Error> {
         loop {
-            let mut bytes = [0; 8];
+            let mut bytes = [0; CancelKey::RANDOM_LEN];
             getrandom::fill(&mut bytes)?;
-            let key = CancelKey::from_random(bytes);
-            let shard = process.keys.shard(key).lock();
+            let key = CancelKey::from_random(bytes, minor);
+            let key = match process_id {
+                Some(id) => key.with_process_id(id),
+                None => key,
+            };
+            let shard = process.keys.shard(&key).lock();
             let mut shard = shard.unwrap_or_else(PoisonError::into_inner);
-            if let std::collections::hash_map::Entry::Vacant(entry) = shard.entry(key) {
+            if let Entry::Vacant(entry) = shard.entry(key.clone()) {
                 entry.insert((worker, client));
                 drop(shard);
                 return Ok(Self {
@@ -63,21 +70,21 @@ impl Registered {
     }
 
     /// The key.
-    pub(crate) fn key(&self) -> CancelKey {
-        self.key
+    pub(crate) fn key(&self) -> &CancelKey {
+        &self.key
     }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        let shard = self.process.keys.shard(self.key).lock();
+        let shard = self.process.keys.shard(&self.key).lock();
         let mut shard = shard.unwrap_or_else(PoisonError::into_inner);
         shard.remove(&self.key);
     }
 }
 
 /// Carries out a cancel request; returns when it has landed, or nothing was there to cancel.
-pub(crate) async fn cancel(process: &Process, key: CancelKey) {
+pub(crate) async fn cancel(process: &Process, key: &CancelKey) {
     let Some((worker, client)) = process.keys.find(key) else {
         return;
     };

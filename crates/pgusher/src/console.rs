@@ -8,6 +8,7 @@ use net::Conn;
 use pool::ClientEntry;
 use pool::roster::{ClientFacts, ClientState, Kill};
 use tokio::sync::oneshot;
+use wire::Replication;
 
 use crate::cancel::Registered;
 use crate::client::{AdmittedToConsole, Newcomer};
@@ -48,6 +49,7 @@ impl Session {
             tls: newcomer.cipher().map(Box::new),
             connect_time: newcomer.connect_time,
             console: true,
+            replication: Replication::None,
             application_name: admitted.application_name,
         };
         let entry = Rc::new(ClientEntry::new(facts, Instant::now()));

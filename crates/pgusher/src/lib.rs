@@ -17,5 +17,6 @@ pub mod run;
 mod session;
 mod setup;
 mod signals;
+mod statements;
 mod view;
 mod worker;

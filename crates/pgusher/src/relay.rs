@@ -3,18 +3,23 @@
 //! Each direction fills the worker's buffer, walks the headers, and sends what it walked over in
 //! one piece. A side that does not take its bytes stops the other from being read.
 
+use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use net::Conn;
 use pool::server::ServerIo;
 use pool::{CloseReason, Server};
-use settings::PoolMode;
-use wire::TxStatus;
-use wire::backend::{self, Parameter};
-use wire::frontend::{self, put_query};
+use settings::{PoolMode, StatementSettings};
+use wire::backend::{self, Parameter, put_fake};
+use wire::frontend::{self, Refusal, put_query};
+use wire::pipeline::{About, Failure, Pipeline};
+use wire::statements::Named;
+use wire::{FrameHeader, TxStatus};
 
 use crate::session::{End, Session, lost};
+use crate::statements::{ClientStatements, Desk, Taken};
 
 /// Reads of each side in one turn, before others have theirs.
 const READS_PER_TURN: usize = 8;
@@ -69,58 +74,199 @@ impl Session {
             Poll::Ready(Err(_)) => return Err(RelayEnd::Server(CloseReason::Crashed)),
             Poll::Pending => return Ok(false),
         }
+        let gathered;
         let said = if let Some(fresh) = self.fresh.take() {
-            fresh
+            &buffer[fresh]
+        } else if self.gather > 0 {
+            match self.conn.poll_hold(cx, self.gather) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Err(RelayEnd::Client(End::Lost)),
+                Poll::Pending => return Ok(false),
+            }
+            self.gather = 0;
+            gathered = self.conn.take_all_held();
+            &gathered
+        } else if self.conn.held_len() > buffer.len() {
+            gathered = self.conn.take_all_held();
+            &gathered
         } else if self.conn.has_news() {
-            0..self.conn.unhold(buffer)
+            let held = self.conn.unhold(buffer);
+            &buffer[..held]
         } else {
             match self.conn.poll_fill(cx, buffer) {
                 Poll::Ready(Ok(0) | Err(_)) => return Err(RelayEnd::Client(End::Lost)),
-                Poll::Ready(Ok(filled)) => 0..filled,
+                Poll::Ready(Ok(filled)) => &buffer[..filled],
                 Poll::Pending => return Ok(false),
             }
         };
-        self.client_said(&buffer[said], server, io)?;
+        let waits = self.client_said(said, server, io)?;
         self.look_for_end(io)?;
-        Ok(true)
+        // Nobody comes back here before the server has answered: it must hear the request.
+        if waits && let Poll::Ready(Err(_)) = io.conn.poll_flush(cx) {
+            return Err(RelayEnd::Server(CloseReason::Crashed));
+        }
+        Ok(!waits)
     }
 
+    /// Sends on what the client said; true if the rest of it waits for answers of the server's.
     fn client_said(
         &mut self,
         bytes: &[u8],
         server: &Server,
         io: &mut ServerIo,
-    ) -> Result<(), RelayEnd> {
+    ) -> Result<bool, RelayEnd> {
         let policy = self.policy();
-        let mut rest = bytes;
-        while !rest.is_empty() {
+        let worker = self.worker.clone();
+        let mut out = worker.scratch();
+        // What stands between the two goes on as it is, behind what is put together in `out`.
+        let (mut from, mut done) = (0, 0);
+        let mut verdict = Ok(false);
+        let waited = self
+            .statements
+            .as_mut()
+            .is_some_and(|statements| statements.end_wait());
+        while done < bytes.len() {
+            let rest = &bytes[done..];
             let between = self.intake.at_boundary();
             match self.intake.next(rest, Some(&mut io.pipeline), policy) {
                 frontend::Action::Forward(count) => {
-                    if between && self.entry.query_start.get().is_none() {
-                        let now = Instant::now();
-                        server.request_time.set(now);
-                        self.begin_query(now);
+                    if between {
+                        self.note_request(server);
                     }
-                    let (sent, left) = rest.split_at(count);
-                    self.pool.counters.borrow_mut().bytes_received += count as u64;
-                    io.conn
-                        .send(sent)
-                        .map_err(|_| RelayEnd::Server(CloseReason::Crashed))?;
-                    rest = left;
+                    done += count;
                 }
-                frontend::Action::Drop(count) => rest = &rest[count..],
+                frontend::Action::Drop(count) => {
+                    out.extend_from_slice(&bytes[from..done]);
+                    done += count;
+                    from = done;
+                }
+                frontend::Action::Named(header, named) => {
+                    self.note_request(server);
+                    out.extend_from_slice(&bytes[from..done]);
+                    from = done;
+                    match self.take_named(header, named, io, &mut out) {
+                        Ok(Taken::Whole) => {
+                            done += header.frame_len();
+                            from = done;
+                        }
+                        Ok(Taken::Front(len)) => {
+                            self.intake.took_front(header, len);
+                            done += len;
+                            from = done;
+                        }
+                        Ok(Taken::AsItIs) => {
+                            io.pipeline.sent(header.tag);
+                            done += self.intake.pass(header, rest);
+                        }
+                        Ok(Taken::Skip) => {
+                            done += self.intake.refuse(header, rest);
+                            from = done;
+                        }
+                        Ok(Taken::Wait) => {
+                            if let Some(statements) = &mut self.statements {
+                                statements.wait(&mut out, waited && done == 0);
+                            }
+                            self.conn.hold_news(rest);
+                            verdict = Ok(true);
+                            break;
+                        }
+                        Err(refusal) => {
+                            verdict = Err(RelayEnd::Client(End::Refused(refusal)));
+                            break;
+                        }
+                    }
+                }
+                frontend::Action::Gather(header) if self.is_too_long(header) => {
+                    out.extend_from_slice(&bytes[from..done]);
+                    self.refuse_for_memory(io, &mut out);
+                    done += self.intake.refuse(header, rest);
+                    from = done;
+                }
+                frontend::Action::Gather(header) => {
+                    self.gather = header.frame_len();
+                    self.conn.hold(rest);
+                    break;
+                }
                 frontend::Action::Hold | frontend::Action::NeedsServer => {
                     self.conn.hold(rest);
                     break;
                 }
-                frontend::Action::Terminate => return Err(RelayEnd::Client(End::Terminated)),
+                frontend::Action::Terminate => {
+                    verdict = Err(RelayEnd::Client(End::Terminated));
+                    break;
+                }
                 frontend::Action::Refuse(refusal) => {
-                    return Err(RelayEnd::Client(End::Refused(refusal)));
+                    verdict = Err(RelayEnd::Client(End::Refused(refusal)));
+                    break;
                 }
             }
         }
-        Ok(())
+        self.pool.counters.borrow_mut().bytes_received += done as u64;
+        send_together(&mut io.conn, &mut out, &bytes[from..done])
+            .map_err(|_| RelayEnd::Server(CloseReason::Crashed))?;
+        if io.pipeline.owes_fake() && io.outflow.at_boundary() {
+            out.clear();
+            put_fakes(&mut out, &mut io.pipeline);
+            self.say_to_client(&mut out, &[])?;
+        }
+        verdict
+    }
+
+    /// A request begins, if none is under way.
+    fn note_request(&self, server: &Server) {
+        if self.entry.query_start.get().is_none() {
+            let now = Instant::now();
+            server.request_time.set(now);
+            self.begin_query(now);
+        }
+    }
+
+    /// Deals with a message that names a prepared statement.
+    fn take_named(
+        &mut self,
+        header: FrameHeader,
+        named: Named<'_>,
+        io: &mut ServerIo,
+        out: &mut Vec<u8>,
+    ) -> Result<Taken, Refusal> {
+        let (statements, mut desk) = self.desk(io, out);
+        let taken = statements.take(header, named, &mut desk);
+        let count = statements.len();
+        drop(desk);
+        self.entry.prepared_statements.set(count);
+        taken
+    }
+
+    fn desk<'a>(
+        &'a mut self,
+        io: &'a mut ServerIo,
+        out: &'a mut Vec<u8>,
+    ) -> (&'a mut ClientStatements, Desk<'a>) {
+        let desk = Desk {
+            settings: self.statement_settings(),
+            statements: &self.worker.process.shared.statements,
+            pipeline: &mut io.pipeline,
+            prepared: &mut io.prepared,
+            counters: self.pool.counters.borrow_mut(),
+            out,
+        };
+        (self.statements.get_or_insert_default(), desk)
+    }
+
+    fn refuse_for_memory(&mut self, io: &mut ServerIo, out: &mut Vec<u8>) {
+        let (statements, mut desk) = self.desk(io, out);
+        statements.refuse_for_memory(&mut desk);
+    }
+
+    /// Whether a message is longer than all prepared statements together may be.
+    fn is_too_long(&self, header: FrameHeader) -> bool {
+        let limit = self.statement_settings().memory;
+        limit.is_some_and(|limit| header.body_len > limit)
+    }
+
+    fn statement_settings(&self) -> StatementSettings {
+        let settings = self.pool.statement_settings();
+        settings.unwrap_or(StatementSettings::UNLIMITED)
     }
 
     /// From the server to the client; true if anything moved.
@@ -142,7 +288,7 @@ impl Session {
             Poll::Ready(Ok(filled)) => filled,
             Poll::Pending => return Ok(false),
         };
-        self.server_said(&buffer[..filled], io)?;
+        self.server_said(&buffer[..filled], server, io)?;
         if io.pipeline.take_ready() {
             self.query_done(server, io);
         }
@@ -150,20 +296,65 @@ impl Session {
         Ok(true)
     }
 
-    fn server_said(&mut self, bytes: &[u8], io: &mut ServerIo) -> Result<(), RelayEnd> {
+    fn server_said(
+        &mut self,
+        bytes: &[u8],
+        server: &Server,
+        io: &mut ServerIo,
+    ) -> Result<(), RelayEnd> {
         let between = io.outflow.at_boundary();
+        let worker = self.worker.clone();
+        let mut out = worker.scratch();
+        // As in the other direction.
         let (mut from, mut done) = (0, 0);
-        while done < bytes.len() {
+        loop {
+            if io.pipeline.owes_fake() && io.outflow.at_boundary() {
+                out.extend_from_slice(&bytes[from..done]);
+                from = done;
+                put_fakes(&mut out, &mut io.pipeline);
+            }
+            if done == bytes.len() {
+                break;
+            }
             match io.outflow.next(&bytes[done..], &mut io.pipeline) {
                 Ok(backend::Action::Forward(count)) => done += count,
                 Ok(backend::Action::Parameter(count, parameter)) => {
                     self.note_parameter(&mut io.params, parameter);
                     done += count;
                 }
+                Ok(backend::Action::Unread(count)) => {
+                    server.doubt.set(Some(CloseReason::ParameterUnread));
+                    done += count;
+                }
                 Ok(backend::Action::Drop(count)) => {
-                    self.say_to_client(&bytes[from..done])?;
+                    out.extend_from_slice(&bytes[from..done]);
                     done += count;
                     from = done;
+                }
+                Ok(backend::Action::DroppedAll(count)) => {
+                    self.dropped_all(io);
+                    done += count;
+                }
+                Ok(backend::Action::Described {
+                    len,
+                    tag,
+                    body,
+                    about,
+                }) => {
+                    self.statement_described(about, tag, body, io);
+                    if about.0 == About::OwnDescribe {
+                        out.extend_from_slice(&bytes[from..done]);
+                        from = done + len;
+                    }
+                    done += len;
+                }
+                Ok(backend::Action::Failed { len, body, failure }) => {
+                    if let Some(instead) = self.statement_failed(failure, body, io) {
+                        out.extend_from_slice(&bytes[from..done]);
+                        out.extend_from_slice(&instead);
+                        from = done + len;
+                    }
+                    done += len;
                 }
                 Ok(backend::Action::Hold) => {
                     io.conn.hold(&bytes[done..]);
@@ -175,14 +366,14 @@ impl Session {
                 }
             }
         }
+        if io.pipeline.has_undone() {
+            self.undo(io);
+        }
         // A client that heard of its BEGIN would believe in it.
-        if between
-            && self.pool.mode() == PoolMode::Statement
-            && io.pipeline.status() != TxStatus::Idle
-        {
+        if between && self.mode() == PoolMode::Statement && io.pipeline.status() != TxStatus::Idle {
             return Err(RelayEnd::Server(CloseReason::StatementMode));
         }
-        self.say_to_client(&bytes[from..done])?;
+        self.say_to_client(&mut out, &bytes[from..done])?;
         if io.pipeline.wants_probe() {
             let mut probe = Vec::new();
             put_query(&mut probe, "");
@@ -194,23 +385,61 @@ impl Session {
         Ok(())
     }
 
-    fn say_to_client(&mut self, bytes: &[u8]) -> Result<(), RelayEnd> {
-        if bytes.is_empty() {
-            return Ok(());
+    /// Tells the client what is put together in `out`, and `rest` behind it.
+    fn say_to_client(&mut self, out: &mut Vec<u8>, rest: &[u8]) -> Result<(), RelayEnd> {
+        self.pool.counters.borrow_mut().bytes_sent += (out.len() + rest.len()) as u64;
+        send_together(&mut self.conn, out, rest).map_err(|error| RelayEnd::Client(lost(error)))
+    }
+
+    fn dropped_all(&mut self, io: &mut ServerIo) {
+        match &mut self.statements {
+            Some(statements) => {
+                statements.dropped_all(io);
+                self.entry.prepared_statements.set(statements.len());
+            }
+            None => io.prepared.clear(),
         }
-        self.pool.counters.borrow_mut().bytes_sent += bytes.len() as u64;
-        self.conn
-            .send(bytes)
-            .map_err(|error| RelayEnd::Client(lost(error)))
+    }
+
+    fn statement_described(
+        &mut self,
+        about: (About, u64),
+        tag: u8,
+        body: Option<&[u8]>,
+        io: &mut ServerIo,
+    ) {
+        let all = &self.worker.process.shared.statements;
+        if let Some(statements) = &mut self.statements {
+            statements.described(about, tag, body, all, io);
+        }
+    }
+
+    fn statement_failed(
+        &mut self,
+        failure: Failure,
+        body: Option<&[u8]>,
+        io: &mut ServerIo,
+    ) -> Option<Vec<u8>> {
+        let all = &self.worker.process.shared.statements;
+        let statements = self.statements.as_mut()?;
+        statements.failed(failure, body, all, io)
+    }
+
+    fn undo(&mut self, io: &mut ServerIo) {
+        if let Some(statements) = &mut self.statements {
+            statements.undo(io);
+            self.entry.prepared_statements.set(statements.len());
+        }
     }
 
     /// What a server reports holds for it and for its client.
     fn note_parameter(&mut self, params: &mut Arc<wire::Params>, parameter: Parameter<'_>) {
         let names = &self.worker.process.shared.names;
-        let Some(place) = names.find(parameter.name) else {
+        let Some(place) = names.find_in(params, parameter.name) else {
             return;
         };
         if params.get(place) != Some(parameter.value) {
+            names.note_set(place);
             Arc::make_mut(params).set(place, parameter.value);
         }
         if self.params.get(place) != Some(parameter.value) {
@@ -255,11 +484,31 @@ impl Session {
             return Ok(());
         }
         let idle = io.pipeline.status() == TxStatus::Idle;
-        match self.pool.mode() {
+        match self.mode() {
             PoolMode::Statement if !idle => Err(RelayEnd::Server(CloseReason::StatementMode)),
             PoolMode::Session => Ok(()),
             _ if idle => Err(RelayEnd::Over),
             _ => Ok(()),
         }
+    }
+}
+
+/// Sends what is put together in `out`, and `rest` behind it, at once.
+fn send_together(conn: &mut Conn, out: &mut Vec<u8>, rest: &[u8]) -> io::Result<()> {
+    if out.is_empty() {
+        return if rest.is_empty() {
+            Ok(())
+        } else {
+            conn.send(rest)
+        };
+    }
+    out.extend_from_slice(rest);
+    conn.send(out)
+}
+
+/// Appends the messages that are due in the server's place.
+fn put_fakes(out: &mut Vec<u8>, pipeline: &mut Pipeline) {
+    while let Some(fake) = pipeline.take_fake() {
+        put_fake(out, fake);
     }
 }

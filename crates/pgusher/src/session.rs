@@ -10,18 +10,21 @@ use std::time::Instant;
 
 use net::Conn;
 use pool::pool::Wait;
-use pool::roster::{ClientFacts, ClientState, Kill, Notify};
+use pool::roster::{ClientState, Kill, Notify};
 use pool::server::align;
 use pool::server::query::QueryError;
 use pool::{ClientEntry, CloseReason, Lease, LeaseError, Pool, Server};
+use settings::PoolMode;
+use wire::backend::put_parameter;
 use wire::error::{put_error, put_notice};
 use wire::frontend::{Action, Intake, Policy, Refusal};
-use wire::{Params, Severity, SqlState};
+use wire::{Params, Replication, Severity, SqlState};
 
 use crate::cancel::Registered;
 use crate::client::{Admitted, Newcomer};
 use crate::process::Counted;
 use crate::relay::RelayEnd;
+use crate::statements::ClientStatements;
 use crate::worker::Worker;
 
 /// What a client hears that waits for long (`query_wait_notify`), in PgBouncer's words.
@@ -37,6 +40,12 @@ pub(crate) struct Session {
     pub(crate) params: Arc<Params>,
     /// Where in the worker's buffer the client's next request stands, until anybody else reads.
     pub(crate) fresh: Option<Range<usize>>,
+    /// The server that it has from the start, until it is relayed to.
+    first_lease: Option<Box<Lease>>,
+    /// Bytes of a message that are awaited before it is looked at.
+    pub(crate) gather: usize,
+    /// Its prepared statements, once it has any.
+    pub(crate) statements: Option<Box<ClientStatements>>,
     /// Whether the client has part of a message, so that it would misread whatever came next.
     cut_off: bool,
     connected: Instant,
@@ -69,10 +78,11 @@ impl End {
             Self::Killed(kill) => Some((violation, kill.for_client().to_owned())),
             Self::Refused(refusal) => Some(match refusal {
                 Refusal::SimpleQuery => (violation, "PQexec disallowed".to_owned()),
-                Refusal::NamedStatement => (
-                    SqlState::FEATURE_NOT_SUPPORTED,
-                    "named prepared statements need pool_mode = session".to_owned(),
+                Refusal::NameInUse => (
+                    violation,
+                    "prepared statement name is already in use".to_owned(),
                 ),
+                Refusal::UnknownName => (violation, "prepared statement did not exist".to_owned()),
                 Refusal::UnknownMessage => (violation, "unkn pkt".to_owned()),
                 Refusal::Header(hex) => (violation, format!("bad packet header: '{hex}'")),
             }),
@@ -102,21 +112,8 @@ impl Session {
         let names = &worker.process.shared.names;
         let place = names.find("application_name");
         let application_name = place.and_then(|place| admitted.params.get(place));
-        let facts = ClientFacts {
-            id: newcomer.id,
-            user: admitted.user,
-            database: admitted.database.name.clone(),
-            peer: newcomer.peer,
-            local: newcomer.local,
-            tls: newcomer.cipher().map(Box::new),
-            connect_time: newcomer.connect_time,
-            console: false,
-            application_name: application_name.unwrap_or("").into(),
-        };
-        let entry = Rc::new(ClientEntry::new(facts, Instant::now()));
-        worker.pools.local.roster.add(entry.clone());
-        let pool = admitted.pool;
-        pool.clients.set(pool.clients.get() + 1);
+        let entry = admitted.listed.hand_over();
+        *entry.application_name.borrow_mut() = application_name.unwrap_or("").into();
         let [database, user] = admitted.counts;
         let mut conn = newcomer.conn;
         conn.look_at_held();
@@ -125,9 +122,12 @@ impl Session {
             conn,
             intake: Intake::default(),
             entry,
-            pool,
+            pool: admitted.pool,
             params: admitted.params,
+            first_lease: admitted.lease.map(Box::new),
             fresh: None,
+            gather: 0,
+            statements: None,
             cut_off: false,
             connected: newcomer.connected,
             _key: admitted.key,
@@ -152,25 +152,37 @@ impl Session {
 
     /// Waits for a request and has it served.
     async fn serve_one(&mut self) -> Result<(), End> {
-        poll_fn(|cx| self.poll_request(cx)).await?;
-        let lease = match poll_fn(|cx| Poll::Ready(self.request(cx))).await {
-            Ok(Some(lease)) => lease,
-            Ok(None) => {
-                self.keep_request();
-                self.wait().await?
-            }
-            Err(error) => return Err(End::NoServer(error)),
+        let lease = match self.first_lease.take() {
+            Some(lease) => *lease,
+            None => self.lease().await?,
         };
-        let names = &self.worker.process.shared.names;
-        if let Some(query) = align::needed(lease.server(), names, &mut self.params) {
-            self.keep_request();
-            if let Err(reason) = Box::pin(self.align(&lease, &query)).await {
-                lease.close(reason);
-                return Err(End::ServerGone(reason));
+        if !align::agree(lease.server(), &self.params) {
+            let names = &self.worker.process.shared.names;
+            if let Some(query) = align::needed(lease.server(), names, &self.params) {
+                self.keep_request();
+                if let Err(reason) = Box::pin(self.align(&lease, &query)).await {
+                    lease.close(reason);
+                    return Err(End::ServerGone(reason));
+                }
             }
+            self.adopt_parameters(lease.server());
         }
+        lease.server().relays.set(true);
         let end = poll_fn(|cx| self.poll_relay(cx, lease.server())).await;
         self.end_lease(lease, end)
+    }
+
+    /// Waits for a request, and for a server to serve it.
+    async fn lease(&mut self) -> Result<Lease, End> {
+        poll_fn(|cx| self.poll_request(cx)).await?;
+        match poll_fn(|cx| Poll::Ready(self.request(cx))).await {
+            Ok(Some(lease)) => Ok(lease),
+            Ok(None) => {
+                self.keep_request();
+                self.wait().await
+            }
+            Err(error) => Err(End::NoServer(error)),
+        }
     }
 
     fn request(&mut self, cx: &mut Context<'_>) -> Result<Option<Lease>, LeaseError> {
@@ -198,7 +210,19 @@ impl Session {
             }
             let worker = self.worker.clone();
             let mut buffer = worker.buffer();
-            let filled = if self.conn.has_news() {
+            if self.gather > 0 {
+                if ready!(self.conn.poll_hold(cx, self.gather)).is_err() {
+                    return Poll::Ready(Err(End::Lost));
+                }
+                self.gather = 0;
+                self.conn.look_at_held();
+            }
+            let filled = if self.conn.held_len() > buffer.len() {
+                if self.find_large_request()? {
+                    return Poll::Ready(Ok(()));
+                }
+                continue;
+            } else if self.conn.has_news() {
                 self.conn.unhold(&mut buffer)
             } else {
                 match ready!(self.conn.poll_fill(cx, &mut buffer)) {
@@ -221,7 +245,9 @@ impl Session {
             match self.intake.next(&bytes[done..], None, policy) {
                 // Nothing is forwarded without a server: a lease ends between messages only.
                 Action::Drop(count) | Action::Forward(count) => done += count,
-                Action::NeedsServer => return Ok(Some(done..bytes.len())),
+                Action::NeedsServer | Action::Named(..) | Action::Gather(_) => {
+                    return Ok(Some(done..bytes.len()));
+                }
                 Action::Hold => {
                     self.conn.hold(&bytes[done..]);
                     break;
@@ -231,6 +257,17 @@ impl Session {
             }
         }
         Ok(None)
+    }
+
+    /// The request is larger than the worker's buffer: it stays with the connection.
+    fn find_large_request(&mut self) -> Result<bool, End> {
+        let held = self.conn.take_all_held();
+        let request = self.find_request(&held)?;
+        let found = request.is_some();
+        if let Some(request) = request {
+            self.conn.hold_news(&held[request]);
+        }
+        Ok(found)
     }
 
     /// Waits in line for a server.
@@ -282,7 +319,7 @@ impl Session {
             let sql = String::from_utf8_lossy(sql.unwrap_or_default());
             tracing::trace!("{} varcache_apply: {sql}", self.tag());
         }
-        let aligned = align::run(lease.server(), query, names, &mut self.params, limit).await;
+        let aligned = align::run(lease.server(), query, names, limit).await;
         if let Err(error) = aligned {
             tracing::warn!("{} cannot set parameters: {error}", self.tag());
             return Err(match error {
@@ -293,12 +330,39 @@ impl Session {
         Ok(())
     }
 
+    /// Takes on the server's spelling of what both have, and tells the client what it hears in
+    /// other words than before.
+    fn adopt_parameters(&mut self, server: &Server) {
+        let before = self.params.clone();
+        align::adopt(server, &mut self.params);
+        if Arc::ptr_eq(&before, &self.params) {
+            return;
+        }
+        let names = &self.worker.process.shared.names;
+        let mut news = Vec::new();
+        for (name, old, new) in self.params.changes(&before, names) {
+            let old = old.unwrap_or_default();
+            tracing::trace!(
+                "{} varcache_set_canonical: setting {name} to its canonical version {old} -> {new}",
+                self.tag()
+            );
+            put_parameter(&mut news, name, new);
+        }
+        if !news.is_empty() {
+            // If the client is gone, the relay will notice.
+            let _ = self.conn.send(&news);
+        }
+    }
+
     /// What becomes of the lease, and whether the session goes on.
     fn end_lease(&mut self, lease: Lease, end: RelayEnd) -> Result<(), End> {
         let now = Instant::now();
         self.entry.link.set(None);
         self.entry.state.set(ClientState::Idle);
         self.cut_off = !lease.server().io.borrow().outflow.at_boundary();
+        if let Some(statements) = &mut self.statements {
+            statements.lease_over();
+        }
         match end {
             RelayEnd::Over => {
                 lease.release(now);
@@ -348,7 +412,19 @@ impl Session {
 
     /// What this client may send.
     pub(crate) fn policy(&self) -> Policy {
-        self.pool.policy()
+        let mut policy = self.pool.policy();
+        // Who has names keeps them, whatever the pool mode has become.
+        policy.pools_statements |= self.statements.is_some();
+        policy.pools_statements &= self.entry.replication == Replication::None;
+        policy
+    }
+
+    /// When its server is taken back: one of its own never is.
+    pub(crate) fn mode(&self) -> PoolMode {
+        match self.entry.replication {
+            Replication::None => self.pool.mode(),
+            Replication::Logical | Replication::Physical => PoolMode::Session,
+        }
     }
 
     /// A request begins: counted at its first message, before a server is found.

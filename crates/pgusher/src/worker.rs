@@ -67,6 +67,7 @@ pub(crate) struct Worker {
     pub(crate) console_counters: RefCell<Counters>,
     setup: RefCell<Arc<Setup>>,
     buffer: RefCell<Box<[u8]>>,
+    scratch: RefCell<Vec<u8>>,
 }
 
 /// What a worker's thread starts with.
@@ -107,6 +108,7 @@ impl Start {
             console_counters: RefCell::default(),
             setup: RefCell::new(self.setup),
             buffer: RefCell::new(vec![0; READ_BUFFER].into_boxed_slice()),
+            scratch: RefCell::default(),
         });
         worker.open_forced_pools();
         tokio::task::spawn_local(worker.pools.clone().run(self.post));
@@ -129,6 +131,15 @@ impl Worker {
     /// The configuration in force.
     pub(crate) fn setup(&self) -> Arc<Setup> {
         self.setup.borrow().clone()
+    }
+
+    /// Lends an empty buffer to put a message together in.
+    pub(crate) fn scratch(&self) -> std::cell::RefMut<'_, Vec<u8>> {
+        let mut scratch = self.scratch.borrow_mut();
+        scratch.clear();
+        // A large message is not remembered for ever.
+        scratch.shrink_to(READ_BUFFER * 2);
+        scratch
     }
 
     /// Lends the worker's read buffer; nobody keeps anything in it across an await.

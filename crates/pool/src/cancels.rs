@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::key::{ClientId, ServerId};
 use crate::pool::Pool;
-use crate::server::{Server, cancel};
+use crate::server::{CloseReason, Server, cancel};
 
 /// How often a waiting cancel request looks for its turn.
 const TURN: Duration = Duration::from_millis(100);
@@ -42,8 +42,17 @@ impl Pool {
         let Some((place, server)) = self.server_of(client) else {
             return;
         };
+        let Some(key) = server.facts.key.clone() else {
+            return;
+        };
         let epoch = server.epoch.get();
-        if server.own_query.get() {
+        // Before it relays, the server may be busy with the client's parameters.
+        let still_meant = || {
+            server.epoch.get() == epoch
+                && server.link.get() == Some(client.0)
+                && server.relays.get()
+        };
+        if !still_meant() {
             return;
         }
         let Some(_carrier) = self.carrier(wait_max).await else {
@@ -51,7 +60,8 @@ impl Pool {
             return;
         };
         let options = self.local.tcp.borrow().clone();
-        let conn = match cancel::connect(&server.facts, &options).await {
+        let limit = self.settings().server_connect_timeout;
+        let conn = match cancel::connect(&server.facts, &options, limit).await {
             Ok(conn) => conn,
             Err(error) => {
                 tracing::warn!("{}: cancel request failed: {error}", self.tag(&server));
@@ -59,12 +69,13 @@ impl Pool {
             }
         };
         // From here to its landing the server is not lent to anybody else.
-        if server.epoch.get() != epoch || server.link.get() != Some(client.0) {
+        if !still_meant() {
             return;
         }
         let landing = Landing::new(self, place, &server);
-        if let Err(error) = cancel::land(conn, server.facts.key).await {
+        if let Err(error) = cancel::land(conn, &key, limit).await {
             tracing::warn!("{}: cancel request failed: {error}", self.tag(&server));
+            server.doubt.set(Some(CloseReason::CancelAstray));
         }
         drop(landing);
     }

@@ -6,6 +6,7 @@
 pub mod key;
 pub mod lease;
 pub mod limits;
+pub mod own;
 pub mod pool;
 pub mod pools;
 pub mod roster;
@@ -13,6 +14,7 @@ pub mod server;
 pub mod shared;
 pub mod snapshot;
 pub mod state;
+pub mod statements;
 
 mod cancels;
 mod eviction;
@@ -31,4 +33,4 @@ pub use pool::Pool;
 pub use pools::Pools;
 pub use roster::{ClientEntry, Roster};
 pub use server::{CloseReason, Server};
-pub use shared::{DatabaseShared, Mail, PoolShared, Shared};
+pub use shared::{DatabaseShared, Mail, PoolShared, Reported, Shared};

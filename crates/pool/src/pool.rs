@@ -10,15 +10,16 @@ use std::time::{Duration, Instant};
 
 use net::TcpOptions;
 use net::tls::ServerTls;
-use settings::{PoolMode, PoolSettings, SocketDir};
+use settings::{PoolMode, PoolSettings, SocketDir, StatementSettings};
 use tokio::sync::watch;
 use wire::frontend::{Policy, put_query, put_terminate};
 
 use crate::key::{ClientId, ServerId, WorkerId};
 use crate::lease::{Lease, LeaseError};
+use crate::own::Owners;
 use crate::roster::{ClientEntry, ClientState, Notify, Roster, Turn};
 use crate::server::{CloseReason, IdleNews, ParkedServer, Server, cancel, query};
-use crate::shared::{Freshness, Mail, PoolShared, Shared, Welcome};
+use crate::shared::{Freshness, Mail, PoolShared, Reported, Shared, Welcome};
 use crate::snapshot::Counters;
 use crate::state::{Grant, Next, PoolState, Rules, ServerState, Waiter};
 
@@ -53,6 +54,7 @@ pub struct Pool {
     /// What clients may send.
     policy: Cell<Policy>,
     mode: Cell<PoolMode>,
+    statements: Cell<Option<StatementSettings>>,
     settings: RefCell<Rc<PoolSettings>>,
     pub(crate) state: RefCell<PoolState>,
     pub(crate) servers: RefCell<Vec<Option<Rc<Server>>>>,
@@ -60,6 +62,8 @@ pub struct Pool {
     pub(crate) logins: Cell<usize>,
     /// Clients at login that wait for the first server.
     pub(crate) newcomers: Cell<usize>,
+    /// Clients at login that wait for a server of their own.
+    pub(crate) owners: Owners,
     /// Tells them that they need not, and why.
     dismissed: watch::Sender<Option<LeaseError>>,
     /// Cancel requests that wait for their turn, and those under way.
@@ -84,6 +88,7 @@ impl Pool {
             local,
             policy: Cell::new(policy),
             mode: Cell::new(settings.pool_mode),
+            statements: Cell::new(settings.prepared_statements),
             counters: RefCell::default(),
             clients: Cell::new(0),
             settings: RefCell::new(Rc::new(settings)),
@@ -91,6 +96,7 @@ impl Pool {
             servers: RefCell::default(),
             logins: Cell::new(0),
             newcomers: Cell::new(0),
+            owners: Owners::default(),
             dismissed: watch::Sender::new(None),
             cancels_waiting: Cell::new(0),
             cancels_active: Cell::new(0),
@@ -107,6 +113,7 @@ impl Pool {
     /// Runs the pool in another way from now on.
     pub(crate) fn set_settings(&self, settings: PoolSettings, policy: Policy) {
         self.mode.set(settings.pool_mode);
+        self.statements.set(settings.prepared_statements);
         self.policy.set(policy);
         *self.settings.borrow_mut() = Rc::new(settings);
     }
@@ -114,6 +121,11 @@ impl Pool {
     /// What clients may send.
     pub fn policy(&self) -> Policy {
         self.policy.get()
+    }
+
+    /// How prepared statements are pooled; `None`: those that there are stay, without limits.
+    pub fn statement_settings(&self) -> Option<StatementSettings> {
+        self.statements.get()
     }
 
     /// When servers are taken back.
@@ -179,7 +191,7 @@ impl Pool {
 
     /// When no server lives and the last login has just failed, waiting is of no use.
     fn hopeless(&self, now: Instant) -> Option<LeaseError> {
-        if self.shared.servers.load(Ordering::SeqCst) > 0 || self.rules().paused {
+        if self.shared.servers_for_all() > 0 || self.rules().paused {
             return None;
         }
         let failure = self.shared.failure()?;
@@ -207,13 +219,15 @@ impl Pool {
     }
 
     /// The parameters that clients are welcomed with: known once a server has logged in.
-    pub async fn welcome(self: &Rc<Self>) -> Result<Arc<[(String, String)]>, LeaseError> {
+    pub async fn welcome(self: &Rc<Self>) -> Result<Arc<Reported>, LeaseError> {
         let mut news = self.shared.welcome.subscribe();
         let mut dismissed = self.dismissed.subscribe();
         let mut waits = None;
         loop {
-            match news.borrow_and_update().clone() {
-                Welcome::Known(parameters) => return Ok(parameters),
+            // Taken out first: what is borrowed can't be replaced.
+            let latest = news.borrow_and_update().clone();
+            match latest {
+                Welcome::Known(reported) => return Ok(reported),
                 Welcome::Refused(error) if waits.is_some() || self.just_failed() => {
                     return Err(LeaseError::LoginRefused(error));
                 }
@@ -263,7 +277,9 @@ impl Pool {
     /// A client gave its server back.
     pub(crate) fn release(self: &Rc<Self>, place: ServerId, server: &Rc<Server>, now: Instant) {
         server.link.set(None);
-        if !server.is_clean() {
+        if server.facts.is_own() {
+            self.close(place, CloseReason::ReplicationOver);
+        } else if !server.is_clean() {
             self.close(place, CloseReason::Unclean);
         } else if let Some(reason) = self.unfit(server, now) {
             self.close(place, reason);
@@ -280,7 +296,10 @@ impl Pool {
         let here = self.server(place).is_some_and(|s| s.id == server.id);
         let set_aside = self.state.borrow().state(place) == Some(ServerState::BeingCanceled);
         if here && set_aside && server.cancels.get() == 0 {
-            self.reset_or_lend(place, Instant::now());
+            match self.outdated(server) {
+                Some(reason) => self.close(place, reason),
+                None => self.reset_or_lend(place, Instant::now()),
+            }
         }
     }
 
@@ -311,6 +330,10 @@ impl Pool {
             .then(|| self.shared.longest_elsewhere(&self.local.shared, worker))
             .flatten();
         let since = remote.map(|(_, since)| since);
+        let own = self.state.borrow().oldest().map(|waiter| waiter.since);
+        if self.make_way(place, own.into_iter().chain(since).min()) {
+            return;
+        }
         let next = self
             .state
             .borrow_mut()
@@ -404,20 +427,26 @@ impl Pool {
         now: Instant,
     ) -> Option<Lease> {
         let server = self.server(place)?;
+        self.begin_lease(&server, client, now);
+        Some(Lease::new(self.clone(), place, server))
+    }
+
+    pub(crate) fn begin_lease(&self, server: &Server, client: &ClientEntry, now: Instant) {
         server.link.set(Some(client.id.0));
         server.epoch.set(server.epoch.get() + 1);
+        server.relays.set(false);
         server.request_time.set(now);
         server.last_heard.set(now);
         server.watched.set(false);
         client.link.set(Some(server.id));
         client.state.set(ClientState::Active);
         self.counters.borrow_mut().server_assignment_count += 1;
-        Some(Lease::new(self.clone(), place, server))
     }
 
     /// Lends what can be lent, probes what must be probed, and looks for more servers if clients
     /// still wait.
     pub(crate) fn advance(self: &Rc<Self>, now: Instant) {
+        self.owners.wake();
         let rules = self.rules();
         if rules.paused {
             return;
@@ -574,16 +603,24 @@ impl Pool {
             // It is about to be closed: whether this arrives makes no difference to us.
             let _ = io.conn.send(&message);
         } else {
-            // It would work on for nobody, and keep its locks: stop it.
-            let facts = server.facts.clone();
-            let options = self.local.tcp.borrow().clone();
-            tokio::task::spawn_local(async move {
-                if let Ok(conn) = cancel::connect(&facts, &options).await {
-                    let _ = cancel::land(conn, facts.key).await;
-                }
-            });
+            self.stop_working(server);
         }
         io.conn.close();
+    }
+
+    /// It would work on for nobody, and keep its locks: stops it.
+    fn stop_working(&self, server: &Server) {
+        let Some(key) = server.facts.key.clone() else {
+            return;
+        };
+        let facts = server.facts.clone();
+        let options = self.local.tcp.borrow().clone();
+        let limit = self.settings().server_connect_timeout;
+        tokio::task::spawn_local(async move {
+            if let Ok(conn) = cancel::connect(&facts, &options, limit).await {
+                let _ = cancel::land(conn, &key, limit).await;
+            }
+        });
     }
 
     /// Gives one permit back and tells those who may use it.
@@ -607,16 +644,30 @@ impl Pool {
     /// Takes a server in, set aside.
     pub(crate) fn add(&self, server: Rc<Server>) -> ServerId {
         let place = self.state.borrow_mut().add();
+        self.put(place, server);
+        place
+    }
+
+    /// Takes a server in that is this client's own.
+    pub(crate) fn add_leased(&self, client: ClientId, server: Rc<Server>) -> ServerId {
+        let place = self.state.borrow_mut().add_leased(client);
+        self.put(place, server);
+        place
+    }
+
+    fn put(&self, place: ServerId, server: Rc<Server>) {
         let mut servers = self.servers.borrow_mut();
         if servers.len() <= place.0 {
             servers.resize(place.0 + 1, None);
         }
         servers[place.0] = Some(server);
-        place
     }
 
     fn forget(&self, place: ServerId) -> Option<Rc<Server>> {
         let server = self.servers.borrow_mut().get_mut(place.0)?.take()?;
+        if server.facts.is_own() {
+            self.shared.own_servers.fetch_sub(1, Ordering::SeqCst);
+        }
         self.state.borrow_mut().remove(place);
         self.idle_changed();
         Some(server)
@@ -628,14 +679,14 @@ impl Pool {
     }
 
     /// Why a server must be replaced, whatever its age.
-    fn outdated(&self, server: &Server) -> Option<CloseReason> {
+    pub(crate) fn outdated(&self, server: &Server) -> Option<CloseReason> {
         let database = &self.shared.database;
         if database.removed.load(Ordering::Relaxed) {
             Some(CloseReason::DatabaseRemoved)
         } else if self.is_outdated(server) {
             Some(CloseReason::Reconfigured)
         } else {
-            None
+            server.doubt.get()
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use settings::{Config, PoolMode, PoolSettings};
+use settings::{Config, PoolSettings};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use wire::frontend::Policy;
@@ -65,7 +65,7 @@ impl Pools {
         let config = self.config.borrow();
         let settings = config.pool_settings(&database, &shared.key.user);
         let policy = Policy {
-            named_statements: settings.pool_mode == PoolMode::Session,
+            pools_statements: settings.prepared_statements.is_some(),
             simple_query: !config.settings.disable_pqexec,
             packet_len_max: config.settings.max_packet_size as usize,
         };
@@ -195,6 +195,12 @@ impl Pools {
                 self.with(id, |pool| pool.receive(*parked, freshness));
             }
             Mail::Permit(id) => self.with(id, Pool::use_permit),
+            Mail::OwnPermit(client) => {
+                // Who is gone has given it back.
+                if let Some(client) = self.local.roster.get(client) {
+                    client.wake();
+                }
+            }
             Mail::Room(id) => self.with(id, |pool| pool.advance(Instant::now())),
             Mail::Refused(id, error) => self.with(id, |pool| pool.refuse_waiters(&error)),
             Mail::LongestIdle {

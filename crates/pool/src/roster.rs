@@ -10,6 +10,7 @@ use std::time::{Instant, SystemTime};
 
 use net::PeerAddr;
 use net::tls::Cipher;
+use wire::Replication;
 
 use crate::key::ClientId;
 use crate::lease::{Lease, LeaseError};
@@ -90,6 +91,8 @@ pub struct ClientEntry {
     pub connect_time: SystemTime,
     /// Whether it is a console session.
     pub console: bool,
+    /// Whether it is a replication connection, which has a server of its own.
+    pub replication: Replication,
     /// What it does.
     pub state: Cell<ClientState>,
     /// When its last request began.
@@ -100,6 +103,8 @@ pub struct ClientEntry {
     pub xact_start: Cell<Option<Instant>>,
     /// The server that serves it.
     pub link: Cell<Option<u64>>,
+    /// How many prepared statements it has names for.
+    pub prepared_statements: Cell<usize>,
     /// Its application_name, as it last was.
     pub application_name: RefCell<Arc<str>>,
     /// Whether the notice of `query_wait_notify` is due.
@@ -141,6 +146,8 @@ pub struct ClientFacts {
     pub connect_time: SystemTime,
     /// Whether it is a console session.
     pub console: bool,
+    /// Whether it is a replication connection.
+    pub replication: Replication,
     /// Its application_name.
     pub application_name: Arc<str>,
 }
@@ -157,11 +164,13 @@ impl ClientEntry {
             tls: facts.tls,
             connect_time: facts.connect_time,
             console: facts.console,
+            replication: facts.replication,
             state: Cell::new(ClientState::Idle),
             request_time: Cell::new(now),
             query_start: Cell::new(None),
             xact_start: Cell::new(None),
             link: Cell::new(None),
+            prepared_statements: Cell::new(0),
             application_name: RefCell::new(facts.application_name),
             notify: Cell::new(Notify::Untold),
             given_up: Cell::new(false),

@@ -9,13 +9,15 @@ use arc_swap::ArcSwap;
 use auth::{Credentials, ScramKeys};
 use settings::Database;
 use tokio::sync::{mpsc, oneshot, watch};
-use wire::ParamNames;
+use wire::{ParamNames, Params};
 
-use crate::key::{PoolId, PoolKey, WorkerId};
+use crate::key::{ClientId, PoolId, PoolKey, WorkerId};
 use crate::limits::{Gauge, Limits, Passed, Scope};
 use crate::server::ParkedServer;
 use crate::server::login::LoginError;
+use crate::server::version::Versions;
 use crate::snapshot::Counters;
+use crate::statements::Statements;
 
 /// What workers tell each other about pools.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub enum Mail {
     Server(PoolId, Box<ParkedServer>, Freshness),
     /// A permit that you asked for: log a server in.
     Permit(PoolId),
+    /// The same for this client's own server: it picks the permit up.
+    OwnPermit(ClientId),
     /// A server of the pool closed: your waiter may open one.
     Room(PoolId),
     /// The server refused the login: nobody need wait for it.
@@ -57,6 +61,8 @@ pub enum Freshness {
 pub struct Shared {
     /// Names of the tracked parameters.
     pub names: ParamNames,
+    /// Prepared statements.
+    pub statements: Statements,
     limits: Mutex<Limits>,
     /// Whether anybody is in line for a permit under a shared limit.
     wanted: AtomicBool,
@@ -109,6 +115,8 @@ pub struct PoolShared {
     pub database: Arc<DatabaseShared>,
     /// Open servers, logins included.
     pub servers: Gauge,
+    /// Those among them that are one client's own.
+    pub(crate) own_servers: AtomicU32,
     /// Parameters for welcoming clients, as far as known.
     pub welcome: watch::Sender<Welcome>,
     /// Next host of a list.
@@ -118,6 +126,8 @@ pub struct PoolShared {
     /// Cancel requests on their way to servers.
     pub carriers: AtomicU32,
     credentials: Mutex<Credentials>,
+    /// Which servers speak an older protocol.
+    pub(crate) versions: Mutex<Versions>,
     /// When a server was last closed for its age, in nanoseconds since the start, plus 1.
     aged_out: AtomicU64,
     /// The last failed login, until one succeeds.
@@ -145,10 +155,19 @@ pub enum Welcome {
     /// No server has logged in yet.
     #[default]
     Unknown,
-    /// The parameters that the first server reported, in its order.
-    Known(Arc<[(String, String)]>),
+    /// What the first server reported.
+    Known(Arc<Reported>),
     /// The server itself refused the login.
     Refused(Arc<LoginError>),
+}
+
+/// What a server reported at its login.
+#[derive(Debug)]
+pub struct Reported {
+    /// All parameters, in its order.
+    pub all: Vec<(String, String)>,
+    /// The tracked ones, as they are when clients come.
+    pub tracked: Arc<Params>,
 }
 
 impl Shared {
@@ -156,6 +175,7 @@ impl Shared {
     pub fn new(names: ParamNames, post: Vec<mpsc::UnboundedSender<Mail>>) -> Self {
         Self {
             names,
+            statements: Statements::default(),
             limits: Mutex::default(),
             wanted: AtomicBool::new(false),
             registry: Mutex::default(),
@@ -191,8 +211,12 @@ impl Shared {
 
     /// Tells workers of permits that passed to them.
     pub fn deliver(&self, passed: Vec<Passed>) {
-        for Passed { pool, worker } in passed {
-            self.send(worker, Mail::Permit(pool));
+        for passed in passed {
+            let mail = match passed.owner {
+                Some(client) => Mail::OwnPermit(client),
+                None => Mail::Permit(passed.pool),
+            };
+            self.send(passed.worker, mail);
         }
     }
 
@@ -368,17 +392,33 @@ impl PoolShared {
             key,
             database,
             servers: Gauge::default(),
+            own_servers: AtomicU32::new(0),
             welcome: watch::Sender::new(Welcome::Unknown),
             next_host: AtomicUsize::new(0),
             next_address: AtomicUsize::new(0),
             carriers: AtomicU32::new(0),
             credentials: Mutex::default(),
+            versions: Mutex::default(),
             aged_out: AtomicU64::new(0),
             failure: Mutex::default(),
             waiting: AtomicU64::new(0),
             idle: AtomicU64::new(0),
             tickets: (0..workers).map(|_| AtomicU64::new(0)).collect(),
         }
+    }
+
+    /// Keeps what a server reported, if it is the first; returns what clients are told.
+    pub(crate) fn make_known(&self, reported: Reported) -> Arc<Reported> {
+        let mut known = Arc::new(reported);
+        self.welcome.send_if_modified(|welcome| {
+            if let Welcome::Known(first) = welcome {
+                known = first.clone();
+                return false;
+            }
+            *welcome = Welcome::Known(known.clone());
+            true
+        });
+        known
     }
 
     /// With what servers are logged in.
@@ -399,6 +439,12 @@ impl PoolShared {
     /// Keeps the keys that fell out of a client's login, to log servers in with.
     pub fn set_scram_keys(&self, keys: ScramKeys) {
         lock(&self.credentials).scram_keys = Some(keys);
+    }
+
+    /// Open servers that any client of the pool may get, logins included.
+    pub(crate) fn servers_for_all(&self) -> u32 {
+        let own = self.own_servers.load(Ordering::SeqCst);
+        self.servers.load(Ordering::SeqCst).saturating_sub(own)
     }
 
     /// The last failed login, if none succeeded since.

@@ -15,7 +15,8 @@ pub(crate) fn postgres_dir() -> Result<PathBuf, StartError> {
         return holding("postgres", PathBuf::from(dir));
     }
     if let Some(major) = env::var("PG").ok().filter(|major| !major.is_empty()) {
-        return holding("postgres", debian_dir(&major));
+        return holding("postgres", debian_dir(&major))
+            .or_else(|_| holding("postgres", fetched_dir(&major)));
     }
     holding("postgres", debian_dir("15")).or_else(|error| newest().ok_or(error))
 }
@@ -31,6 +32,12 @@ pub fn client_program(name: &str) -> PathBuf {
 
 fn debian_dir(major: &str) -> PathBuf {
     Path::new("/usr/lib/postgresql").join(major).join("bin")
+}
+
+/// Where `make test PG=18` unpacks a version that Debian does not have.
+fn fetched_dir(major: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    root.join("target/postgres").join(major).join("bin")
 }
 
 fn newest() -> Option<PathBuf> {

@@ -12,7 +12,8 @@ use crate::{
     eventually::in_time,
     inbox::Inbox,
     message::{
-        CancelKey, ErrorFields, Message, Side, Startup, encode_all, startup_packet, transcript,
+        CancelKey, ErrorFields, Message, Side, Startup, encode_all, startup_packet,
+        startup_packet_of, transcript,
     },
 };
 
@@ -126,6 +127,11 @@ impl FakeClient {
         self.send_raw(&startup_packet(parameters)).await;
     }
 
+    /// The same with this minor version of protocol 3.
+    pub async fn startup_of(&mut self, minor: u16, parameters: &[(&str, &str)]) {
+        self.send_raw(&startup_packet_of(minor, parameters)).await;
+    }
+
     /// Reads from AuthenticationOk's successor to the first ReadyForQuery; keeps the cancel key.
     pub async fn read_welcome(&mut self) -> Vec<Message> {
         let welcome = self.read_until_ready().await;
@@ -196,6 +202,15 @@ impl FakeClient {
                 return messages;
             }
         }
+    }
+
+    /// Messages up to the first ReadyForQuery, or to the error that ends the login.
+    pub async fn read_until_end_of_login(&mut self) -> Vec<Message> {
+        let mut messages = vec![self.read().await];
+        while !messages.iter().any(|it| matches!(it.tag, b'Z' | b'E')) {
+            messages.push(self.read().await);
+        }
+        messages
     }
 
     /// Messages up to ReadyForQuery.

@@ -19,7 +19,7 @@ use tokio::{
 
 pub use answer::{Ask, Step};
 pub use gate::Gate;
-pub use login::{Login, md5_secret, scram_secret};
+pub use login::{Login, Newer, md5_secret, scram_secret};
 pub use record::Connection;
 pub use session::Chunks;
 pub use setup::FakeServerSetup;
@@ -36,7 +36,8 @@ use crate::{
 ///
 /// Without a script of your own it knows these queries:
 /// `SELECT text` (a row with that text, `$1` as bound), `BEGIN`, `COMMIT`, `ROLLBACK`,
-/// `SET name = value` (told by ParameterStatus if it was configured), `HOLD gate` (answers when
+/// `SET name = value` and `SELECT pg_catalog.set_config('name','value',false)` (told by
+/// ParameterStatus if it was configured), `HOLD gate` (answers when
 /// the test opens that gate, or fails with 57014 when cancelled), `FAIL code text`,
 /// `NOTICE text`, `STREAM rows bytes`, `COPY t FROM STDIN`, `COPY t TO STDOUT rows bytes`,
 /// `DIE`, `DIE ABRUPTLY`; the tag of anything else is the query itself.

@@ -32,10 +32,13 @@ pub use certificates::{Authority, Certificate, Key, Request};
 pub use eventually::{PATIENCE, eventually, eventually_async, in_time};
 pub use fake_client::FakeClient;
 pub use fake_server::{
-    Ask, Chunks, Connection, FakeServer, FakeServerSetup, Gate, Login, Step, md5_secret,
+    Ask, Chunks, Connection, FakeServer, FakeServerSetup, Gate, Login, Newer, Step, md5_secret,
     scram_secret,
 };
-pub use message::{CancelKey, ErrorFields, Message, Side, Startup, Tx, startup_packet, transcript};
+pub use message::{
+    CancelKey, ErrorFields, Message, Side, Startup, Tx, startup_packet, startup_packet_of,
+    transcript,
+};
 pub use nix::sys::signal::Signal;
 pub use pooler::{Console, Exit, Pooler, PoolerSetup, Row};
 pub use postgres::{Postgres, PostgresSetup};

@@ -9,7 +9,7 @@ mod tests;
 
 pub use print::transcript;
 pub use server::{ErrorFields, Tx};
-pub use startup::{CancelKey, Startup, startup_packet};
+pub use startup::{CancelKey, Startup, startup_packet, startup_packet_of};
 
 /// Who says it: several tags mean different things in the two directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,9 +16,9 @@ pub use setup::PostgresSetup;
 use crate::{
     account::Account,
     address::Address,
-    eventually::{GLANCE, PATIENCE, in_time},
+    eventually::{GLANCE, PATIENCE, eventually, in_time},
     port::Port,
-    process::{Process, children, signal_pid},
+    process::{Process, children, has_ended, signal_pid},
     scratch::Scratch,
     start_error::StartError,
 };
@@ -224,6 +224,11 @@ impl Postgres {
             .iter()
             .for_each(|&pid| signal_pid(pid, Signal::SIGKILL));
         self.process.wait_exit().await;
+        // The next postmaster takes offence at what they still hold.
+        eventually("the end of all sessions", || {
+            family.iter().all(|&pid| has_ended(pid))
+        })
+        .await;
         self.forget_frozen();
     }
 

@@ -178,6 +178,14 @@ pub(crate) fn children(parent: u32) -> Vec<u32> {
     .collect()
 }
 
+/// True of a process that runs no more, whether or not anybody has noticed.
+pub(crate) fn has_ended(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat_fields(&stat)
+        .first()
+        .is_none_or(|state| matches!(*state, "Z" | "X"))
+}
+
 /// The fields of /proc/PID/stat from the third on: the second, a name, may hold blanks.
 fn stat_fields(stat: &str) -> Vec<&str> {
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);

@@ -2,10 +2,13 @@
 
 use crate::cancel::CancelKey;
 use crate::frame::{FrameHeader, ProtocolError, Scanner, body_here, put, put_str, take_str, whole};
-use crate::pipeline::{Pipeline, TxStatus};
+use crate::pipeline::{About, Failure, Fake, Pipeline, TxStatus};
 
-/// Longest ParameterStatus that is gathered to be read, in bytes; a longer one passes unread.
+/// Longest ParameterStatus that is gathered to be read, in bytes.
 const PARAMETER_LEN_MAX: usize = 4096;
+
+/// Longest error or description that is gathered to be read, in bytes; a longer one passes unread.
+const READ_LEN_MAX: usize = 32 << 10;
 
 /// What to do with the bytes at hand.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,9 +17,35 @@ pub enum Action<'a> {
     Forward(usize),
     /// The same; and they end with this ParameterStatus.
     Parameter(usize, Parameter<'a>),
+    /// The same; and they end with a ParameterStatus, or the front of one, that is too long to be
+    /// read, or not in UTF-8.
+    Unread(usize),
     /// Forget that many bytes, which answer a query of the pooler's own, and come back with the
     /// rest.
     Drop(usize),
+    /// Send that many bytes to the client; they end with the news that all prepared statements
+    /// of the session are gone.
+    DroppedAll(usize),
+    /// The first `len` bytes describe a pooled statement: its parameters or its result.
+    Described {
+        /// Bytes of it that are here.
+        len: usize,
+        /// The message's type.
+        tag: u8,
+        /// Its body, if all of it is here.
+        body: Option<&'a [u8]>,
+        /// What it answers, with its mark; the pooler's own answers go nowhere.
+        about: (About, u64),
+    },
+    /// The first `len` bytes are an error, or its front, about a pooled statement.
+    Failed {
+        /// Bytes of it that are here.
+        len: usize,
+        /// Its body, if all of it is here.
+        body: Option<&'a [u8]>,
+        /// What failed.
+        failure: Failure,
+    },
     /// Too little to decide: keep it until more arrives.
     Hold,
 }
@@ -47,6 +76,8 @@ impl<'a> Parameter<'a> {
 #[derive(Debug, Default)]
 pub struct Outflow {
     scanner: Scanner,
+    /// Whether the rest of the current message goes nowhere.
+    drops: bool,
 }
 
 impl Outflow {
@@ -62,19 +93,36 @@ impl Outflow {
         pipeline: &mut Pipeline,
     ) -> Result<Action<'a>, ProtocolError> {
         let mut done = self.scanner.pass(bytes);
+        if done > 0 && self.drops {
+            self.drops = !self.at_boundary();
+            return Ok(Action::Drop(done));
+        }
+        if done > 0 && self.at_boundary() && pipeline.owes_fake() {
+            return Ok(Action::Forward(done));
+        }
         while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
             let Some(header) = FrameHeader::peek(rest)? else {
                 break;
             };
             match header.tag {
+                b'D' | b'd' => {
+                    done = done.saturating_add(self.scanner.enter(header, rest));
+                    continue;
+                }
+                b't' | b'T' | b'n' if let Some(about) = pipeline.describes() => {
+                    let whole = rest.len() >= header.frame_len();
+                    if done > 0 || (!whole && header.frame_len() <= READ_LEN_MAX) {
+                        break;
+                    }
+                    return Ok(self.description(header, rest, about, pipeline));
+                }
                 tag if pipeline.swallows(tag) => {
                     if done > 0 || rest.len() < header.frame_len() {
                         break;
                     }
-                    pipeline.swallowed();
+                    pipeline.swallowed(tag);
                     return Ok(Action::Drop(header.frame_len()));
                 }
-                b'D' | b'd' => {}
                 b'Z' => {
                     let Some((_, body, _)) = whole(rest)? else {
                         break;
@@ -91,14 +139,42 @@ impl Outflow {
                     }
                     let parameter = Parameter::parse(body_here(header, rest));
                     done = done.saturating_add(self.scanner.enter(header, rest));
-                    match parameter {
-                        Some(parameter) => return Ok(Action::Parameter(done, parameter)),
-                        None => continue,
+                    return Ok(match parameter {
+                        Some(parameter) => Action::Parameter(done, parameter),
+                        None => Action::Unread(done),
+                    });
+                }
+                b'S' => {
+                    done = done.saturating_add(self.scanner.enter(header, rest));
+                    return Ok(Action::Unread(done));
+                }
+                b'C' if may_drop_all(header) => {
+                    if rest.len() < header.frame_len() {
+                        break;
                     }
+                    pipeline.received(b'C');
+                    done = done.saturating_add(self.scanner.enter(header, rest));
+                    if drops_all(body_here(header, rest)) {
+                        return Ok(Action::DroppedAll(done));
+                    }
+                    if pipeline.owes_fake() {
+                        break;
+                    }
+                    continue;
+                }
+                b'E' if pipeline.error_is_about() => {
+                    let whole = rest.len() >= header.frame_len();
+                    if done > 0 || (!whole && header.frame_len() <= READ_LEN_MAX) {
+                        break;
+                    }
+                    return Ok(self.error_about(header, rest, pipeline));
                 }
                 tag => pipeline.received(tag),
             }
             done = done.saturating_add(self.scanner.enter(header, rest));
+            if pipeline.owes_fake() {
+                break;
+            }
         }
         Ok(if done > 0 {
             Action::Forward(done)
@@ -106,6 +182,64 @@ impl Outflow {
             Action::Hold
         })
     }
+
+    fn description<'a>(
+        &mut self,
+        header: FrameHeader,
+        rest: &'a [u8],
+        about: (About, u64),
+        pipeline: &mut Pipeline,
+    ) -> Action<'a> {
+        let tag = header.tag;
+        let len = self.scanner.enter(header, rest);
+        if pipeline.swallows(tag) {
+            pipeline.swallowed(tag);
+            self.drops = !self.at_boundary();
+        } else {
+            pipeline.received(tag);
+        }
+        let body = (len == header.frame_len()).then(|| body_here(header, rest));
+        Action::Described {
+            len,
+            tag,
+            body,
+            about,
+        }
+    }
+
+    fn error_about<'a>(
+        &mut self,
+        header: FrameHeader,
+        rest: &'a [u8],
+        pipeline: &mut Pipeline,
+    ) -> Action<'a> {
+        let failure = pipeline.failed();
+        let len = self.scanner.enter(header, rest);
+        let body = (len == header.frame_len()).then(|| body_here(header, rest));
+        match failure {
+            Some(failure) => Action::Failed { len, body, failure },
+            None => Action::Forward(len),
+        }
+    }
+}
+
+/// Whether a CommandComplete is as long as those of [`drops_all`].
+fn may_drop_all(header: FrameHeader) -> bool {
+    matches!(header.body_len, 12 | 15)
+}
+
+/// Whether a CommandComplete tells that all prepared statements are gone.
+pub fn drops_all(body: &[u8]) -> bool {
+    matches!(body, b"DISCARD ALL\0" | b"DEALLOCATE ALL\0")
+}
+
+/// Appends a message that is due in the server's place.
+pub fn put_fake(out: &mut Vec<u8>, fake: Fake) {
+    let tag = match fake {
+        Fake::Parse => b'1',
+        Fake::Close => b'3',
+    };
+    put(out, tag, |_| {});
 }
 
 /// Appends a ParameterStatus.
@@ -117,8 +251,8 @@ pub fn put_parameter(out: &mut Vec<u8>, name: &str, value: &str) {
 }
 
 /// Appends BackendKeyData.
-pub fn put_key(out: &mut Vec<u8>, key: CancelKey) {
-    put(out, b'K', |body| body.extend_from_slice(&key.0));
+pub fn put_key(out: &mut Vec<u8>, key: &CancelKey) {
+    put(out, b'K', |body| body.extend_from_slice(key.as_bytes()));
 }
 
 /// Appends ReadyForQuery outside a transaction.
@@ -126,18 +260,33 @@ pub fn put_ready(out: &mut Vec<u8>) {
     put(out, b'Z', |body| body.push(b'I'));
 }
 
-/// Appends NegotiateProtocolVersion: 3.0 is the newest, and these extensions are unknown.
-pub fn put_negotiate<'a>(out: &mut Vec<u8>, extensions: impl IntoIterator<Item = &'a str>) {
+/// Appends NegotiateProtocolVersion: this minor version is spoken, and these extensions are
+/// unknown.
+pub fn put_negotiate<'a>(
+    out: &mut Vec<u8>,
+    minor: u16,
+    extensions: impl IntoIterator<Item = &'a str>,
+) {
     let names: Vec<&str> = extensions.into_iter().collect();
     put(out, b'v', |body| {
         // As in a startup packet, the major version too: libpq takes less for older than 3.0.
-        body.extend_from_slice(&(3u32 << 16).to_be_bytes());
+        body.extend_from_slice(&[0, 3]);
+        body.extend_from_slice(&minor.to_be_bytes());
         let count = u32::try_from(names.len()).unwrap_or(u32::MAX);
         body.extend_from_slice(&count.to_be_bytes());
         for name in names {
             put_str(body, name);
         }
     });
+}
+
+/// The minor version of protocol 3 that a server's NegotiateProtocolVersion says it speaks; `None`
+/// if it is of another protocol, or can't be read.
+pub fn negotiated_minor(body: &[u8]) -> Option<u16> {
+    match *body {
+        [0, 3, a, b, ..] => Some(u16::from_be_bytes([a, b])),
+        _ => None,
+    }
 }
 
 /// A result column: its name and the OID of its type.
@@ -203,6 +352,10 @@ mod tests {
     fn stream() -> Vec<u8> {
         let mut out = Vec::new();
         put_parameter(&mut out, "TimeZone", "UTC");
+        put_parameter(&mut out, "search_path", &"long, ".repeat(1000));
+        put(&mut out, b'S', |body| {
+            body.extend(b"search_path\0gr\xfcn\0")
+        });
         put_row_description(&mut out, &[("one", 23)]);
         put_data_row(&mut out, &[Some("1"), None]);
         put_complete(&mut out, "SELECT 1");
@@ -232,7 +385,12 @@ mod tests {
                             at += n;
                             continue;
                         }
+                        Action::Unread(n) => {
+                            seen.push(("unread".to_owned(), String::new()));
+                            n
+                        }
                         Action::Hold => break,
+                        other => panic!("{other:?}"),
                     };
                     sent.extend_from_slice(&held[at..at + n]);
                     at += n;
@@ -240,9 +398,21 @@ mod tests {
                 held.drain(..at);
             }
             assert_eq!(sent, stream, "{split}");
-            assert_eq!(seen, [("TimeZone".to_owned(), "UTC".to_owned())], "{split}");
+            let unread = ("unread".to_owned(), String::new());
+            let told = ("TimeZone".to_owned(), "UTC".to_owned());
+            assert_eq!(seen, [told, unread.clone(), unread], "{split}");
             assert!(outflow.at_boundary() && pipeline.is_settled(), "{split}");
         }
+    }
+
+    #[test]
+    fn a_negotiated_version_reads_back_and_other_protocols_are_none() {
+        let mut out = Vec::new();
+        put_negotiate(&mut out, 2, ["_pq_.one"]);
+        assert_eq!(out[..13], *b"v\0\0\0\x15\0\x03\0\x02\0\0\0\x01");
+        assert_eq!(negotiated_minor(&out[5..]), Some(2));
+        assert_eq!(negotiated_minor(b"\0\0\0\x01\0\0\0\0"), None);
+        assert_eq!(negotiated_minor(b"\0\x03"), None);
     }
 
     #[test]

@@ -41,6 +41,12 @@ impl SqlState {
     pub const CANNOT_CONNECT_NOW: Self = Self(*b"57P03");
     /// `query_canceled`: whoever asked wants no answer any more.
     pub const QUERY_CANCELED: Self = Self(*b"57014");
+    /// `duplicate_prepared_statement`.
+    pub const NAME_TAKEN: Self = Self(*b"42P05");
+    /// `invalid_sql_statement_name`: no such prepared statement.
+    pub const UNKNOWN_STATEMENT: Self = Self(*b"26000");
+    /// `out_of_memory`.
+    pub const OUT_OF_MEMORY: Self = Self(*b"53200");
     /// `feature_not_supported`.
     pub const FEATURE_NOT_SUPPORTED: Self = Self(*b"0A000");
 
@@ -58,6 +64,9 @@ impl SqlState {
     }
 }
 
+/// The routine of PostgreSQL's that refuses a statement whose result has changed.
+pub const CHANGED_PLAN: &str = "RevalidateCachedQuery";
+
 /// The fields of a report that a pooler cares about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorFields {
@@ -67,6 +76,8 @@ pub struct ErrorFields {
     pub sqlstate: Option<SqlState>,
     /// `M`: the message.
     pub message: String,
+    /// `R`: the routine of the server's that found the error.
+    pub routine: String,
 }
 
 impl ErrorFields {
@@ -76,6 +87,7 @@ impl ErrorFields {
             severity: String::new(),
             sqlstate: None,
             message: String::new(),
+            routine: String::new(),
         };
         let mut rest = body;
         while let Some((&kind, tail)) = rest.split_first() {
@@ -89,11 +101,18 @@ impl ErrorFields {
                 b'S' => fields.severity = text(value),
                 b'C' => fields.sqlstate = SqlState::parse(value),
                 b'M' => fields.message = text(value),
+                b'R' => fields.routine = text(value),
                 _ => {}
             }
             rest = tail;
         }
         fields
+    }
+
+    /// True if a prepared statement can't be used on, since its result is no longer what its
+    /// client was told in whatever language ([`CHANGED_PLAN`]).
+    pub fn is_changed_plan(&self) -> bool {
+        self.sqlstate == Some(SqlState::FEATURE_NOT_SUPPORTED) && self.routine == CHANGED_PLAN
     }
 }
 
@@ -109,6 +128,52 @@ pub fn put_error(out: &mut Vec<u8>, severity: Severity, code: SqlState, message:
     put(out, b'E', |body| {
         put_fields(body, severity, code, message, None)
     });
+}
+
+/// Appends an ErrorResponse with these fields.
+pub fn put_error_fields(out: &mut Vec<u8>, fields: &[(u8, &str)]) {
+    put(out, b'E', |body| {
+        for &(kind, value) in fields {
+            body.push(kind);
+            put_str(body, value);
+        }
+        body.push(0);
+    });
+}
+
+/// Appends an ErrorResponse with the fields of another one, whose message names `name` for
+/// `placeholder`.
+pub fn put_error_about(out: &mut Vec<u8>, body: &[u8], placeholder: &[u8], name: &[u8]) {
+    put(out, b'E', |fields| {
+        let mut rest = body;
+        while let Some((&kind, tail)) = rest.split_first() {
+            let Some((value, tail)) = take_str(tail) else {
+                break;
+            };
+            fields.push(kind);
+            if kind == b'M' {
+                put_replaced(fields, value, placeholder, name);
+            } else {
+                fields.extend_from_slice(value);
+            }
+            fields.push(0);
+            rest = tail;
+        }
+        fields.push(0);
+    });
+}
+
+fn put_replaced(out: &mut Vec<u8>, text: &[u8], placeholder: &[u8], name: &[u8]) {
+    let parts = memchr::memmem::find(text, placeholder).and_then(|at| {
+        let (front, rest) = text.split_at_checked(at)?;
+        Some((front, rest.get(placeholder.len()..)?))
+    });
+    match parts {
+        Some((front, back)) => [front, name, back]
+            .iter()
+            .for_each(|part| out.extend_from_slice(part)),
+        None => out.extend_from_slice(text),
+    }
 }
 
 /// Appends a NoticeResponse.
@@ -157,6 +222,15 @@ mod tests {
         assert_eq!(fields.severity, "FATAL");
         assert_eq!(fields.sqlstate, Some(SqlState::PROTOCOL_VIOLATION));
         assert_eq!(fields.message, "no such database: x");
+    }
+
+    #[test]
+    fn an_error_may_be_about_another_name() {
+        let body = b"SERROR\0C42P05\0M\"PGBOUNCER_taken\" already exists\0L412\0\0";
+        let mut out = Vec::new();
+        put_error_about(&mut out, body, b"PGBOUNCER_taken", b"mine");
+        let (_, body, _) = whole(&out).unwrap().unwrap();
+        assert_eq!(body, b"SERROR\0C42P05\0M\"mine\" already exists\0L412\0\0");
     }
 
     #[test]

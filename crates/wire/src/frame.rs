@@ -90,6 +90,12 @@ impl Scanner {
         here
     }
 
+    /// Enters a frame whose front is dealt with, behind which that many bytes are still owed.
+    pub fn owe(&mut self, owed: usize) {
+        debug_assert!(self.at_boundary());
+        self.owed = owed;
+    }
+
     /// True between two frames.
     pub fn at_boundary(&self) -> bool {
         self.owed == 0

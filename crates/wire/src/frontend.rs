@@ -1,14 +1,15 @@
 //! A client's messages: which go on to a server, and which end where they are; and the few that
 //! a pooler writes itself.
 
-use crate::frame::{FrameHeader, ProtocolError, Scanner, body_here, put, put_str};
+use crate::frame::{FrameHeader, ProtocolError, Scanner, put, put_str};
 use crate::pipeline::{Pipeline, Sent};
+use crate::statements::{self, Named, Reading};
 
 /// What a client may send, as settings and pool mode have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// Named prepared statements may pass: the client keeps its server (session mode).
-    pub named_statements: bool,
+    /// Prepared statements are pooled: their names are the client's own, not the server's.
+    pub pools_statements: bool,
     /// Simple queries may pass (`disable_pqexec = 0`).
     pub simple_query: bool,
     /// Longest message, header included, in bytes (`max_packet_size`).
@@ -20,8 +21,10 @@ pub struct Policy {
 pub enum Refusal {
     /// `disable_pqexec` is on.
     SimpleQuery,
-    /// A named statement would outlive the lease.
-    NamedStatement,
+    /// A Parse under a name that the client has given already.
+    NameInUse,
+    /// A name that the client has not given.
+    UnknownName,
     /// No such message type, or not here.
     UnknownMessage,
     /// A header that can't be, or a message that is too long.
@@ -30,13 +33,18 @@ pub enum Refusal {
 
 /// What to do with the bytes at hand.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
+pub enum Action<'a> {
     /// Send that many bytes to the server, and come back with the rest.
     Forward(usize),
     /// Forget that many bytes, and come back with the rest.
     Drop(usize),
     /// A request starts here: come back with a server's pipeline.
     NeedsServer,
+    /// The message at the front names a pooled statement. It is passed over with
+    /// [`Intake::took_front`], [`Intake::pass`] or [`Intake::refuse`], if not whole.
+    Named(FrameHeader, Named<'a>),
+    /// The same, but the names are not here: come back once all of the message is.
+    Gather(FrameHeader),
     /// Too little to decide: keep it until more arrives.
     Hold,
     /// The client takes its leave.
@@ -60,9 +68,9 @@ pub struct Intake {
 }
 
 /// What one frame's header tells.
-enum Judged {
+enum Judged<'a> {
     Pass(Fate),
-    Stop(Action),
+    Stop(Action<'a>),
 }
 
 impl Intake {
@@ -73,12 +81,12 @@ impl Intake {
 
     /// Looks at `bytes`, which are not empty, and tells what to do with their front. Without a
     /// pipeline the client has no server.
-    pub fn next(
+    pub fn next<'a>(
         &mut self,
-        bytes: &[u8],
+        bytes: &'a [u8],
         mut pipeline: Option<&mut Pipeline>,
         policy: Policy,
-    ) -> Action {
+    ) -> Action<'a> {
         let mut done = self.scanner.pass(bytes);
         if done > 0 && self.fate == Fate::Drop {
             return Action::Drop(done);
@@ -111,13 +119,34 @@ impl Intake {
         }
     }
 
-    fn judge(
+    /// The front of a message was sent under another name: the rest follows as it is.
+    pub fn took_front(&mut self, header: FrameHeader, front_len: usize) {
+        debug_assert!(self.at_boundary());
+        self.fate = Fate::Forward;
+        self.scanner
+            .owe(header.frame_len().saturating_sub(front_len));
+    }
+
+    /// A message, of which the front is in `bytes`, goes on as it is; returns how much of it is
+    /// here.
+    pub fn pass(&mut self, header: FrameHeader, bytes: &[u8]) -> usize {
+        self.fate = Fate::Forward;
+        self.scanner.enter(header, bytes)
+    }
+
+    /// A message, of which the front is in `bytes`, goes nowhere; returns how much of it is here.
+    pub fn refuse(&mut self, header: FrameHeader, bytes: &[u8]) -> usize {
+        self.fate = Fate::Drop;
+        self.scanner.enter(header, bytes)
+    }
+
+    fn judge<'a>(
         &self,
         header: FrameHeader,
-        rest: &[u8],
+        rest: &'a [u8],
         pipeline: &mut Option<&mut Pipeline>,
         policy: Policy,
-    ) -> Judged {
+    ) -> Judged<'a> {
         if header.frame_len() > policy.packet_len_max {
             let shown = header_text(FrameHeader::bad(rest));
             return Judged::Stop(Action::Refuse(Refusal::Header(shown)));
@@ -126,16 +155,16 @@ impl Intake {
             b'Q' if !policy.simple_query => {
                 return Judged::Stop(Action::Refuse(Refusal::SimpleQuery));
             }
-            b'P' if !policy.named_statements && header.body_len > 0 => {
-                match body_here(header, rest).first() {
-                    None => return Judged::Stop(Action::Hold),
-                    Some(0) => {}
-                    Some(_) => return Judged::Stop(Action::Refuse(Refusal::NamedStatement)),
-                }
-            }
             b'X' => return Judged::Stop(Action::Terminate),
             b'Q' | b'P' | b'B' | b'D' | b'E' | b'C' | b'F' | b'S' | b'H' | b'd' | b'c' | b'f' => {}
             _ => return Judged::Stop(Action::Refuse(Refusal::UnknownMessage)),
+        }
+        if policy.pools_statements
+            && matches!(header.tag, b'B' | b'P' | b'D' | b'C')
+            && let Some(pipeline) = pipeline
+            && let Some(judged) = judge_names(header, rest, pipeline)
+        {
+            return judged;
         }
         match (pipeline, header.tag) {
             (Some(pipeline), tag) => match pipeline.sent(tag) {
@@ -146,6 +175,30 @@ impl Intake {
             (None, _) => Judged::Stop(Action::NeedsServer),
         }
     }
+}
+
+/// What becomes of a message that may name a pooled statement; `None` if it does not.
+fn judge_names<'a>(
+    header: FrameHeader,
+    rest: &'a [u8],
+    pipeline: &mut Pipeline,
+) -> Option<Judged<'a>> {
+    if !pipeline.takes_requests() {
+        return None;
+    }
+    let stop = match statements::read(header, rest) {
+        Reading::Plain => return None,
+        Reading::PlainDropsAll => {
+            pipeline.beware_of_drops();
+            return None;
+        }
+        Reading::TooShort => return Some(Judged::Stop(Action::Hold)),
+        // The server would not look at it.
+        _ if pipeline.is_skipping() => return Some(Judged::Pass(Fate::Drop)),
+        Reading::Named(named) => Action::Named(header, named),
+        Reading::Gather => Action::Gather(header),
+    };
+    Some(Judged::Stop(stop))
 }
 
 fn header_text(error: ProtocolError) -> String {
@@ -171,12 +224,12 @@ mod tests {
     use crate::pipeline::TxStatus;
 
     const SESSION: Policy = Policy {
-        named_statements: true,
+        pools_statements: false,
         simple_query: true,
         packet_len_max: 1 << 30,
     };
     const TRANSACTION: Policy = Policy {
-        named_statements: false,
+        pools_statements: true,
         ..SESSION
     };
 
@@ -278,27 +331,57 @@ mod tests {
     }
 
     #[test]
-    fn a_named_parse_needs_session_mode_and_an_unnamed_one_does_not() {
+    fn messages_that_name_a_pooled_statement_stop_the_walk() {
         let mut pipeline = Pipeline::default();
         let named = frame(b'P', b"s1\0select 1\0\0\0");
         let mut ask =
-            |bytes: &[u8], policy| Intake::default().next(bytes, Some(&mut pipeline), policy);
+            |bytes: &[u8], policy| match Intake::default().next(bytes, Some(&mut pipeline), policy)
+            {
+                Action::Named(_, Named::Parse { name, .. }) => name.to_vec(),
+                other => format!("{other:?}").into_bytes(),
+            };
+        assert_eq!(ask(&named, TRANSACTION), b"s1");
+        assert_eq!(ask(&named, SESSION), b"Forward(19)");
+        assert_eq!(ask(&named[..5], TRANSACTION), b"Hold");
+        // After an error the server skips it, and then it must not count.
+        pipeline.sent(b'E');
+        pipeline.failed();
         assert_eq!(
-            ask(&named, TRANSACTION),
-            Action::Refuse(Refusal::NamedStatement)
+            Intake::default().next(&named, Some(&mut pipeline), TRANSACTION),
+            Action::Drop(19)
         );
-        assert_eq!(ask(&named, SESSION), Action::Forward(named.len()));
-        assert_eq!(ask(&named[..5], TRANSACTION), Action::Hold);
+    }
+
+    #[test]
+    fn behind_a_front_sent_under_another_name_the_rest_follows() {
+        let bind = frame(b'B', b"\0s1\0\0\0\0\0\0\0");
+        let mut stream = bind.clone();
+        stream.extend(frame(b'E', b"\0\0\0\0\0"));
+        let mut intake = Intake::default();
+        let mut pipeline = Pipeline::default();
+        let action = intake.next(&stream, Some(&mut pipeline), TRANSACTION);
+        let Action::Named(header, Named::Bind { portal, name }) = action else {
+            panic!("{action:?}");
+        };
+        let front = statements::bind_front_len(portal, name);
+        intake.took_front(header, front);
+        assert_eq!(
+            intake.next(&stream[front..], Some(&mut pipeline), TRANSACTION),
+            Action::Forward(stream.len() - front)
+        );
+        assert!(intake.at_boundary());
     }
 
     #[test]
     fn unknown_overlong_and_broken_messages_are_refused() {
-        let policy = Policy {
+        const POLICY: Policy = Policy {
             packet_len_max: 16,
             simple_query: false,
             ..SESSION
         };
-        let ask = |bytes: &[u8]| Intake::default().next(bytes, None, policy);
+        fn ask(bytes: &[u8]) -> Action<'_> {
+            Intake::default().next(bytes, None, POLICY)
+        }
         assert_eq!(
             ask(&frame(b'p', b"x\0")),
             Action::Refuse(Refusal::UnknownMessage)

@@ -1,9 +1,11 @@
 //! Tracked parameters: what a client set and what its server has, and the SETs between.
 //!
 //! Values live in a shared, immutable [`Params`]; two sessions that agree hold the same one, so
-//! that "nothing to do" is one comparison of pointers.
+//! that "nothing to do" is one comparison of pointers. A parameter is tracked on a server that
+//! reported it at its login, and there only.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::frontend::put_query;
 
@@ -14,6 +16,13 @@ const ALWAYS: [&str; 5] = [
     "TimeZone",
     "standard_conforming_strings",
     "application_name",
+];
+
+/// The others that PostgreSQL reports, in one version or another, and that a session may set.
+const STANDARD: [&str; 3] = [
+    "IntervalStyle",
+    "default_transaction_read_only",
+    "search_path",
 ];
 
 /// Reported parameters that no SET can change, or that are not the session's own.
@@ -27,33 +36,119 @@ const NEVER: [&str; 7] = [
     "scram_iterations",
 ];
 
-/// The parameters that are tracked, by the places of their values.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ParamNames(Arc<[Box<str>]>);
+/// Parameters that are tracked at most; extensions and other products report some of their own.
+const NAMES_MAX: usize = 64;
+/// Longest name that PostgreSQL gives a parameter, in bytes.
+const NAME_LEN_MAX: usize = 63;
+
+/// The parameters that are tracked, by the places of their values. The list only grows: a name
+/// keeps its place for ever.
+#[derive(Debug, Clone)]
+pub struct ParamNames(Arc<[OnceLock<Name>]>);
+
+#[derive(Debug)]
+struct Name {
+    text: Box<str>,
+    origin: Origin,
+    /// Whether it is known that a session may set it.
+    settable: AtomicBool,
+}
+
+/// How a parameter came to be tracked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It always is, or the operator asked for it.
+    Asked,
+    /// Some versions of PostgreSQL report it.
+    Standard,
+    /// A server reported it that nobody else knows.
+    Found,
+}
+
+impl Name {
+    fn new(text: &str, origin: Origin) -> Self {
+        Self {
+            text: text.into(),
+            origin,
+            settable: AtomicBool::new(origin != Origin::Found),
+        }
+    }
+
+    fn is(&self, text: &str) -> bool {
+        self.text.eq_ignore_ascii_case(text)
+    }
+}
 
 impl ParamNames {
-    /// The fixed names and `track_extra_parameters`.
+    /// The fixed names, `track_extra_parameters`, and what PostgreSQL is known to report.
     pub fn new<'a>(extra: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut names: Vec<Box<str>> = ALWAYS.iter().map(|&name| name.into()).collect();
-        for name in extra {
-            let known = |list: &[Box<str>]| list.iter().any(|n| n.eq_ignore_ascii_case(name));
-            let never = NEVER.iter().any(|n| n.eq_ignore_ascii_case(name));
-            if !name.is_empty() && !never && !known(&names) {
-                names.push(name.into());
-            }
+        let names = Self((0..NAMES_MAX).map(|_| OnceLock::new()).collect());
+        for name in ALWAYS.into_iter().chain(extra) {
+            names.place_of(name, Origin::Asked);
         }
-        Self(names.into())
+        for name in STANDARD {
+            names.place_of(name, Origin::Standard);
+        }
+        names
+    }
+
+    /// The place of a parameter that a server reports; `None` if it can't be tracked.
+    pub fn track(&self, name: &str) -> Option<usize> {
+        self.place_of(name, Origin::Found)
+    }
+
+    /// The place of a name, which gets one if it has none yet.
+    fn place_of(&self, name: &str, origin: Origin) -> Option<usize> {
+        let never = NEVER.iter().any(|n| n.eq_ignore_ascii_case(name));
+        if never || !is_name(name) {
+            return None;
+        }
+        self.0.iter().position(|slot| {
+            let here = slot.get_or_init(|| Name::new(name, origin));
+            here.is(name)
+        })
     }
 
     /// The place of a name; names are compared without case.
     pub fn find(&self, name: &str) -> Option<usize> {
-        self.0.iter().position(|n| n.eq_ignore_ascii_case(name))
+        self.taken().position(|known| known.is(name))
+    }
+
+    /// The place of a parameter that a server reports anew; `None` if it is not tracked there.
+    pub fn find_in(&self, params: &Params, name: &str) -> Option<usize> {
+        self.find(name).filter(|&place| params.get(place).is_some())
+    }
+
+    /// How the parameter at a place came to be tracked.
+    pub fn origin(&self, place: usize) -> Option<Origin> {
+        Some(self.name(place)?.origin)
     }
 
     /// All names.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|name| &**name)
+        self.taken().map(|name| &*name.text)
     }
+
+    /// A session set this parameter: so others may.
+    pub fn note_set(&self, place: usize) {
+        if let Some(name) = self.name(place) {
+            name.settable.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn name(&self, place: usize) -> Option<&Name> {
+        self.0.get(place)?.get()
+    }
+
+    fn taken(&self) -> impl Iterator<Item = &Name> {
+        self.0.iter().map_while(OnceLock::get)
+    }
+}
+
+/// Whether SET takes it as it stands.
+fn is_name(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_.$".contains(&byte);
+    (1..=NAME_LEN_MAX).contains(&text.len()) && text.bytes().all(fits)
 }
 
 /// The values of the tracked parameters; unset where nobody said.
@@ -85,20 +180,51 @@ impl Params {
         });
         self.0 = values.collect();
     }
+
+    /// These values, but those of `own` where these are unset; `None` if that changes nothing.
+    pub fn completed_by(&self, own: &Self) -> Option<Self> {
+        let lacks = |place: usize| self.get(place).is_none() && own.get(place).is_some();
+        let missing: Vec<usize> = (0..own.0.len()).filter(|&place| lacks(place)).collect();
+        if missing.is_empty() {
+            return None;
+        }
+        let mut all = self.clone();
+        for place in missing {
+            all.set(place, own.get(place).unwrap_or_default());
+        }
+        Some(all)
+    }
+
+    /// Where these differ from those of `before`: names, old values and new ones.
+    pub fn changes<'a>(
+        &'a self,
+        before: &'a Self,
+        names: &'a ParamNames,
+    ) -> impl Iterator<Item = (&'a str, Option<&'a str>, &'a str)> {
+        let places = names.iter().enumerate();
+        places.filter_map(|(place, name)| {
+            let (old, new) = (before.get(place), self.get(place)?);
+            (old != Some(new)).then_some((name, old, new))
+        })
+    }
 }
 
-/// The Query that turns a server's `have` into a client's `want`; `None` when they agree.
-pub fn alignment(names: &ParamNames, have: &Params, want: &Params) -> Option<Vec<u8>> {
+/// The Query that turns a server's `have` into a client's `want`; `None` when they agree. What the
+/// client never heard of is as it was when the server logged in, by `default`.
+pub fn alignment(
+    names: &ParamNames,
+    have: &Params,
+    want: &Params,
+    default: &Params,
+) -> Option<Vec<u8>> {
     let mut sql = String::new();
-    for (place, name) in names.iter().enumerate() {
-        if let (Some(have), Some(want)) = (have.get(place), want.get(place))
+    for (place, name) in names.taken().enumerate() {
+        let wanted = want.get(place).or_else(|| default.get(place));
+        if let (Some(have), Some(want)) = (have.get(place), wanted)
             && !have.eq_ignore_ascii_case(want)
+            && name.settable.load(Ordering::Relaxed)
         {
-            sql.push_str("SET ");
-            sql.push_str(name);
-            sql.push('=');
-            push_value(&mut sql, name, want);
-            sql.push(';');
+            push_set(&mut sql, &name.text, want);
         }
     }
     if sql.is_empty() {
@@ -109,13 +235,23 @@ pub fn alignment(names: &ParamNames, have: &Params, want: &Params) -> Option<Vec
     Some(query)
 }
 
-/// A value as a literal. search_path is reported as a list that is quoted already.
-fn push_value(sql: &mut String, name: &str, value: &str) {
-    if name.eq_ignore_ascii_case("search_path") && !value.is_empty() && value != "\"\"" {
-        sql.push_str(value);
-        return;
+fn push_set(sql: &mut String, name: &str, value: &str) {
+    if name.eq_ignore_ascii_case("search_path") {
+        // It is reported as a list of names, quoted where they must be: as one literal it would
+        // be one name, and bare it could be any SQL.
+        sql.push_str("SELECT pg_catalog.set_config('search_path',");
+        push_literal(sql, value);
+        sql.push_str(",false);");
+    } else {
+        sql.push_str("SET ");
+        sql.push_str(name);
+        sql.push('=');
+        push_literal(sql, value);
+        sql.push(';');
     }
-    let value = if value == "\"\"" { "" } else { value };
+}
+
+fn push_literal(sql: &mut String, value: &str) {
     // A backslash would be an escape when standard_conforming_strings is off.
     if value.contains('\\') {
         sql.push('E');
@@ -131,72 +267,4 @@ fn push_value(sql: &mut String, name: &str, value: &str) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn params(names: &ParamNames, pairs: &[(&str, &str)]) -> Params {
-        let mut params = Params::default();
-        for (name, value) in pairs {
-            params.set(names.find(name).unwrap(), value);
-        }
-        params
-    }
-
-    fn sql(names: &ParamNames, have: &[(&str, &str)], want: &[(&str, &str)]) -> String {
-        let query = alignment(names, &params(names, have), &params(names, want));
-        query.map_or_else(String::new, |bytes| {
-            String::from_utf8(bytes[5..bytes.len() - 1].to_vec()).unwrap()
-        })
-    }
-
-    #[test]
-    fn only_what_differs_and_is_known_on_both_sides_is_set() {
-        let names = ParamNames::new(["IntervalStyle", "datestyle", "server_version"]);
-        assert_eq!(names.iter().count(), 6);
-        let have = [("timezone", "UTC"), ("DateStyle", "ISO, MDY")];
-        assert_eq!(sql(&names, &have, &[("TimeZone", "utc")]), "");
-        assert_eq!(sql(&names, &have, &[("IntervalStyle", "iso_8601")]), "");
-        assert_eq!(
-            sql(
-                &names,
-                &have,
-                &[("TimeZone", "Asia/Tokyo"), ("DateStyle", "German")]
-            ),
-            "SET DateStyle='German';SET TimeZone='Asia/Tokyo';"
-        );
-    }
-
-    #[test]
-    fn values_are_quoted_so_that_they_stay_values() {
-        let names = ParamNames::new(["search_path"]);
-        let have = [("application_name", "x"), ("search_path", "public")];
-        assert_eq!(
-            sql(&names, &have, &[("application_name", "o'hara\\'; drop")]),
-            "SET application_name=E'o''hara\\\\''; drop';"
-        );
-        assert_eq!(
-            sql(&names, &have, &[("search_path", "\"$user\", public")]),
-            "SET search_path=\"$user\", public;"
-        );
-        assert_eq!(
-            sql(&names, &have, &[("search_path", "\"\"")]),
-            "SET search_path='';"
-        );
-        assert_eq!(
-            sql(&names, &have, &[("application_name", "\"\"")]),
-            "SET application_name='';"
-        );
-    }
-
-    #[test]
-    fn a_client_settles_on_what_the_server_reports() {
-        let names = ParamNames::new(["IntervalStyle"]);
-        let server = params(&names, &[("TimeZone", "UTC"), ("DateStyle", "ISO, MDY")]);
-        let mut client = params(&names, &[("TimeZone", "CET"), ("IntervalStyle", "x")]);
-        client.settle_on(&server);
-        assert_eq!(
-            client,
-            params(&names, &[("TimeZone", "CET"), ("DateStyle", "ISO, MDY")])
-        );
-    }
-}
+mod tests;

@@ -37,9 +37,61 @@ impl TxStatus {
     }
 }
 
-/// A request that the server has to answer, or, for the last two, to consume.
+/// A request about a pooled statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// The client's Parse, under the pooled name.
+    Parse,
+    /// A Parse of the pooler's own: the client does not hear of its success.
+    OwnParse,
+    /// A Close of the pooler's own.
+    OwnClose,
+    /// A Parse that was not sent: ParseComplete is due in its place.
+    FakeParse,
+    /// A Close that was not sent.
+    FakeClose,
+    /// The client's Bind, under the pooled name.
+    Bind,
+    /// The client's Describe, under the pooled name.
+    Describe,
+    /// A Describe of the pooler's own, to compare with what clients were told.
+    OwnDescribe,
+    /// A request that is sure to fail: its error is the pooler's to word.
+    Refused,
+}
+
+/// A message that the pooler owes in the server's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fake {
+    /// ParseComplete.
+    Parse,
+    /// CloseComplete.
+    Close,
+}
+
+/// A request about a pooled statement failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    /// What it was.
+    pub about: About,
+    /// The mark it was sent with.
+    pub mark: u64,
+}
+
+/// A request and what it is known by: a ticket, or a statement's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    request: Request,
+    mark: u64,
+}
+
+/// Mark of an Execute that may drop all statements.
+const DROPS_ALL: u64 = 1;
+
+/// A request that the server has to answer, or, for the last four, to consume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Request {
+    About(About),
     Query,
     FunctionCall,
     Parse,
@@ -90,10 +142,21 @@ pub enum Sent {
 /// soon does not read, and then neither do we.
 #[derive(Debug, Default)]
 pub struct Pipeline {
-    queue: VecDeque<Request>,
+    queue: VecDeque<Entry>,
     phase: Phase,
     status: TxStatus,
     was_ready: bool,
+    /// Syncs sent so far.
+    syncs: u64,
+    /// Tickets given out, and the last one whose request left the queue.
+    tickets: u64,
+    settled_ticket: u64,
+    /// Tickets of requests that failed or were skipped.
+    undone: Vec<u64>,
+    /// Requests in the queue that may drop all prepared statements.
+    dropping: usize,
+    /// Whether an Execute that comes now may.
+    may_drop: bool,
     /// Syncs that a failed COPY has swallowed or that will be answered: which, only the server
     /// knows. Its answer to an empty query sent behind them tells.
     doubtful: usize,
@@ -131,6 +194,139 @@ impl Pipeline {
         self.queue.len()
     }
 
+    /// True while the server discards all that comes before the next Sync.
+    pub fn is_skipping(&self) -> bool {
+        self.phase == Phase::Skipping
+    }
+
+    /// True if requests that name statements mean what they say now: not inside a COPY, and not
+    /// once the thread is lost.
+    pub fn takes_requests(&self) -> bool {
+        matches!(self.phase, Phase::Ready | Phase::Busy | Phase::Skipping)
+    }
+
+    /// True while a request is unanswered that may drop all prepared statements.
+    pub fn may_be_dropping(&self) -> bool {
+        self.dropping > 0
+    }
+
+    /// True if a request is unanswered that may leave the transaction failed.
+    pub fn is_in_doubt(&self) -> bool {
+        let ends = [Request::Sync, Request::Query, Request::FunctionCall];
+        ends.into_iter().any(|request| self.holds(request))
+    }
+
+    fn holds(&self, request: Request) -> bool {
+        self.queue.iter().any(|entry| entry.request == request)
+    }
+
+    /// Counts the Syncs sent: requests between the same two fail together.
+    pub fn syncs_sent(&self) -> u64 {
+        self.syncs
+    }
+
+    /// A number for the next request about a statement, larger than all before.
+    pub fn ticket(&mut self) -> u64 {
+        self.tickets = self.tickets.saturating_add(1);
+        self.tickets
+    }
+
+    /// True if the request with this ticket is answered, or never will be.
+    pub fn has_settled(&self, ticket: u64) -> bool {
+        ticket <= self.settled_ticket
+    }
+
+    /// True if [`Self::take_undone`] has something to tell.
+    pub fn has_undone(&self) -> bool {
+        !self.undone.is_empty()
+    }
+
+    /// Tickets of requests that failed, or that the server skipped, since this was last asked; in
+    /// the order they were sent.
+    pub fn take_undone(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.undone)
+    }
+
+    /// From here on an Execute may drop all prepared statements.
+    pub fn beware_of_drops(&mut self) {
+        self.may_drop = true;
+    }
+
+    /// Notes a request about a pooled statement, where [`Self::takes_requests`] allows it and the
+    /// server does not skip it. `mark` is a ticket; of the client's Bind and Describe it is the
+    /// statement's number.
+    pub fn sent_about(&mut self, about: About, mark: u64) {
+        self.phase = Phase::Busy;
+        self.push(Request::About(about), mark);
+    }
+
+    /// The message that is due from the pooler now, before anything else of the server's.
+    pub fn take_fake(&mut self) -> Option<Fake> {
+        let fake = match self.front() {
+            Some(Request::About(About::FakeParse)) => Fake::Parse,
+            Some(Request::About(About::FakeClose)) => Fake::Close,
+            _ => return None,
+        };
+        self.pop();
+        self.drop_consumed();
+        Some(fake)
+    }
+
+    /// True if [`Self::take_fake`] has one.
+    pub fn owes_fake(&self) -> bool {
+        matches!(
+            self.front(),
+            Some(Request::About(About::FakeParse | About::FakeClose))
+        )
+    }
+
+    /// What a description now would be about, with its mark: a pooled statement's, which had better
+    /// be read.
+    pub fn describes(&self) -> Option<(About, u64)> {
+        match self.queue.front()? {
+            Entry {
+                request: Request::About(about @ (About::Describe | About::OwnDescribe)),
+                mark,
+            } => Some((*about, *mark)),
+            _ => None,
+        }
+    }
+
+    /// True if an error now would concern a pooled statement: then it had better be read.
+    pub fn error_is_about(&self) -> bool {
+        matches!(self.front(), Some(Request::About(_)))
+    }
+
+    fn front(&self) -> Option<Request> {
+        self.queue.front().map(|entry| entry.request)
+    }
+
+    fn push(&mut self, request: Request, mark: u64) {
+        let entry = Entry { request, mark };
+        if entry.may_drop_all() {
+            self.dropping = self.dropping.saturating_add(1);
+        }
+        self.queue.push_back(entry);
+    }
+
+    fn pop(&mut self) -> Option<Entry> {
+        let entry = self.queue.pop_front()?;
+        if entry.may_drop_all() {
+            self.dropping = self.dropping.saturating_sub(1);
+        }
+        if let Some(ticket) = entry.ticket() {
+            self.settled_ticket = ticket;
+        }
+        Some(entry)
+    }
+
+    /// Takes a request off the queue that failed, or that the server skips.
+    fn undo(&mut self) -> Option<Entry> {
+        let entry = self.pop()?;
+        self.undone.extend(entry.ticket());
+        Some(entry)
+    }
+
     /// Notes a message on its way from the client, by its tag.
     pub fn sent(&mut self, tag: u8) -> Sent {
         let request = match tag {
@@ -139,7 +335,7 @@ impl Pipeline {
             b'P' => Request::Parse,
             b'B' => Request::Bind,
             b'D' => Request::Describe,
-            b'E' => Request::Execute,
+            b'E' => return self.sent_execute(),
             b'C' => Request::Close,
             b'F' => Request::FunctionCall,
             b'c' | b'f' => return self.sent_copy_end(),
@@ -149,24 +345,34 @@ impl Pipeline {
                 return Sent::Forward;
             }
         };
+        self.sent_request(request, 0)
+    }
+
+    fn sent_execute(&mut self) -> Sent {
+        let mark = if self.may_drop { DROPS_ALL } else { 0 };
+        self.sent_request(Request::Execute, mark)
+    }
+
+    fn sent_request(&mut self, request: Request, mark: u64) -> Sent {
         match self.phase {
-            Phase::Ready | Phase::Busy => self.phase = Phase::Busy,
-            // Inside a COPY any other request ends the connection; let the server say so.
-            Phase::Skipping | Phase::CopyIn | Phase::CopyBoth | Phase::Lost => {
-                return Sent::Forward;
+            Phase::Ready | Phase::Busy => {
+                self.phase = Phase::Busy;
+                self.push(request, mark);
             }
+            // Inside a COPY any other request ends the connection; let the server say so.
+            Phase::Skipping | Phase::CopyIn | Phase::CopyBoth | Phase::Lost => {}
         }
-        self.queue.push_back(request);
         Sent::Forward
     }
 
     fn sent_sync(&mut self) -> Sent {
+        self.syncs = self.syncs.saturating_add(1);
         match self.phase {
             Phase::Ready | Phase::Busy | Phase::Skipping => {
                 self.phase = Phase::Busy;
-                self.queue.push_back(Request::Sync);
+                self.push(Request::Sync, 0);
             }
-            Phase::CopyIn => self.queue.push_back(Request::InnerSync),
+            Phase::CopyIn => self.push(Request::InnerSync, 0),
             Phase::CopyBoth | Phase::Lost => {}
         }
         Sent::Forward
@@ -175,11 +381,12 @@ impl Pipeline {
     fn sent_copy_end(&mut self) -> Sent {
         match self.phase {
             Phase::Ready | Phase::Skipping => return Sent::Drop,
-            Phase::CopyIn => self.phase = Phase::Busy,
+            // Behind it the server takes requests again, though a COPY both ways may still flow.
+            Phase::CopyIn | Phase::CopyBoth => self.phase = Phase::Busy,
             // The COPY may not have begun yet: its response is on the way.
             Phase::Busy if self.queue.is_empty() => return Sent::Drop,
-            Phase::Busy => self.queue.push_back(Request::CopyEnd),
-            Phase::CopyBoth | Phase::Lost => {}
+            Phase::Busy => self.push(Request::CopyEnd, 0),
+            Phase::Lost => {}
         }
         Sent::Forward
     }
@@ -193,23 +400,30 @@ impl Pipeline {
 
     /// Notes a message from the server, by its tag; ReadyForQuery goes to [`Self::ready`].
     pub fn received(&mut self, tag: u8) {
+        if self.phase == Phase::Lost {
+            return;
+        }
         match tag {
             // Rows, COPY data, notices, notifications, parameters: nobody's last word.
             b'D' | b'd' | b'N' | b'A' | b'S' | b't' | b'H' | b'V' | b'c' => {}
-            b'1' => self.answered(Request::Parse),
-            b'2' => self.answered(Request::Bind),
-            b'3' => self.answered(Request::Close),
-            b'T' | b'n' => match self.queue.front() {
+            b'1' => self.answered(Request::Parse, Some(About::Parse)),
+            b'2' => self.answered(Request::Bind, Some(About::Bind)),
+            b'3' => self.answered(Request::Close, None),
+            b'T' | b'n' => match self.front() {
                 Some(Request::Query) if tag == b'T' => {}
-                _ => self.answered(Request::Describe),
+                _ => self.answered(Request::Describe, Some(About::Describe)),
             },
-            b'C' | b'I' | b's' => match self.queue.front() {
+            b'C' | b'I' | b's' => match self.front() {
                 Some(Request::Query) => self.leave_copy_both(),
-                _ => self.answered(Request::Execute),
+                _ => self.answered(Request::Execute, None),
             },
             b'G' => self.copy_in_begins(),
+            // The client may have said its end of the COPY already.
+            b'W' if self.holds(Request::CopyEnd) => {}
             b'W' => self.phase = Phase::CopyBoth,
-            b'E' => self.failed(),
+            b'E' => {
+                self.failed();
+            }
             _ => self.phase = Phase::Lost,
         }
     }
@@ -221,9 +435,9 @@ impl Pipeline {
         if self.phase == Phase::Lost {
             return;
         }
-        match self.queue.front() {
+        match self.front() {
             Some(Request::Query | Request::FunctionCall | Request::Sync) => {
-                self.queue.pop_front();
+                self.pop();
                 self.drop_consumed();
             }
             // The answer to a Sync that the COPY had not swallowed.
@@ -243,6 +457,7 @@ impl Pipeline {
         let answered = self.queue.is_empty();
         self.probe_due = answered && self.doubtful > 0;
         self.phase = if answered && self.doubtful == 0 {
+            self.may_drop &= self.status != TxStatus::Idle;
             Phase::Ready
         } else {
             Phase::Busy
@@ -258,33 +473,53 @@ impl Pipeline {
     /// Notes the pooler's own empty query; its answers are not for the client.
     pub fn probe_sent(&mut self) {
         self.probe_due = false;
-        self.queue.push_back(Request::Probe);
+        self.push(Request::Probe, 0);
     }
 
     /// Whether a message of this tag answers the pooler's own query: then it goes nowhere, and
     /// [`Self::swallowed`] notes it.
     pub fn swallows(&self, tag: u8) -> bool {
-        matches!(
-            (self.queue.front(), tag),
-            (Some(Request::Probe), b'I') | (Some(Request::ProbeReady), b'Z')
-        )
+        let ours = matches!(
+            (self.front(), tag),
+            (Some(Request::Probe), b'I')
+                | (Some(Request::ProbeReady), b'Z')
+                | (Some(Request::About(About::OwnParse)), b'1')
+                | (Some(Request::About(About::OwnClose)), b'3')
+                | (Some(Request::About(About::OwnDescribe)), b't' | b'T' | b'n')
+        );
+        ours && self.phase != Phase::Lost
     }
 
     /// Notes an answer to the pooler's own query.
-    pub fn swallowed(&mut self) {
-        match self.queue.pop_front() {
+    pub fn swallowed(&mut self, tag: u8) {
+        // Of two messages that answer a Describe, the second one is the last word.
+        if self.phase == Phase::Lost || tag == b't' {
+            return;
+        }
+        match self.pop().map(|entry| entry.request) {
             Some(Request::Probe) => {
                 // Whatever has not been answered by now was swallowed by the COPY.
                 self.doubtful = 0;
-                self.queue.push_front(Request::ProbeReady);
+                let entry = Entry {
+                    request: Request::ProbeReady,
+                    mark: 0,
+                };
+                self.queue.push_front(entry);
             }
-            _ => self.settle(),
+            Some(Request::ProbeReady) => self.settle(),
+            _ => self.drop_consumed(),
         }
     }
 
-    fn answered(&mut self, expected: Request) {
-        if self.queue.front() == Some(&expected) {
-            self.queue.pop_front();
+    fn answered(&mut self, expected: Request, about: Option<About>) {
+        let fits = match self.front() {
+            // The server did not share our view: what it answers counts.
+            Some(Request::About(About::Refused)) => true,
+            Some(Request::About(front)) => Some(front) == about,
+            front => front == Some(expected),
+        };
+        if fits {
+            self.pop();
             self.drop_consumed();
         } else {
             self.phase = Phase::Lost;
@@ -293,8 +528,8 @@ impl Pipeline {
 
     /// What a COPY consumes has no answer of its own: it goes with what stood before it.
     fn drop_consumed(&mut self) {
-        while let Some(Request::CopyEnd | Request::InnerSync) = self.queue.front() {
-            self.queue.pop_front();
+        while let Some(Request::CopyEnd | Request::InnerSync) = self.front() {
+            self.pop();
         }
     }
 
@@ -306,15 +541,18 @@ impl Pipeline {
 
     /// From here to the CopyDone or CopyFail the server swallows Syncs.
     fn copy_in_begins(&mut self) {
-        if !matches!(self.queue.front(), Some(Request::Query | Request::Execute)) {
+        if !matches!(self.front(), Some(Request::Query | Request::Execute)) {
             self.phase = Phase::Lost;
             return;
         }
-        let end = self.queue.iter().position(|&r| r == Request::CopyEnd);
+        let end = self
+            .queue
+            .iter()
+            .position(|entry| entry.request == Request::CopyEnd);
         let inside = 1..end.unwrap_or(self.queue.len());
-        for request in self.queue.range_mut(inside) {
-            if *request == Request::Sync {
-                *request = Request::InnerSync;
+        for entry in self.queue.range_mut(inside) {
+            if entry.request == Request::Sync {
+                entry.request = Request::InnerSync;
             }
         }
         if end.is_none() {
@@ -322,32 +560,72 @@ impl Pipeline {
         }
     }
 
-    fn failed(&mut self) {
+    /// Notes an error of the server's; tells if a request about a pooled statement failed.
+    pub fn failed(&mut self) -> Option<Failure> {
+        if self.phase == Phase::Lost {
+            return None;
+        }
         // A Sync sent into the COPY was swallowed by it, or came after the error and will be
         // answered: from here we can't tell.
         let known = self.queue.len();
-        self.queue.retain(|&request| request != Request::InnerSync);
+        self.queue
+            .retain(|entry| entry.request != Request::InnerSync);
         self.doubtful = self
             .doubtful
             .saturating_add(known.saturating_sub(self.queue.len()));
-        match self.queue.front() {
+        match self.front() {
             // ReadyForQuery follows by itself.
             Some(Request::Query | Request::FunctionCall | Request::Sync) => {
                 self.phase = Phase::Busy;
+                None
             }
-            Some(Request::Probe | Request::ProbeReady) => self.phase = Phase::Lost,
-            Some(_) => {
-                while self.queue.front().is_some_and(|&r| r != Request::Sync) {
-                    self.queue.pop_front();
-                }
-                self.phase = if self.queue.is_empty() {
-                    Phase::Skipping
-                } else {
-                    Phase::Busy
-                };
+            Some(Request::Probe | Request::ProbeReady) => {
+                self.phase = Phase::Lost;
+                None
             }
+            Some(_) => self.skip_to_sync(),
             // Out of the blue: the server's farewell. The end of its stream follows.
-            None => {}
+            None => None,
+        }
+    }
+
+    /// The request at the front failed, and the server discards what follows.
+    fn skip_to_sync(&mut self) -> Option<Failure> {
+        let failed = self.undo();
+        while self.front().is_some_and(|front| front != Request::Sync) {
+            self.undo();
+        }
+        self.phase = if self.queue.is_empty() {
+            Phase::Skipping
+        } else {
+            Phase::Busy
+        };
+        match failed? {
+            Entry {
+                request: Request::About(about),
+                mark,
+            } => Some(Failure { about, mark }),
+            _ => None,
+        }
+    }
+}
+
+impl Entry {
+    /// True of a request that may drop all prepared statements.
+    fn may_drop_all(self) -> bool {
+        match self.request {
+            Request::Query => true,
+            Request::Execute => self.mark == DROPS_ALL,
+            _ => false,
+        }
+    }
+
+    /// The ticket it was sent with.
+    fn ticket(self) -> Option<u64> {
+        match self.request {
+            Request::About(About::Bind | About::Describe) => None,
+            Request::About(_) => Some(self.mark),
+            _ => None,
         }
     }
 }
@@ -356,8 +634,27 @@ impl Pipeline {
 mod tests {
     use super::*;
 
+    /// Sends a request about a pooled statement: `p` a client's Parse, `o` our own, `c` our own
+    /// Close, `d` our own Describe, `P` and `C` faked ones, `b` a Bind, `r` one that we refuse.
+    fn sent_about(pipeline: &mut Pipeline, tag: u8) {
+        let about = match tag {
+            b'p' => About::Parse,
+            b'o' => About::OwnParse,
+            b'c' => About::OwnClose,
+            b'P' => About::FakeParse,
+            b'C' => About::FakeClose,
+            b'b' => return pipeline.sent_about(About::Bind, 77),
+            b'd' => About::OwnDescribe,
+            b'r' => About::Refused,
+            other => panic!("{}", char::from(other)),
+        };
+        let ticket = pipeline.ticket();
+        pipeline.sent_about(about, ticket);
+    }
+
     /// Plays a conversation: `>tags` come from the client and `<tags` from the server; `!p` is the
-    /// pooler's own query, which must be due.
+    /// pooler's own query, which must be due; `@tags` are about pooled statements, and `*1` and
+    /// `*3` are messages that must be due from the pooler.
     fn play(script: &str) -> Pipeline {
         let mut pipeline = Pipeline::default();
         for word in script.split_whitespace() {
@@ -368,12 +665,20 @@ mod tests {
                     (">", tag) => {
                         pipeline.sent(tag);
                     }
+                    ("@", tag) => sent_about(&mut pipeline, tag),
+                    ("*", tag) => {
+                        let fake = match tag {
+                            b'1' => Fake::Parse,
+                            _ => Fake::Close,
+                        };
+                        assert_eq!(pipeline.take_fake(), Some(fake), "{script}");
+                    }
                     ("!", _) => {
                         assert!(pipeline.wants_probe(), "{script}");
                         pipeline.probe_sent();
                     }
                     (_, tag) if pipeline.swallows(tag) => {
-                        pipeline.swallowed();
+                        pipeline.swallowed(tag);
                         if tag == b'Z' {
                             tags.next();
                         }
@@ -439,6 +744,10 @@ mod tests {
     fn ready_without_a_request_loses_the_thread() {
         assert!(play(">PB <12 <ZI").is_lost());
         assert!(play(">Q <2").is_lost());
+        // Nothing brings it back.
+        assert!(play(">Q <2 <E <ZI").is_lost());
+        assert!(play(">Q <2 <G >dc <CZI").is_lost());
+        assert!(play(">Q <2 <W >c").is_lost());
     }
 
     #[test]
@@ -509,5 +818,89 @@ mod tests {
     fn replication_streams_both_ways_until_its_command_completes() {
         assert!(!settles(">Q <W >dd <d"));
         assert!(settles(">Q <W >d <d >c <cCZI"));
+        assert!(settles(">Q <W >d <c >c <CZI"));
+        // The timeline ended: the server says which comes next.
+        assert!(settles(">Q <Wddc >dc <TDCCZI"));
+        // The server goes on until it has seen the end, and reads what comes behind it only then.
+        assert!(settles(">Q <W >cQ <ddcCZI <TDCZI"));
+        assert!(!settles(">Q <W >cQ <ddcCZI"));
+        assert!(settles(">QcQ <WdcCZI <TDCZI"));
+        // It failed: what the client still says is ignored.
+        assert!(settles(">Q <Wd >d <E >dc <ZI"));
+        let mut pipeline = play(">Q <Wd <EZI");
+        assert_eq!(pipeline.sent(b'd'), Sent::Drop);
+    }
+
+    #[test]
+    fn a_base_backup_has_many_results_and_copies() {
+        assert!(!settles(">Q <TDCTDDCHdddcTDC"));
+        assert!(settles(">Q <TDCTDDCHdddcTDCCZI"));
+    }
+
+    #[test]
+    fn a_pooled_statement_is_parsed_once_and_bound_many_times() {
+        assert!(settles("@pb >DES <12TDCZI"));
+        // Another server: our own Parse goes before the Bind, and nobody hears of it.
+        assert!(settles("@ob >DES <12TDCZI"));
+        // What it returns is compared with what it returned elsewhere.
+        assert!(settles("@odb >DES <1tT2TDCZI"));
+        assert!(settles("@odb >DES <1tn2nCZI"));
+        // A third one: it makes room first.
+        assert!(settles("@cpb >ES <312CZI"));
+    }
+
+    #[test]
+    fn a_fake_is_due_when_all_before_it_is_answered() {
+        assert!(!play("@b >E @P").owes_fake());
+        assert!(!play("@b >E @P <2").owes_fake());
+        assert!(settles("@b >E @P >S <2C *1 <ZI"));
+        assert!(settles("@PC *13 >S <ZI"));
+        assert!(settles("@PbC >S *1 <2 *3 <ZI"));
+        assert!(!settles("@P *1"));
+    }
+
+    #[test]
+    fn what_fails_or_is_skipped_is_told_by_its_ticket() {
+        let mut pipeline = play("@pbcP >ES @p >S");
+        assert!(!pipeline.has_settled(1));
+        assert_eq!(
+            pipeline.failed(),
+            Some(Failure {
+                about: About::Parse,
+                mark: 1
+            })
+        );
+        assert_eq!(pipeline.take_undone(), [1, 2, 3]);
+        assert!(pipeline.has_settled(3) && !pipeline.has_settled(4));
+        pipeline.ready(TxStatus::Idle);
+        pipeline.received(b'1');
+        assert!(pipeline.has_settled(4) && !pipeline.has_undone());
+
+        let mut pipeline = play("@b >ES");
+        let failure = pipeline.failed();
+        assert_eq!(failure.map(|failure| failure.mark), Some(77));
+        // The Bind went well, what it bound did not.
+        assert_eq!(play("@b >ES <2").failed(), None);
+    }
+
+    #[test]
+    fn a_refused_request_may_be_answered_in_any_way() {
+        assert!(settles("@r >S <EZI"));
+        assert!(settles("@r >ES <2CZI"));
+        assert!(settles("@ccr >S <331ZI"));
+    }
+
+    #[test]
+    fn queries_and_dangerous_executes_may_drop_statements_until_they_are_answered() {
+        assert!(play(">Q").may_be_dropping());
+        assert!(!play(">Q <CZI").may_be_dropping());
+        assert!(!play(">PBES").may_be_dropping());
+        assert!(!play(">PBEQS <E").may_be_dropping());
+        let mut pipeline = play(">P");
+        pipeline.beware_of_drops();
+        pipeline.sent(b'B');
+        assert!(!pipeline.may_be_dropping());
+        pipeline.sent(b'E');
+        assert!(pipeline.may_be_dropping());
     }
 }

@@ -7,6 +7,9 @@ use crate::frame::{put_str, put_untagged, take_str};
 
 const SSL_REQUEST: u32 = 80_877_103;
 const GSSENC_REQUEST: u32 = 80_877_104;
+/// The newest minor version of protocol 3 that is spoken here. 3.2 differs from 3.0 in longer
+/// cancel keys; 3.1 was never made, and who asks for it is served as by 3.0.
+pub const NEWEST_MINOR: u16 = 2;
 /// Longest startup packet that PostgreSQL takes, in bytes.
 pub const STARTUP_LEN_MAX: usize = 10_000;
 
@@ -46,6 +49,21 @@ pub enum StartupError {
     /// No `user`.
     #[error("no username supplied")]
     NoUser,
+    /// `replication` is neither `database` nor a boolean.
+    #[error("invalid value for parameter \"replication\": \"{0}\"")]
+    Replication(String),
+}
+
+/// What kind of replication connection a startup packet asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Replication {
+    /// An ordinary one.
+    #[default]
+    None,
+    /// `replication=database`.
+    Logical,
+    /// `replication=true`.
+    Physical,
 }
 
 /// A StartupMessage: version and parameters, in the order sent.
@@ -80,10 +98,9 @@ impl FirstPacket {
         match u32::from_be_bytes([a, b, c, d]) {
             SSL_REQUEST => Ok(Self::Ssl),
             GSSENC_REQUEST => Ok(Self::GssEnc),
-            CANCEL_REQUEST => match body.try_into() {
-                Ok(key) => Ok(Self::Cancel(CancelKey(key))),
-                Err(_) => Err(StartupError::Layout),
-            },
+            CANCEL_REQUEST => CancelKey::parse(body)
+                .map(Self::Cancel)
+                .ok_or(StartupError::Layout),
             _ => Startup::parse(u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]), body)
                 .map(Self::Startup),
         }
@@ -115,6 +132,16 @@ impl Startup {
         }
     }
 
+    /// The minor version of protocol 3 that is spoken with this client.
+    pub fn spoken_minor(&self) -> u16 {
+        self.minor.min(NEWEST_MINOR)
+    }
+
+    /// True if the client must be told what it does not get.
+    pub fn asks_for_too_much(&self) -> bool {
+        self.minor > NEWEST_MINOR || self.extensions().next().is_some()
+    }
+
     /// The last value given for a parameter.
     pub fn get(&self, name: &str) -> Option<&str> {
         let mut found = self.params.iter().rev().filter(|(key, _)| key == name);
@@ -131,6 +158,24 @@ impl Startup {
         match self.get("database") {
             Some(name) if !name.is_empty() => name,
             _ => self.user(),
+        }
+    }
+
+    /// The kind of replication asked for: `database`, or a boolean as PostgreSQL reads them.
+    pub fn replication(&self) -> Result<Replication, StartupError> {
+        let value = self.get("replication").unwrap_or_default();
+        if value == "database" {
+            return Ok(Replication::Logical);
+        }
+        let word = value.to_ascii_lowercase();
+        let begins = |whole: &str| whole.starts_with(&word);
+        match word.as_str() {
+            "" | "0" | "of" | "off" => Ok(Replication::None),
+            "1" | "on" => Ok(Replication::Physical),
+            "o" => Err(StartupError::Replication(value.to_owned())),
+            _ if begins("false") || begins("no") => Ok(Replication::None),
+            _ if begins("true") || begins("yes") => Ok(Replication::Physical),
+            _ => Err(StartupError::Replication(value.to_owned())),
         }
     }
 
@@ -151,10 +196,15 @@ pub fn ssl_request() -> [u8; 8] {
     [0, 0, 0, 8, a, b, c, d]
 }
 
-/// Appends a StartupMessage of protocol 3.0.
-pub fn put_startup<'a>(out: &mut Vec<u8>, params: impl IntoIterator<Item = (&'a str, &'a str)>) {
+/// Appends a StartupMessage of this minor version of protocol 3.
+pub fn put_startup<'a>(
+    out: &mut Vec<u8>,
+    minor: u16,
+    params: impl IntoIterator<Item = (&'a str, &'a str)>,
+) {
     put_untagged(out, |body| {
-        body.extend_from_slice(&[0, 3, 0, 0]);
+        body.extend_from_slice(&[0, 3]);
+        body.extend_from_slice(&minor.to_be_bytes());
         for (name, value) in params {
             put_str(body, name);
             put_str(body, value);
@@ -171,18 +221,16 @@ pub fn put_startup<'a>(out: &mut Vec<u8>, params: impl IntoIterator<Item = (&'a 
 pub struct OptionsError;
 
 /// Splits `options` into settings: `-c name=value`, `-cname=value`, `--name=value`, where a
-/// backslash keeps the next character from ending a word. Dashes in `--some-name` become
+/// backslash keeps the next character from ending a word. Dashes in `some-name` become
 /// underscores, as in PostgreSQL.
 pub fn parse_options(options: &str) -> Result<Vec<(String, String)>, OptionsError> {
     let mut words = split_words(options).into_iter();
     let mut settings = Vec::new();
     while let Some(word) = words.next() {
-        let (setting, dashes) = if word == "-c" {
-            (words.next().ok_or(OptionsError)?, false)
-        } else if let Some(setting) = word.strip_prefix("-c") {
-            (setting.to_owned(), false)
-        } else if let Some(setting) = word.strip_prefix("--") {
-            (setting.to_owned(), true)
+        let setting = if word == "-c" {
+            words.next().ok_or(OptionsError)?
+        } else if let Some(setting) = word.strip_prefix("-c").or(word.strip_prefix("--")) {
+            setting.to_owned()
         } else {
             return Err(OptionsError);
         };
@@ -190,12 +238,7 @@ pub fn parse_options(options: &str) -> Result<Vec<(String, String)>, OptionsErro
         if name.is_empty() {
             return Err(OptionsError);
         }
-        let name = if dashes {
-            name.replace('-', "_")
-        } else {
-            name.to_owned()
-        };
-        settings.push((name, value.to_owned()));
+        settings.push((name.replace('-', "_"), value.to_owned()));
     }
     Ok(settings)
 }
@@ -222,7 +265,7 @@ mod tests {
 
     fn packet(params: &[(&str, &str)]) -> Vec<u8> {
         let mut out = Vec::new();
-        put_startup(&mut out, params.iter().copied());
+        put_startup(&mut out, 2, params.iter().copied());
         out
     }
 
@@ -233,8 +276,30 @@ mod tests {
         let Ok(FirstPacket::Startup(startup)) = FirstPacket::parse(&bytes) else {
             panic!("not a startup");
         };
+        assert_eq!(startup.minor, 2);
         assert_eq!((startup.user(), startup.database()), ("alice", "alice"));
         assert_eq!(startup.get("application_name"), Some("psql"));
+    }
+
+    #[test]
+    fn replication_is_asked_for_as_postgresql_reads_it() {
+        let asked = |value: &str| {
+            let params = vec![("replication".to_owned(), value.to_owned())];
+            Startup { minor: 0, params }.replication()
+        };
+        let none = ["", "false", "f", "No", "off", "of", "0"];
+        let physical = ["true", "TRUE", "t", "yes", "y", "on", "1"];
+        assert!(none.iter().all(|v| asked(v) == Ok(Replication::None)));
+        assert!(
+            physical
+                .iter()
+                .all(|v| asked(v) == Ok(Replication::Physical))
+        );
+        assert_eq!(asked("database"), Ok(Replication::Logical));
+        for bad in ["Database", "o", "2", "yess", "maybe"] {
+            let refused = StartupError::Replication(bad.to_owned());
+            assert_eq!(asked(bad), Err(refused), "{bad}");
+        }
     }
 
     #[test]
@@ -254,12 +319,17 @@ mod tests {
 
     #[test]
     fn a_cancel_request_carries_its_key() {
-        let key = CancelKey::from_random([255; 8]);
-        assert_eq!(
-            FirstPacket::parse(&key.request()),
-            Ok(FirstPacket::Cancel(key))
-        );
-        assert_eq!(key.process_id() >> 31, 0);
+        for len in [8, 36, 260] {
+            let key = CancelKey::parse(&vec![7; len]).unwrap();
+            let read = FirstPacket::parse(&key.request());
+            assert_eq!(read, Ok(FirstPacket::Cancel(key)), "{len}");
+        }
+        let mut too_long = Vec::new();
+        put_untagged(&mut too_long, |body| {
+            body.extend_from_slice(&CANCEL_REQUEST.to_be_bytes());
+            body.extend_from_slice(&[7; 261]);
+        });
+        assert_eq!(FirstPacket::parse(&too_long), Err(StartupError::Layout));
     }
 
     #[test]
@@ -280,8 +350,8 @@ mod tests {
             })
         };
         assert_eq!(
-            pairs(r"-c a=1 -cb=2  --c-d=x\ y -c e=\\"),
-            Ok(r"a=1,b=2,c_d=x y,e=\".to_owned())
+            pairs(r"-c a=1 -cb=2  --c-d=x\ y -c e=\\ -cf-g=-h"),
+            Ok(r"a=1,b=2,c_d=x y,e=\,f_g=-h".to_owned())
         );
         assert_eq!(pairs(""), Ok(String::new()));
         for bad in ["-c", "-c a", "-a b=c", "x", "--=1"] {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use expect_test::expect;
-use testkit::{FakeClient, FakeServer, Message, Pooler, PoolerSetup, Postgres, Startup};
+use testkit::{FakeClient, FakeServer, Message, Pooler, PoolerSetup, Startup};
 
 use crate::support::{pgusher, words};
 
@@ -72,37 +72,12 @@ fn packet(minor: u32, user: &str, database: &str, more: &[(&str, &str)]) -> Vec<
 }
 
 #[tokio::test]
-async fn newer_protocols_and_extensions_are_negotiated_as_postgresql_does() {
-    let postgres = Postgres::start().await;
-    postgres.create_trusted_user("alice").await;
-    let pooler = pgusher(1)
-        .database("postgres", &postgres.conn_info("postgres"))
-        .user("alice", "a")
-        .set("auth_type", "trust")
-        .start()
-        .await;
-    let extensions = [("_pq_.one", "1"), ("_pq_.two", "2")];
-    for (minor, extensions) in [(2, &extensions[..0]), (0, &extensions), (9999, &extensions)] {
-        let mut told = Vec::new();
-        for address in [postgres.address(), pooler.address()] {
-            let mut client = FakeClient::connect(&address).await;
-            let packet = packet(minor, "alice", "postgres", extensions);
-            client.send_raw(&packet).await;
-            told.push(client.read().await);
-            assert_eq!(outcome(&mut client).await, "in");
-        }
-        assert_eq!(told[0], told[1], "3.{minor}");
-        assert_eq!(told[0].tag, b'v');
-    }
-}
-
-#[tokio::test]
 async fn negotiation_comes_before_the_question_for_a_password() {
     let fake = FakeServer::start().await;
     let setup = trusting(&fake).set("auth_type", "scram-sha-256");
     let pooler = setup.start().await;
     let mut client = FakeClient::connect(&pooler.address()).await;
-    client.send_raw(&packet(2, "alice", "shop", &[])).await;
+    client.send_raw(&packet(3, "alice", "shop", &[])).await;
     assert_eq!(client.read().await.tag, b'v');
     client.answer_scram("a").await;
     assert_eq!(outcome(&mut client).await, "in");

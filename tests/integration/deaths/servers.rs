@@ -1,6 +1,6 @@
 //! Servers die in every state, or talk nonsense: only their own clients hear of it.
 
-use testkit::{Ask, FakeClient, FakeServer, Login, Message, Step, Tx};
+use testkit::{Ask, FakeClient, FakeServer, Login, Message, Step, Tx, eventually_async};
 
 use super::Scene;
 use crate::support::{WORKERS, wait_for_waiting};
@@ -253,6 +253,12 @@ async fn a_server_that_dies_while_it_takes_on_parameters_is_said_to_have_crashed
     for workers in WORKERS {
         let scene = Scene::with(dying_at("SET ").await, workers, |setup| setup).await;
         scene.client().await.query("SELECT 1").await;
+        // The client has its answer a moment before the server is free.
+        let console = scene.pooler.console().await;
+        eventually_async("an idle server", async || {
+            console.pool("app", "alice").await.number("sv_idle") == 1
+        })
+        .await;
         let mut client = FakeClient::connect(&scene.pooler.address()).await;
         client
             .startup(&[

@@ -1,50 +1,6 @@
 //! Servers on several hosts, and on unix sockets.
 
-use std::os::unix::fs::symlink;
-
-use testkit::{FakeServer, Scratch};
-
-use crate::support::{WORKERS, before_postgres, client, clients, postgres, trusting};
-
-const PORT: u16 = 5432;
-
-/// Two servers that listen on the same port, and the directories of their sockets.
-struct TwoHosts {
-    servers: [FakeServer; 2],
-    dirs: [Scratch; 2],
-}
-
-impl TwoHosts {
-    async fn start() -> Self {
-        let mut servers = Vec::new();
-        let mut dirs = Vec::new();
-        for label in ["left", "right"] {
-            let server = FakeServer::setup().unix_socket().start().await;
-            let dir = Scratch::new(label).unwrap();
-            let socket = server
-                .socket_dir()
-                .join(format!(".s.PGSQL.{}", server.port()));
-            symlink(socket, dir.path().join(format!(".s.PGSQL.{PORT}"))).unwrap();
-            servers.push(server);
-            dirs.push(dir);
-        }
-        Self {
-            servers: servers.try_into().unwrap_or_else(|_| unreachable!()),
-            dirs: dirs.try_into().unwrap_or_else(|_| unreachable!()),
-        }
-    }
-
-    fn conn_info(&self) -> String {
-        let [left, right] = self.dirs.each_ref().map(|dir| dir.path().display());
-        format!("host={left},{right} port={PORT} dbname=app")
-    }
-
-    fn connections(&self) -> [usize; 2] {
-        self.servers
-            .each_ref()
-            .map(|server| server.connections().len())
-    }
-}
+use crate::support::{TwoHosts, WORKERS, before_postgres, client, clients, postgres, trusting};
 
 #[tokio::test]
 async fn the_hosts_of_a_list_take_turns() {

@@ -9,68 +9,10 @@ use tokio::{
 use super::{run_unnamed, script};
 use crate::support::{WORKERS, alice, before, before_postgres, converse, postgres};
 
-#[tokio::test]
-async fn a_named_statement_is_refused_where_it_would_outlive_its_lease() {
-    let postgres = postgres().await;
-    for workers in WORKERS {
-        for mode in ["transaction", "statement"] {
-            let pooler = before_postgres(&postgres, workers)
-                .set("default_pool_size", 1)
-                .set("pool_mode", mode)
-                .start()
-                .await;
-            let mut client = alice(&pooler).await;
-            client.send(Message::parse("s1", "SELECT 1")).await;
-            let error = client.expect_error().await;
-            assert_eq!(error.severity(), "FATAL");
-            assert_eq!(error.code(), "0A000");
-            assert_eq!(
-                error.text(),
-                "named prepared statements need pool_mode = session"
-            );
-            client.expect_closed().await;
-
-            let mut next = alice(&pooler).await;
-            let say = [Message::describe_statement("s1"), Message::sync()];
-            converse_with_error(&mut next, &say, "26000").await;
-        }
-    }
-}
-
 async fn converse_with_error(client: &mut FakeClient, say: &[Message], code: &str) {
     let answer = converse(client, say, 1).await;
     let error = answer[0].error_fields().expect("an error");
     assert_eq!(error.code(), code, "{error}");
-}
-
-#[tokio::test]
-async fn a_named_statement_behind_a_good_query_never_reaches_the_server() {
-    for workers in WORKERS {
-        let server = FakeServer::start().await;
-        let pooler = before(&server, workers)
-            .set("default_pool_size", 1)
-            .start()
-            .await;
-        let mut client = alice(&pooler).await;
-        let say = [
-            Message::query("HOLD door"),
-            Message::parse("s1", "SELECT 1"),
-            Message::sync(),
-        ];
-        client.send_all(&say).await;
-        let error = client.expect_error().await;
-        assert_eq!(error.code(), "0A000");
-
-        assert_eq!(
-            alice(&pooler).await.query_value("SELECT next").await,
-            "next"
-        );
-        let parsed = server.connections().iter().any(|connection| {
-            let said = connection.received();
-            said.iter().any(|message| message.tag == b'P')
-        });
-        assert!(!parsed);
-    }
 }
 
 #[tokio::test]
@@ -287,6 +229,7 @@ async fn a_client_may_take_its_leave_at_any_moment() {
         let server = FakeServer::start().await;
         let pooler = before(&server, workers)
             .set("default_pool_size", 1)
+            .set("prepared_statement_errors", "postgres")
             .start()
             .await;
         let leave = Message::terminate();

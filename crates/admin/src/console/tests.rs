@@ -15,8 +15,8 @@ fn check(query: &str, expected: Expect) {
 
 #[test]
 fn the_welcome_tells_our_parameters_then_the_clients_own() {
-    let key = CancelKey::from_random([1, 2, 3, 4, 5, 6, 7, 8]);
-    let welcome = Console::welcome([("application_name", "psql")], key);
+    let key = CancelKey::parse(&[1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
+    let welcome = Console::welcome([("application_name", "psql")], &key);
     expect![[r#"
         ParameterStatus server_version = 1.25.2/bouncer
         ParameterStatus client_encoding = UTF8

@@ -8,12 +8,15 @@ use std::time::Duration;
 use admin::Privilege;
 use auth::{Acceptor, Challenge, Entropy, Identity, Known, ScramPolicy, Secret, Step};
 use net::PeerAddr;
-use pool::{DatabaseShared, LeaseError, Pool};
-use settings::{AuthType, CONSOLE_DATABASE, Database};
+use pool::own::{OwnServer, OwnStartup};
+use pool::{DatabaseShared, Lease, Pool, Reported};
+use settings::{AuthType, CONSOLE_DATABASE, Database, PoolMode};
 use wire::authentication::{ANSWER_TAG, AuthRequest};
 use wire::backend::put_negotiate;
-use wire::{Params, Startup};
+use wire::{Params, Replication, Startup};
 
+use super::seat::Listed;
+use super::startup::Wishes;
 use super::{Newcomer, Outcome, Refused, startup, welcome};
 use crate::cancel::Registered;
 use crate::process::{Counted, Process};
@@ -25,13 +28,22 @@ const PASSWORD_MESSAGE_MAX: usize = 66_000;
 
 /// A client that may have a session.
 pub(crate) struct Admitted {
-    pub(crate) user: Arc<str>,
-    pub(crate) database: Arc<DatabaseShared>,
+    pub(crate) listed: Listed,
     pub(crate) pool: Rc<Pool>,
+    /// The server that it has from the start.
+    pub(crate) lease: Option<Lease>,
     pub(crate) params: Arc<Params>,
     pub(crate) key: Registered,
     /// Count it among the clients of its database and its user.
     pub(crate) counts: [Counted; 2],
+}
+
+/// What a client asked for in its startup packet.
+struct Wanted {
+    user: Arc<str>,
+    wishes: Wishes,
+    /// For replication: a server of its own.
+    own: Option<OwnStartup>,
 }
 
 /// A client that may use the console.
@@ -75,7 +87,12 @@ pub(super) async fn run(
     check_admission(worker, &setup, to_console)?;
 
     let names = &worker.process.shared.names;
-    let params = startup::parameters(&startup, settings, names, to_console)?;
+    let replication = if to_console {
+        Replication::None
+    } else {
+        startup.replication()?
+    };
+    let mut wishes = startup::parameters(&startup, settings, names, to_console, replication)?;
     negotiate(newcomer, &startup).await?;
 
     let destination = match setup.config.database(&name) {
@@ -88,19 +105,24 @@ pub(super) async fn run(
         Destination::Console => {
             let privilege = console_privilege(worker, &setup, newcomer, &user).await?;
             let place = names.find("application_name");
-            let application_name = place.and_then(|place| params.get(place)).unwrap_or("");
+            let application_name = place.and_then(|place| wishes.params.get(place));
             let admitted = AdmittedToConsole {
                 user,
                 privilege,
-                application_name: application_name.into(),
-                key: register(worker, newcomer)?,
+                application_name: application_name.unwrap_or("").into(),
+                key: register(worker, newcomer, None)?,
             };
-            welcome::to_console(newcomer, &admitted, names, &params).await?;
+            welcome::to_console(newcomer, &admitted, names, &wishes.params).await?;
             Ok(Outcome::Console(Box::new(admitted)))
         }
         Destination::Database(database) => {
             let identity = authenticate(worker, &setup, newcomer, &user).await?;
-            let admitted = admit(worker, &setup, newcomer, &database, user, params, identity);
+            if settings.application_name_add_host {
+                welcome::add_host(newcomer, names, &mut wishes.params);
+            }
+            let own = startup::own(&startup, replication, names, &wishes.params);
+            let wanted = Wanted { user, wishes, own };
+            let admitted = admit(worker, &setup, newcomer, &database, wanted, identity);
             Ok(Outcome::Session(Box::new(admitted.await?)))
         }
         Destination::Unknown => {
@@ -141,19 +163,24 @@ fn check_admission(worker: &Worker, setup: &Setup, to_console: bool) -> Result<(
     Ok(())
 }
 
-/// Protocol 3.0 without extensions is all there is; who asks for more is told once.
+/// Who asks for more than there is, is told once.
 async fn negotiate(newcomer: &mut Newcomer, startup: &Startup) -> Result<(), Refused> {
-    if startup.minor == 0 && startup.extensions().next().is_none() {
-        return Ok(());
+    if startup.asks_for_too_much() {
+        let mut out = Vec::new();
+        put_negotiate(&mut out, startup.spoken_minor(), startup.extensions());
+        newcomer.conn.send_all(&out).await?;
     }
-    let mut out = Vec::new();
-    put_negotiate(&mut out, startup.extensions());
-    newcomer.conn.send_all(&out).await?;
+    newcomer.minor = startup.spoken_minor();
     Ok(())
 }
 
-fn register(worker: &Worker, newcomer: &Newcomer) -> Result<Registered, Refused> {
-    Registered::new(&worker.process, worker.id, newcomer.id).map_err(|error| {
+fn register(
+    worker: &Worker,
+    newcomer: &Newcomer,
+    process_id: Option<u32>,
+) -> Result<Registered, Refused> {
+    let (process, id, minor) = (&worker.process, newcomer.id, newcomer.minor);
+    Registered::new(process, worker.id, id, minor, process_id).map_err(|error| {
         tracing::error!("no random bytes for a cancel key: {error}");
         Refused::told("bouncer resources exhaustion")
     })
@@ -283,8 +310,7 @@ async fn admit(
     setup: &Setup,
     newcomer: &mut Newcomer,
     config: &Arc<Database>,
-    user: Arc<str>,
-    mut params: Params,
+    wanted: Wanted,
     identity: Identity,
 ) -> Result<Admitted, Refused> {
     let shared = &worker.process.shared;
@@ -296,41 +322,113 @@ async fn admit(
         let name = &database.name;
         return Err(Refused::Told(format!("database \"{name}\" is disabled")));
     }
-    let counts = count_in(worker, setup, config, &database, &user)?;
+    let counts = count_in(worker, setup, config, &database, &wanted.user)?;
     // Counted first, looked at then: whoever forgets unused databases does it the other way round.
     if database.removed.load(Ordering::SeqCst) {
         return Err(Refused::told("database removed"));
     }
-    let pool_user = config.pool_user(&user);
+    let pool = find_pool(worker, setup, config, &database, &wanted.user, identity)?;
+    newcomer.has_done_its_part = true;
+    let settings = &setup.config.settings;
+    let Seated {
+        listed,
+        lease,
+        reported,
+    } = seat(worker, setup, newcomer, config, &pool, &wanted).await?;
+    let server = lease.as_ref().filter(|_| settings.session_backend_pid);
+    let pid = server.and_then(|lease| Some(lease.server().facts.key.as_ref()?.process_id()));
+    let key = register(worker, newcomer, pid)?;
+    let notice = settings.login_notify_message.as_deref();
+    let params = match (&wanted.own, &lease) {
+        (Some(_), Some(lease)) => {
+            welcome::to_replication(newcomer, &reported, key.key(), notice).await?;
+            lease.server().io.borrow().params.clone()
+        }
+        _ => {
+            let (names, params) = (&shared.names, wanted.wishes.params);
+            welcome::to_session(newcomer, &reported, names, params, key.key(), notice).await?
+        }
+    };
+    pool.counters.borrow_mut().client_login_count += 1;
+    Ok(Admitted {
+        listed,
+        pool,
+        lease,
+        params,
+        key,
+        counts,
+    })
+}
+
+/// The client's pool, which has all that its servers are logged in with.
+fn find_pool(
+    worker: &Worker,
+    setup: &Setup,
+    config: &Database,
+    database: &Arc<DatabaseShared>,
+    user: &str,
+    identity: Identity,
+) -> Result<Rc<Pool>, Refused> {
+    let pool_user = config.pool_user(user);
     if setup.config.settings.auth_type == AuthType::Any && config.user.is_none() {
         tracing::error!("auth_type=any needs user= in database {}", database.name);
         return Err(Refused::told("bouncer config error"));
     }
-    let pool = shared.pool(&database, pool_user);
+    let pool = worker.process.shared.pool(database, pool_user);
     pool.set_secret(setup.server_secret(config, pool_user));
     if let (Some(keys), None) = (identity.scram_keys, &config.user) {
         pool.set_scram_keys(keys);
     }
-    let pool = worker.pools.get(&pool);
+    Ok(worker.pools.get(&pool))
+}
 
-    let names = &shared.names;
-    if setup.config.settings.application_name_add_host {
-        welcome::add_host(newcomer, names, &mut params);
+/// A client that may be welcomed.
+struct Seated {
+    listed: Listed,
+    /// The server that it has from the start.
+    lease: Option<Lease>,
+    /// What a server reported: its own, or the pool's first.
+    reported: Arc<Reported>,
+}
+
+/// Waits until there is a server to tell of; until there is one for this client, if its session
+/// begins with one.
+async fn seat(
+    worker: &Rc<Worker>,
+    setup: &Setup,
+    newcomer: &mut Newcomer,
+    config: &Database,
+    pool: &Rc<Pool>,
+    wanted: &Wanted,
+) -> Result<Seated, Refused> {
+    let user = &wanted.user;
+    let list = |newcomer: &Newcomer, replication| {
+        Listed::new(worker, newcomer, pool, user.clone(), replication)
+    };
+    let limits = setup.config.client_settings(config, user);
+    let wait_max = limits.query_wait_timeout;
+    if let Some(own) = &wanted.own {
+        let listed = list(newcomer, own.replication);
+        let OwnServer { lease, reported } = listed.open_own(newcomer, own, wait_max).await?;
+        return Ok(Seated {
+            listed,
+            lease: Some(lease),
+            reported: reported.into(),
+        });
     }
-    let limits = setup.config.client_settings(config, &user);
-    newcomer.has_done_its_part = true;
-    let reported = first_server(&pool, limits.query_wait_timeout).await?;
-    let key = register(worker, newcomer)?;
-    let notice = setup.config.settings.login_notify_message.as_deref();
-    let params = welcome::to_session(newcomer, &reported, names, params, key.key(), notice).await?;
-    pool.counters.borrow_mut().client_login_count += 1;
-    Ok(Admitted {
-        user,
-        database,
-        pool,
-        params,
-        key,
-        counts,
+    let reported = first_server(pool, wait_max).await?;
+    wanted.wishes.check(&reported.tracked)?;
+    let listed = list(newcomer, Replication::None);
+    let begins_with_one =
+        setup.config.settings.session_backend_pid && pool.mode() == PoolMode::Session;
+    let lease = match begins_with_one {
+        true => Some(listed.lease(newcomer).await?),
+        false => None,
+    };
+    Ok(Seated {
+        listed,
+        lease,
+        reported,
     })
 }
 
@@ -338,21 +436,16 @@ async fn admit(
 async fn first_server(
     pool: &Rc<Pool>,
     wait_max: Option<Duration>,
-) -> Result<Arc<[(String, String)]>, Refused> {
+) -> Result<Arc<Reported>, Refused> {
     tokio::select! {
         biased;
-        welcome = pool.welcome() => welcome.map_err(|error| match &error {
-            LeaseError::LoginRefused(cause) => {
-                Refused::Coded(cause.sqlstate(), error.to_string())
-            }
-            _ => Refused::Told(error.to_string()),
-        }),
+        welcome = pool.welcome() => Ok(welcome?),
         () = passes(wait_max) => Err(Refused::told("query_wait_timeout")),
     }
 }
 
 /// Ends when the time is over; without a limit it never is.
-async fn passes(limit: Option<Duration>) {
+pub(super) async fn passes(limit: Option<Duration>) {
     match limit {
         Some(limit) => tokio::time::sleep(limit).await,
         None => std::future::pending().await,

@@ -2,6 +2,7 @@
 
 mod first;
 mod login;
+mod seat;
 mod startup;
 mod welcome;
 
@@ -10,7 +11,7 @@ use std::time::{Instant, SystemTime};
 
 use net::tls::{Cipher, ClientTls, HandshakeError};
 use net::{Conn, PeerAddr, Stream};
-use pool::ClientId;
+use pool::{ClientId, LeaseError};
 use thiserror::Error;
 use wire::error::put_error;
 use wire::startup::StartupError;
@@ -35,6 +36,8 @@ pub(crate) struct Newcomer {
     pub(crate) connect_time: SystemTime,
     /// Its database and user, as far as it has said: for the log.
     pub(crate) label: String,
+    /// The minor version of protocol 3 that is spoken with it.
+    pub(crate) minor: u16,
     /// It has proven who it is, and waits for a server.
     pub(crate) has_done_its_part: bool,
     /// Counts it as a client socket.
@@ -82,6 +85,15 @@ impl From<HandshakeError> for Refused {
     }
 }
 
+impl From<LeaseError> for Refused {
+    fn from(error: LeaseError) -> Self {
+        match &error {
+            LeaseError::LoginRefused(cause) => Self::Coded(cause.sqlstate(), error.to_string()),
+            _ => Self::Told(error.to_string()),
+        }
+    }
+}
+
 impl Refused {
     fn told(text: impl Into<String>) -> Self {
         Self::Told(text.into())
@@ -117,6 +129,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, counted: Counted) 
         connected: Instant::now(),
         connect_time: SystemTime::now(),
         label: "(nodb)/(nouser)".to_owned(),
+        minor: 0,
         has_done_its_part: false,
         counted,
     });
@@ -153,7 +166,7 @@ async fn admit(worker: &Rc<Worker>, mut newcomer: Box<Newcomer>) -> Option<Entry
             *admitted,
         )))),
         Ok(Outcome::Cancel(key)) => {
-            cancel(&worker.process, key).await;
+            cancel(&worker.process, &key).await;
             None
         }
         Err(refused) => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use admin::Console;
 use net::PeerAddr;
 use nix::unistd::gethostname;
+use pool::Reported;
 use wire::authentication::AuthRequest;
 use wire::backend::{put_key, put_parameter, put_ready};
 use wire::error::put_notice;
@@ -17,34 +18,66 @@ use super::{Newcomer, Refused};
 /// Returns the client's parameters, complete.
 pub(super) async fn to_session(
     newcomer: &mut Newcomer,
-    reported: &[(String, String)],
+    reported: &Reported,
     names: &ParamNames,
-    mut params: Params,
-    key: CancelKey,
+    own: Params,
+    key: &CancelKey,
     notice: Option<&str>,
 ) -> Result<Arc<Params>, Refused> {
     let mut out = Vec::new();
     AuthRequest::Ok.encode(&mut out);
-    let mut defaults = Params::default();
-    for (name, value) in reported {
-        match names.find(name) {
-            Some(place) => defaults.set(place, value),
-            None => put_parameter(&mut out, name, value),
+    for (name, value) in &reported.all {
+        if names.find(name).is_none() {
+            put_parameter(&mut out, name, value);
         }
     }
-    params.settle_on(&defaults);
+    let params = settled(own, reported);
     for (place, name) in names.iter().enumerate() {
         if let Some(value) = params.get(place) {
             put_parameter(&mut out, name, value);
         }
     }
+    finish(newcomer, out, key, notice).await?;
+    Ok(params)
+}
+
+/// Welcomes a replication client with what its own server reported.
+pub(super) async fn to_replication(
+    newcomer: &mut Newcomer,
+    reported: &Reported,
+    key: &CancelKey,
+    notice: Option<&str>,
+) -> Result<(), Refused> {
+    let mut out = Vec::new();
+    AuthRequest::Ok.encode(&mut out);
+    for (name, value) in &reported.all {
+        put_parameter(&mut out, name, value);
+    }
+    finish(newcomer, out, key, notice).await
+}
+
+async fn finish(
+    newcomer: &mut Newcomer,
+    mut out: Vec<u8>,
+    key: &CancelKey,
+    notice: Option<&str>,
+) -> Result<(), Refused> {
     put_key(&mut out, key);
     if let Some(text) = notice.filter(|text| !text.is_empty()) {
         put_notice(&mut out, SqlState::SUCCESS, text, None);
     }
     put_ready(&mut out);
-    newcomer.conn.send_all(&out).await?;
-    Ok(Arc::new(params))
+    Ok(newcomer.conn.send_all(&out).await?)
+}
+
+/// A client's own values, and the server's for the rest. Clients without any share them.
+fn settled(mut own: Params, reported: &Reported) -> Arc<Params> {
+    own.settle_on(&reported.tracked);
+    if own == *reported.tracked {
+        reported.tracked.clone()
+    } else {
+        Arc::new(own)
+    }
 }
 
 /// Welcomes a client at the console.

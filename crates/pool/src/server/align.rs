@@ -9,38 +9,40 @@ use wire::{ParamNames, Params};
 use super::Server;
 use super::query::{self, QueryError};
 
-/// The query that gives the server the client's parameters; `None` if it has them. Two sessions
-/// that agree share one value from then on, so that the next comparison is cheap: the one at the
-/// lower address, so that in the end all sessions that agree share the same.
-pub fn needed(server: &Server, names: &ParamNames, client: &mut Arc<Params>) -> Option<Vec<u8>> {
-    let mut io = server.io.borrow_mut();
-    if Arc::ptr_eq(&io.params, client) {
-        return None;
-    }
-    let query = alignment(names, &io.params, client);
-    if query.is_none() {
-        // A client may spell a value in another way than the server: the server's counts.
-        if Arc::as_ptr(client) < Arc::as_ptr(&io.params) && *client == io.params {
-            io.params = client.clone();
-        } else {
-            *client = io.params.clone();
-        }
-    }
-    query
+/// True if server and client hold the same parameters at a glance: nearly always.
+pub fn agree(server: &Server, client: &Arc<Params>) -> bool {
+    Arc::ptr_eq(&server.io.borrow().params, client)
 }
 
-/// Runs the query that `needed` gave; the client adopts the server's spelling.
+/// The query that gives the server the client's parameters; `None` if it has them.
+pub fn needed(server: &Server, names: &ParamNames, client: &Params) -> Option<Vec<u8>> {
+    let have = &server.io.borrow().params;
+    alignment(names, have, client, &server.facts.defaults)
+}
+
+/// Runs the query that `needed` gave.
 pub async fn run(
     server: &Server,
     query: &[u8],
     names: &ParamNames,
-    client: &mut Arc<Params>,
     limit: Option<Duration>,
 ) -> Result<(), QueryError> {
-    server.own_query.set(true);
-    let result = query::on_server(server, query, names, limit).await;
-    server.own_query.set(false);
-    result?;
-    *client = server.io.borrow().params.clone();
-    Ok(())
+    query::on_server(server, query, names, limit).await
+}
+
+/// Once both have the same, the client takes the server's spelling. Two sessions that agree share
+/// one value from then on, so that the next comparison is cheap: the one at the lower address, so
+/// that in the end all sessions that agree share the same.
+pub fn adopt(server: &Server, client: &mut Arc<Params>) {
+    let mut io = server.io.borrow_mut();
+    if let Some(all) = io.params.completed_by(client) {
+        // A server of another version reports less: the client keeps what it has besides.
+        if all != **client {
+            *client = Arc::new(all);
+        }
+    } else if Arc::as_ptr(client) < Arc::as_ptr(&io.params) && *client == io.params {
+        io.params = client.clone();
+    } else {
+        *client = io.params.clone();
+    }
 }

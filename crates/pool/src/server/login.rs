@@ -15,13 +15,15 @@ use net::{Conn, PeerAddr, Stream, TcpOptions};
 use settings::{Database, Host, LoadBalanceHosts, SocketDir};
 use thiserror::Error;
 use wire::authentication::AuthRequest;
+use wire::backend::{Parameter, negotiated_minor};
 use wire::error::ErrorFields;
 use wire::frontend::put_query;
 use wire::startup::put_startup;
-use wire::{CancelKey, ParamNames, Params, SqlState};
+use wire::{CancelKey, ParamNames, Params, Replication, SqlState};
 
 use super::{Encrypted, Facts, query};
-use crate::shared::PoolShared;
+use crate::own::OwnStartup;
+use crate::shared::{PoolShared, Reported};
 
 /// Longest message of a login, in bytes.
 const MESSAGE_LEN_MAX: usize = 1 << 20;
@@ -96,6 +98,23 @@ impl LoginError {
         }
     }
 
+    /// True if a server may say so that can't make sense of a newer protocol than it knows: some
+    /// refuse it in these words, some hang up, some answer with what can't be.
+    fn may_be_the_protocols(&self) -> bool {
+        match self {
+            Self::Refused(fields) => matches!(
+                fields.sqlstate,
+                None | Some(SqlState::PROTOCOL_VIOLATION | SqlState::FEATURE_NOT_SUPPORTED)
+            ),
+            Self::Broken(_) | Self::Protocol(_) => true,
+            Self::Dns { .. }
+            | Self::Connect { .. }
+            | Self::Tls(_)
+            | Self::Timeout
+            | Self::Auth(_) => false,
+        }
+    }
+
     /// True if trying again will not help, so that waiting clients had better hear of it.
     pub fn is_final(&self) -> bool {
         match self {
@@ -114,10 +133,8 @@ pub struct LoggedIn {
     pub facts: Facts,
     /// Its connection.
     pub conn: Conn,
-    /// Its tracked parameters.
-    pub params: Arc<Params>,
-    /// Everything it reported, in its order.
-    pub reported: Vec<(String, String)>,
+    /// What it reported.
+    pub reported: Reported,
 }
 
 /// Where the next server of a pool is connected to: hosts take turns, and so do the addresses of
@@ -175,27 +192,29 @@ pub async fn login(
     options: &TcpOptions,
     tls: Option<&Arc<ServerTls>>,
     names: &ParamNames,
+    own: Option<&OwnStartup>,
 ) -> Result<LoggedIn, LoginError> {
     let generation = pool.database.generation.load(Ordering::SeqCst);
     let (opened, connect_time) = (Instant::now(), SystemTime::now());
-    let mut conn = connect(&target, options, tls).await?;
+    let greeting = Greeting {
+        pool,
+        config,
+        target: &target,
+        options,
+        tls,
+        own,
+    };
+    let Greeted { mut conn, first } = greeting.greet(generation).await?;
     let (peer, local) = ends(conn.stream(), &target, config.port);
     let tls = tls.and_then(|tls| Encrypted::of(conn.stream(), tls));
 
-    let mut startup = Vec::new();
-    let mut parameters: Vec<(&str, &str)> =
-        vec![("user", &pool.key.user), ("database", config.dbname())];
-    parameters.extend(config.startup_parameters());
-    put_startup(&mut startup, parameters);
-    conn.send_all(&startup).await.map_err(LoginError::Broken)?;
-
-    authenticate(&mut conn, pool).await?;
-    let mut params = Arc::new(Params::default());
-    let (reported, key) = welcome(&mut conn, names, &mut params).await?;
-    if let Some(sql) = &config.connect_query {
+    authenticate(&mut conn, pool, first).await?;
+    let (mut reported, key) = welcome(&mut conn, names).await?;
+    // Replication has a grammar of its own, and its client set all up by startup parameters.
+    if let (Some(sql), None) = (&config.connect_query, own) {
         let mut message = Vec::new();
         put_query(&mut message, sql);
-        match query::on_conn(&mut conn, &message, names, &mut params).await {
+        match query::on_conn(&mut conn, &message, names, &mut reported.tracked).await {
             Ok(()) => {}
             Err(query::QueryError::Refused(fields)) => {
                 tracing::warn!("{}: connect_query failed: {}", pool.key, fields.message);
@@ -213,9 +232,10 @@ pub async fn login(
             opened,
             connect_time,
             generation,
+            replication: own.map_or(Replication::None, |own| own.replication),
+            defaults: reported.tracked.clone(),
         },
         conn,
-        params,
         reported,
     })
 }
@@ -237,6 +257,20 @@ async fn connect(
     })
 }
 
+/// A client's own parameters come last: of two values the last one counts.
+fn startup_parameters<'a>(
+    pool: &'a PoolShared,
+    config: &'a Database,
+    own: Option<&'a OwnStartup>,
+) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let account: [(&str, &str); 2] = [("user", &pool.key.user), ("database", config.dbname())];
+    let own = own.into_iter().flat_map(|own| &own.parameters);
+    account
+        .into_iter()
+        .chain(config.startup_parameters())
+        .chain(own.map(|(name, value)| (name.as_str(), value.as_str())))
+}
+
 fn ends(stream: &Stream, target: &Target, port: u16) -> (PeerAddr, Option<std::net::SocketAddr>) {
     let peer = match target {
         Target::Tcp(addr, _) => PeerAddr::Tcp(*addr),
@@ -249,18 +283,84 @@ fn ends(stream: &Stream, target: &Target, port: u16) -> (PeerAddr, Option<std::n
     (peer, stream.local_addr())
 }
 
-async fn authenticate(conn: &mut Conn, pool: &PoolShared) -> Result<(), LoginError> {
+/// A server that takes the startup packet, and its first word on who we are.
+struct Greeted {
+    conn: Conn,
+    first: (u8, Vec<u8>),
+}
+
+/// What a server is told first, and where it is.
+struct Greeting<'a> {
+    pool: &'a PoolShared,
+    config: &'a Database,
+    target: &'a Target,
+    options: &'a TcpOptions,
+    tls: Option<&'a Arc<ServerTls>>,
+    own: Option<&'a OwnStartup>,
+}
+
+impl Greeting<'_> {
+    /// Greets a server with the newest protocol. One that does not even understand the question is
+    /// asked again with 3.0, and not bothered any more.
+    async fn greet(&self, generation: u64) -> Result<Greeted, LoginError> {
+        let newest = self.pool.newest_minor(self.target, generation);
+        match self.greet_with(newest).await {
+            Ok((greeted, spoken)) => {
+                if spoken < newest {
+                    self.pool.keep_to(self.target, generation, spoken);
+                }
+                Ok(greeted)
+            }
+            Err(error) if newest > 0 && error.may_be_the_protocols() => {
+                let (greeted, _) = self.greet_with(0).await?;
+                self.pool.keep_to(self.target, generation, 0);
+                Ok(greeted)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Connects, asks for a minor version of protocol 3, and tells the one that is spoken then.
+    async fn greet_with(&self, minor: u16) -> Result<(Greeted, u16), LoginError> {
+        let mut conn = connect(self.target, self.options, self.tls).await?;
+        let mut startup = Vec::new();
+        let parameters = startup_parameters(self.pool, self.config, self.own);
+        put_startup(&mut startup, minor, parameters);
+        conn.send_all(&startup).await.map_err(LoginError::Broken)?;
+
+        let mut spoken = minor;
+        loop {
+            match read(&mut conn).await? {
+                (b'v', body) => {
+                    let told = negotiated_minor(&body).filter(|&told| told <= minor);
+                    spoken = told.ok_or(LoginError::Protocol(b'v'))?;
+                }
+                (b'N', _) => {}
+                first => return Ok((Greeted { conn, first }, spoken)),
+            }
+        }
+    }
+}
+
+async fn authenticate(
+    conn: &mut Conn,
+    pool: &PoolShared,
+    first: (u8, Vec<u8>),
+) -> Result<(), LoginError> {
     let nonce = Nonce::fresh().map_err(|error| LoginError::Broken(io::Error::other(error)))?;
     let secured = conn.stream().secured();
     let end_point = secured.and_then(|secured| secured.end_point.clone());
     let initiator = Initiator::new(&pool.key.user, pool.credentials(), nonce);
     let mut initiator = initiator.bound_to(end_point);
+    let mut next = Some(first);
     loop {
-        let (tag, body) = read(conn).await?;
+        let (tag, body) = match next.take() {
+            Some(first) => first,
+            None => read(conn).await?,
+        };
         match tag {
             b'R' => {}
-            // A server of 3.0 has nothing to negotiate; others only say what they know.
-            b'v' | b'N' => continue,
+            b'N' => continue,
             other => return Err(LoginError::Protocol(other)),
         }
         let request = AuthRequest::parse(&body)
@@ -281,34 +381,32 @@ async fn authenticate(conn: &mut Conn, pool: &PoolShared) -> Result<(), LoginErr
     }
 }
 
-type Reported = Vec<(String, String)>;
-
 /// Reads up to the first ReadyForQuery.
 async fn welcome(
     conn: &mut Conn,
     names: &ParamNames,
-    params: &mut Arc<Params>,
-) -> Result<(Reported, CancelKey), LoginError> {
-    let mut reported = Reported::new();
-    let mut key = CancelKey([0; 8]);
+) -> Result<(Reported, Option<CancelKey>), LoginError> {
+    let (mut all, mut tracked) = (Vec::new(), Params::default());
+    let mut key = None;
     loop {
         let (tag, body) = read(conn).await?;
         match tag {
             b'S' => {
-                query::note(names, params, &body);
-                if let Some(parameter) = wire::backend::Parameter::parse(&body) {
-                    reported.push((parameter.name.to_owned(), parameter.value.to_owned()));
+                if let Some(Parameter { name, value }) = Parameter::parse(&body) {
+                    if let Some(place) = names.track(name) {
+                        tracked.set(place, value);
+                    }
+                    all.push((name.to_owned(), value.to_owned()));
                 }
             }
-            b'K' => {
-                let bytes = body.as_slice().try_into();
-                key = CancelKey(bytes.map_err(|_| LoginError::Protocol(tag))?);
-            }
+            b'K' => key = Some(CancelKey::parse(&body).ok_or(LoginError::Protocol(tag))?),
             b'N' => {}
-            b'Z' => return Ok((reported, key)),
+            b'Z' => break,
             other => return Err(LoginError::Protocol(other)),
         }
     }
+    let tracked = Arc::new(tracked);
+    Ok((Reported { all, tracked }, key))
 }
 
 async fn read(conn: &mut Conn) -> Result<(u8, Vec<u8>), LoginError> {

@@ -3,7 +3,9 @@
 pub mod align;
 pub mod cancel;
 pub mod login;
+pub mod prepared;
 pub mod query;
+pub(crate) mod version;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -15,8 +17,9 @@ use net::conn::ParkedConn;
 use net::stream::Target;
 use net::tls::{Cipher, ServerTls};
 use net::{Conn, PeerAddr, Stream};
+use prepared::Prepared;
 use wire::backend::Outflow;
-use wire::{CancelKey, Params, Pipeline};
+use wire::{CancelKey, Params, Pipeline, Replication};
 
 /// A server of one worker. Others look at its facts; who holds the lease moves its bytes.
 #[derive(Debug)]
@@ -35,8 +38,11 @@ pub struct Server {
     pub epoch: Cell<u64>,
     /// Cancel requests that were sent and have not landed yet.
     pub cancels: Cell<u32>,
-    /// Whether the pooler itself talks to it, though a client has it: nothing to cancel then.
-    pub own_query: Cell<bool>,
+    /// Whether what it does now its client asked for: before that there is nothing to cancel,
+    /// though the client has it already.
+    pub relays: Cell<bool>,
+    /// Why it had better serve nobody else, though it seems to be fine.
+    pub doubt: Cell<Option<CloseReason>>,
     /// While idle: whether it is registered for being woken when it speaks.
     pub watched: Cell<bool>,
     /// The bytes, and what is known of them.
@@ -54,14 +60,25 @@ pub struct Facts {
     pub local: Option<std::net::SocketAddr>,
     /// How it is encrypted; `None`: not at all.
     pub tls: Option<Encrypted>,
-    /// Its own cancel key.
-    pub key: CancelKey,
+    /// Its own cancel key, if it gave one.
+    pub key: Option<CancelKey>,
     /// When it was connected.
     pub opened: Instant,
     /// The same, as a time of day.
     pub connect_time: SystemTime,
     /// The database's generation when it was opened.
     pub generation: u64,
+    /// Whether it serves replication: then it is its client's own, and nobody else's.
+    pub replication: Replication,
+    /// Its tracked parameters as they were before its first client.
+    pub defaults: Arc<Params>,
+}
+
+impl Facts {
+    /// Whether it serves one client and is closed after it.
+    pub fn is_own(&self) -> bool {
+        self.replication != Replication::None
+    }
 }
 
 /// How a server's connection is encrypted.
@@ -92,6 +109,8 @@ pub struct ServerIo {
     pub pipeline: Pipeline,
     /// Its tracked parameters.
     pub params: Arc<Params>,
+    /// The pooled statements that it has.
+    pub prepared: Prepared,
 }
 
 /// A server on its way to another worker: idle, settled, nothing held.
@@ -101,6 +120,7 @@ pub struct ParkedServer {
     facts: Facts,
     request_time: Instant,
     params: Arc<Params>,
+    prepared: Prepared,
     conn: ParkedConn,
 }
 
@@ -125,12 +145,18 @@ pub enum CloseReason {
     Crashed,
     /// It said something while nobody had asked.
     Dirty,
+    /// The replication client whose own it was is gone.
+    ReplicationOver,
     /// Its client left in the middle of things.
     ClientGone,
     /// Its client left with queries in progress.
     QueriesInProgress,
     /// What it still owes is not known.
     Unclean,
+    /// A cancel request for it may land at any time.
+    CancelAstray,
+    /// It reported a parameter in a way that can't be read: the next client would inherit it.
+    ParameterUnread,
     /// The probe failed, or the reset query did.
     CheckFailed,
     /// It did not take a client's parameters.
@@ -158,9 +184,12 @@ impl CloseReason {
             Self::Surplus => "too many servers in the pool",
             Self::Crashed => "server conn crashed?",
             Self::Dirty => "idle server got dirty",
+            Self::ReplicationOver => "replication client was closed",
             Self::ClientGone => "client disconnect while server was not ready",
             Self::QueriesInProgress => "client disconnected with queries in progress",
             Self::Unclean => "unclean server",
+            Self::CancelAstray => "cancel request gone astray",
+            Self::ParameterUnread => "unreadable server parameter",
             Self::CheckFailed => "test query failed",
             Self::Parameters => "invalid server parameter",
             Self::StatementMode => "transaction blocks not allowed in statement pooling mode",
@@ -194,13 +223,15 @@ impl Server {
             link: Cell::new(None),
             epoch: Cell::new(0),
             cancels: Cell::new(0),
-            own_query: Cell::new(false),
+            relays: Cell::new(false),
+            doubt: Cell::new(None),
             watched: Cell::new(false),
             io: RefCell::new(ServerIo {
                 conn,
                 outflow: Outflow::default(),
                 pipeline: Pipeline::default(),
                 params,
+                prepared: Prepared::default(),
             }),
         }
     }
@@ -213,6 +244,7 @@ impl Server {
             facts: self.facts.clone(),
             request_time: self.request_time.get(),
             params: io.params.clone(),
+            prepared: std::mem::take(&mut io.prepared),
             conn: io.conn.park()?,
         })
     }
@@ -222,6 +254,7 @@ impl Server {
         let conn = Conn::unpark(parked.conn)?;
         let server = Self::new(parked.id, parked.facts, conn, parked.params);
         server.request_time.set(parked.request_time);
+        server.io.borrow_mut().prepared = parked.prepared;
         Ok(server)
     }
 

@@ -9,11 +9,11 @@ use std::time::Duration;
 use net::Conn;
 use thiserror::Error;
 use tokio::time::timeout;
-use wire::backend::Parameter;
+use wire::backend::{Parameter, drops_all};
 use wire::error::ErrorFields;
 use wire::{ParamNames, Params, TxStatus};
 
-use super::{Server, ServerIo};
+use super::{CloseReason, Server, ServerIo};
 
 /// Longest message that is expected in answer to our own queries, in bytes.
 const MESSAGE_LEN_MAX: usize = 1 << 20;
@@ -51,10 +51,23 @@ pub async fn on_server(
     server.io.borrow_mut().conn.send(message)?;
     let mut exchange = Exchange::new(names);
     let answer = poll_fn(|cx| {
-        let ServerIo { conn, params, .. } = &mut *server.io.borrow_mut();
-        exchange.poll(cx, conn, params)
+        let ServerIo {
+            conn,
+            params,
+            prepared,
+            ..
+        } = &mut *server.io.borrow_mut();
+        let result = exchange.poll(cx, conn, params);
+        if std::mem::take(&mut exchange.dropped_all) {
+            prepared.clear();
+        }
+        result
     });
-    within(limit, answer).await
+    let result = within(limit, answer).await;
+    if exchange.unread {
+        server.doubt.set(Some(CloseReason::ParameterUnread));
+    }
+    result
 }
 
 /// Runs a query on a connection that is not a server yet.
@@ -85,6 +98,10 @@ async fn within(
 struct Exchange<'a> {
     names: &'a ParamNames,
     refused: Option<ErrorFields>,
+    /// Whether a parameter was reported that can't be read.
+    unread: bool,
+    /// Whether the query dropped all prepared statements.
+    dropped_all: bool,
 }
 
 impl<'a> Exchange<'a> {
@@ -92,6 +109,8 @@ impl<'a> Exchange<'a> {
         Self {
             names,
             refused: None,
+            unread: false,
+            dropped_all: false,
         }
     }
 
@@ -106,7 +125,8 @@ impl<'a> Exchange<'a> {
             let (tag, body) = ready!(conn.poll_message(cx, MESSAGE_LEN_MAX))?;
             match tag {
                 b'E' => self.refused = Some(ErrorFields::parse(&body)),
-                b'S' => note(self.names, params, &body),
+                b'S' => self.unread |= !note(self.names, params, &body),
+                b'C' => self.dropped_all |= drops_all(&body),
                 b'Z' => return Poll::Ready(self.verdict(&body)),
                 b'G' | b'W' => return Poll::Ready(Err(QueryError::NotIdle)),
                 _ => {}
@@ -125,12 +145,15 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// Keeps a ParameterStatus, if the parameter is tracked.
-pub(crate) fn note(names: &ParamNames, params: &mut Arc<Params>, body: &[u8]) {
-    if let Some(Parameter { name, value }) = Parameter::parse(body)
-        && let Some(place) = names.find(name)
+/// Keeps a ParameterStatus, if the parameter is tracked; false if it can't be read.
+fn note(names: &ParamNames, params: &mut Arc<Params>, body: &[u8]) -> bool {
+    let Some(Parameter { name, value }) = Parameter::parse(body) else {
+        return false;
+    };
+    if let Some(place) = names.find_in(params, name)
         && params.get(place) != Some(value)
     {
         Arc::make_mut(params).set(place, value);
     }
+    true
 }

@@ -107,6 +107,7 @@ pub(super) fn built_in(ask: &Ask, hall: &Hall) -> Vec<Step> {
         }
         "COMMIT" | "END" => vec![Step::Tx(Tx::Idle), Step::done("COMMIT")],
         "ROLLBACK" | "ABORT" => vec![Step::Tx(Tx::Idle), Step::done("ROLLBACK")],
+        "SELECT" if rest.starts_with("pg_catalog.set_config(") => set_config(rest),
         "SELECT" => Step::one_row(&[("?column?", selected(rest, &ask.values).as_deref())]),
         "SET" => set(rest),
         "HOLD" => vec![Step::Wait(hall.gate(rest)), Step::done("HOLD")],
@@ -191,6 +192,16 @@ fn set(assignment: &str) -> Vec<Step> {
         }
         None => vec![done],
     }
+}
+
+/// `pg_catalog.set_config('name','value',false)`.
+fn set_config(call: &str) -> Vec<Step> {
+    let mut texts = call.split('\'').skip(1).step_by(2);
+    let name = texts.next().unwrap_or_default().to_owned();
+    let value = texts.next().unwrap_or_default().to_owned();
+    let mut steps = Step::one_row(&[("set_config", Some(&value))]);
+    steps.insert(0, Step::Set { name, value });
+    steps
 }
 
 /// The numbers at the end, or one row of ten bytes.

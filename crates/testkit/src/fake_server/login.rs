@@ -32,6 +32,24 @@ pub enum Login {
     Behind(Gate),
 }
 
+/// What the fake server makes of a protocol that is newer than 3.0.
+#[derive(Clone)]
+pub enum Newer {
+    /// It speaks up to this minor version, and says so to whoever asks for more.
+    SpokenUpTo(u16),
+    /// It says that of whatever it was asked for.
+    Claims(u16),
+    /// It refuses in these words.
+    Refused {
+        /// The SQLSTATE.
+        code: String,
+        /// The text.
+        text: String,
+    },
+    /// It hangs up.
+    HungUpOn,
+}
+
 /// What PostgreSQL stores of a password for SCRAM.
 pub fn scram_secret(password: &str) -> String {
     password::scram_sha_256(password.as_bytes())

@@ -82,6 +82,7 @@ impl Hall {
     pub(super) fn arrives(
         &self,
         socket: &Arc<Socket>,
+        version: u32,
         parameters: Vec<(String, String)>,
     ) -> Arc<Connection> {
         let mut state = self.state();
@@ -93,6 +94,7 @@ impl Hall {
         let secret = secret.take(self.setup.cancel_secret_len).collect();
         let connection = Arc::new(Connection {
             number,
+            version,
             parameters,
             key: CancelKey { pid, secret },
             socket: Arc::downgrade(socket),
@@ -153,6 +155,8 @@ impl Drop for Seat {
 pub struct Connection {
     /// Its place in the order of arrival.
     pub number: usize,
+    /// The protocol that it asked for: major in the upper half, minor in the lower.
+    pub version: u32,
     /// The parameters of its startup packet.
     pub parameters: Vec<(String, String)>,
     /// The cancel key it was given.

@@ -36,10 +36,10 @@ const OUT_MAX: usize = 64 * 1024;
 pub(super) async fn run(socket: Socket, hall: Arc<Hall>) {
     let socket = Arc::new(socket);
     let mut inbox = Inbox::new(socket.clone(), Side::Client);
-    let Ok(Some(parameters)) = first_wish(&mut inbox, &socket, &hall).await else {
+    let Ok(Some((version, parameters))) = first_wish(&mut inbox, &socket, &hall).await else {
         return;
     };
-    let connection = hall.arrives(&socket, parameters);
+    let connection = hall.arrives(&socket, version, parameters);
     let mut ordered = connection.end.subscribe();
     let session = Session {
         cancelled: connection.cancelled.subscribe(),
@@ -65,15 +65,18 @@ pub(super) async fn run(socket: Socket, hall: Arc<Hall>) {
     connection.is_over();
 }
 
-/// The parameters of the session that the client wants, if it wants one.
+/// Version and parameters of the session that the client wants, if it wants one.
 async fn first_wish(
     inbox: &mut Inbox,
     socket: &Socket,
     hall: &Hall,
-) -> io::Result<Option<Vec<(String, String)>>> {
+) -> io::Result<Option<(u32, Vec<(String, String)>)>> {
     loop {
         match inbox.startup().await? {
-            Some(Startup::Session { parameters, .. }) => return Ok(Some(parameters)),
+            Some(Startup::Session {
+                version,
+                parameters,
+            }) => return Ok(Some((version, parameters))),
             Some(Startup::Tls | Startup::Gss) => socket.write_all(b"N").await?,
             Some(Startup::Cancel(key)) => {
                 hall.cancel(key);

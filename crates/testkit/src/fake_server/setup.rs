@@ -7,12 +7,13 @@ use tokio::{
     sync::watch,
 };
 
-use super::{Ask, Chunks, FakeServer, Login, Step, keep_door, record::Hall};
+use super::{Ask, Chunks, FakeServer, Login, Newer, Step, keep_door, record::Hall};
 use crate::scratch::Scratch;
 
 /// A fake server to be configured.
 pub struct FakeServerSetup {
     pub(super) login: Login,
+    pub(super) newer: Newer,
     pub(super) parameters: Vec<(String, String)>,
     pub(super) chunks: Chunks,
     pub(super) script: Option<Script>,
@@ -43,6 +44,7 @@ impl Default for FakeServerSetup {
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         Self {
             login: Login::Trust,
+            newer: Newer::SpokenUpTo(0),
             parameters: PARAMETERS.map(owned).into(),
             chunks: Chunks::Whole,
             script: None,
@@ -56,6 +58,19 @@ impl FakeServerSetup {
     /// What clients must show to get in.
     pub fn login(mut self, login: Login) -> Self {
         self.login = login;
+        self
+    }
+
+    /// What it makes of protocols newer than 3.0; by default it is as old as PostgreSQL 15.
+    pub fn newer_protocols(mut self, newer: Newer) -> Self {
+        self.newer = newer;
+        self
+    }
+
+    /// A parameter that is not told.
+    pub fn without_parameter(mut self, name: &str) -> Self {
+        self.parameters
+            .retain(|(known, _)| !known.eq_ignore_ascii_case(name));
         self
     }
 

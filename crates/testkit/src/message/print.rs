@@ -96,11 +96,25 @@ impl Message {
                 };
                 format!("{kind} {}", quoted(&body.text()?))
             }
-            (Side::Client, b'E' | b'f') => quoted(&body.text()?),
+            (Side::Client, b'E') => match (body.text()?, body.i32()?) {
+                (portal, 0) => quoted(&portal),
+                (portal, rows) => format!("{} for {rows} rows", quoted(&portal)),
+            },
+            (Side::Client, b'F') => {
+                let function = body.i32()?;
+                body.u16()?;
+                format!("{function} {}", listed(&body.values()?))
+            }
+            (Side::Client, b'f') => quoted(&body.text()?),
             // Never what a password is: transcripts end up in logs.
             (Side::Client, b'p') => "***".to_owned(),
             (Side::Server, b'R') => authentication(body.i32()?),
             (Side::Server, b'S') => format!("{}={}", body.text()?, body.text()?),
+            (Side::Server, b'v') => {
+                let (major, minor, count) = (body.u16()?, body.u16()?, body.i32()?);
+                let unknown: Option<Vec<_>> = (0..count).map(|_| body.text()).collect();
+                format!("{major}.{minor} without [{}]", unknown?.join(", "))
+            }
             (Side::Server, b'Z') => match body.byte()? {
                 b'I' => "idle".to_owned(),
                 b'T' => "in transaction".to_owned(),

@@ -81,6 +81,14 @@ impl Message {
         Self::server(b'R', [&request.to_be_bytes(), data].concat())
     }
 
+    /// The newest minor version of protocol 3 that is spoken, and options that nobody knows.
+    pub fn negotiate_version(minor: u16, unknown: &[&str]) -> Self {
+        let count = u32::try_from(unknown.len()).expect("few options");
+        let version = (3 << 16) | u32::from(minor);
+        let front = [version.to_be_bytes(), count.to_be_bytes()].concat();
+        Self::server(b'v', [front, texts(unknown)].concat())
+    }
+
     /// The value of a run-time parameter.
     pub fn parameter_status(name: &str, value: &str) -> Self {
         Self::server(b'S', texts(&[name, value]))

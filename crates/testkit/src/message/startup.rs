@@ -86,10 +86,15 @@ impl Startup {
 
 /// A startup packet of protocol 3.0.
 pub fn startup_packet(parameters: &[(&str, &str)]) -> Vec<u8> {
+    startup_packet_of(0, parameters)
+}
+
+/// A startup packet of this minor version of protocol 3.
+pub fn startup_packet_of(minor: u16, parameters: &[(&str, &str)]) -> Vec<u8> {
     let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
     let parameters = parameters.iter().map(owned).collect();
     Startup::Session {
-        version: PROTOCOL_3_0,
+        version: PROTOCOL_3_0 | u32::from(minor),
         parameters,
     }
     .encode()
@@ -100,7 +105,7 @@ pub fn startup_packet(parameters: &[(&str, &str)]) -> Vec<u8> {
 pub struct CancelKey {
     /// The server process.
     pub pid: u32,
-    /// Four bytes; more in protocol 3.2.
+    /// Four bytes; up to 256 in protocol 3.2.
     pub secret: Vec<u8>,
 }
 

@@ -3,7 +3,7 @@
 use super::Session;
 use crate::{
     fake_server::{
-        login::{Login, MD5_SALT, Scram, md5_fits},
+        login::{Login, MD5_SALT, Newer, Scram, md5_fits},
         record::{End, Seat},
     },
     message::{Message, Tx},
@@ -11,6 +11,7 @@ use crate::{
 
 impl Session {
     pub(super) async fn log_in(&mut self) -> Result<Seat, End> {
+        self.negotiate().await?;
         match self.hall.login() {
             Login::Trust => {}
             Login::Plain(password) => {
@@ -44,6 +45,21 @@ impl Session {
         let seat = hall.logs_in(&self.connection);
         self.flush().await?;
         Ok(seat)
+    }
+
+    async fn negotiate(&mut self) -> Result<(), End> {
+        let [_, _, high, low] = self.connection.version.to_be_bytes();
+        let asked = u16::from_be_bytes([high, low]);
+        match self.hall.setup.newer.clone() {
+            _ if asked == 0 => {}
+            Newer::SpokenUpTo(newest) if asked <= newest => {}
+            Newer::SpokenUpTo(minor) | Newer::Claims(minor) => {
+                self.say(&Message::negotiate_version(minor, &[]));
+            }
+            Newer::Refused { code, text } => return self.refuse(&code, &text).await,
+            Newer::HungUpOn => return Err(End::Close),
+        }
+        Ok(())
     }
 
     async fn ask_password(&mut self, request: Message) -> Result<Vec<u8>, End> {
