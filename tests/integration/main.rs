@@ -24,4 +24,5 @@ mod statements;
 mod streams;
 mod support;
 mod timeouts;
+mod tls;
 mod versions;

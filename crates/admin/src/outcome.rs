@@ -13,7 +13,7 @@ use crate::table::Table;
 pub enum Outcome {
     /// It is done.
     Done,
-    /// SET is done, but what it asks of TLS can't be had: the old certificates stay in use.
+    /// It is done, but what is asked of TLS can't be had: that stays as it was.
     DoneButTlsStays,
     /// The table that SHOW asked for.
     Table(Table),

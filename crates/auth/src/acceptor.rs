@@ -25,8 +25,8 @@ use crate::derive::{Derived, Job};
 use crate::md5::{Md5Response, Md5Secret};
 use crate::random::{Entropy, Nonce, SaltKey};
 use crate::scram::{
-    Accepted, ChannelBinding, ClientProof, ITERATIONS_MAX, MECHANISM, ScramError, ScramKeys,
-    ServerExchange, Verifier,
+    Accepted, ChannelBinding, ClientProof, ITERATIONS_MAX, MECHANISM, MECHANISM_PLUS, ScramError,
+    ScramKeys, ServerExchange, Verifier,
 };
 use crate::secret::{PASSWORD_LEN_MAX, Password, Secret};
 
@@ -63,6 +63,8 @@ pub struct ScramPolicy<'a> {
     pub iterations: u32,
     /// Draws the salts.
     pub salt_key: &'a SaltKey,
+    /// The hash of the certificate that the client was shown, to which its login may be bound.
+    pub end_point: Option<&'a Arc<[u8]>>,
 }
 
 /// What to do next.
@@ -172,7 +174,11 @@ enum State {
     /// The answer to the MD5 challenge is due; `None` if no answer is right.
     Md5(Option<Md5Response>),
     /// The client's first SCRAM message is due.
-    ClientFirst { against: Against, nonce: Nonce },
+    ClientFirst {
+        against: Against,
+        nonce: Nonce,
+        end_point: Option<Arc<[u8]>>,
+    },
     /// The client's last SCRAM message is due.
     ClientFinal {
         against: Against,
@@ -217,13 +223,14 @@ impl Acceptor {
             }
             Challenge::Md5 => match known.usable() {
                 (Some(Secret::Scram(verifier)), _) => {
-                    ask_scram(Against::Stored(verifier), entropy.nonce)
+                    ask_scram(Against::Stored(verifier), entropy.nonce, policy.end_point)
                 }
                 (secret, _) => ask_md5(user, secret, entropy.md5_salt),
             },
             Challenge::Scram => {
                 let (secret, cached) = known.usable();
-                ask_scram(Against::choose(user, secret, cached, policy), entropy.nonce)
+                let against = Against::choose(user, secret, cached, policy);
+                ask_scram(against, entropy.nonce, policy.end_point)
             }
         }
     }
@@ -233,7 +240,11 @@ impl Acceptor {
         let (state, step) = match std::mem::replace(&mut self.state, State::Over) {
             State::Password { user, secret } => on_password(&user, secret, body),
             State::Md5(right) => (State::Over, on_md5(right, body)),
-            State::ClientFirst { against, nonce } => on_client_first(against, &nonce, body),
+            State::ClientFirst {
+                against,
+                nonce,
+                end_point,
+            } => on_client_first(against, &nonce, end_point.as_ref(), body),
             State::ClientFinal { against, exchange } => on_client_final(against, exchange, body),
             State::PasswordKeys { .. } | State::ProofKeys { .. } | State::Over => {
                 (State::Over, Step::Refuse(Refusal::OutOfTurn))
@@ -299,12 +310,16 @@ fn ask_md5(user: &str, secret: Option<Secret>, salt: [u8; 4]) -> (Acceptor, Step
     ask(AuthRequest::Md5Password { salt }, State::Md5(right))
 }
 
-fn ask_scram(against: Against, nonce: Nonce) -> (Acceptor, Step) {
-    let mechanisms = vec![MECHANISM.to_owned()];
-    ask(
-        AuthRequest::Sasl { mechanisms },
-        State::ClientFirst { against, nonce },
-    )
+fn ask_scram(against: Against, nonce: Nonce, end_point: Option<&Arc<[u8]>>) -> (Acceptor, Step) {
+    let plus = end_point.map(|_| MECHANISM_PLUS);
+    let mechanisms = plus.into_iter().chain([MECHANISM]);
+    let mechanisms = mechanisms.map(str::to_owned).collect();
+    let state = State::ClientFirst {
+        against,
+        nonce,
+        end_point: end_point.cloned(),
+    };
+    ask(AuthRequest::Sasl { mechanisms }, state)
 }
 
 impl Against {
@@ -409,11 +424,15 @@ fn typed(body: &[u8]) -> Result<&[u8], Refusal> {
     }
 }
 
-fn on_client_first(against: Against, nonce: &Nonce, body: &[u8]) -> (State, Step) {
-    let begun = client_first(body).and_then(|message| {
+fn on_client_first(
+    against: Against,
+    nonce: &Nonce,
+    end_point: Option<&Arc<[u8]>>,
+    body: &[u8],
+) -> (State, Step) {
+    let begun = client_first(body, end_point).and_then(|(message, binding)| {
         let (salt, iterations) = (against.salt(), against.iterations());
-        ServerExchange::begin(message, nonce, salt, iterations, ChannelBinding::None)
-            .map_err(Refusal::from)
+        ServerExchange::begin(message, nonce, salt, iterations, &binding).map_err(Refusal::from)
     });
     match begun {
         Ok((exchange, server_first)) => (
@@ -424,13 +443,14 @@ fn on_client_first(against: Against, nonce: &Nonce, body: &[u8]) -> (State, Step
     }
 }
 
-fn client_first(body: &[u8]) -> Result<&[u8], Refusal> {
+fn client_first<'a>(
+    body: &'a [u8],
+    end_point: Option<&Arc<[u8]>>,
+) -> Result<(&'a [u8], ChannelBinding), Refusal> {
     let chosen = SaslInitialResponse::parse(body).map_err(Refusal::BadSasl)?;
-    if chosen.mechanism != MECHANISM {
-        return Err(Refusal::Mechanism);
-    }
+    let binding = ChannelBinding::of(chosen.mechanism, end_point).ok_or(Refusal::Mechanism)?;
     // No client is known that would rather let the server speak first.
-    Ok(chosen.response.unwrap_or_default())
+    Ok((chosen.response.unwrap_or_default(), binding))
 }
 
 fn on_client_final(against: Against, exchange: ServerExchange, body: &[u8]) -> (State, Step) {

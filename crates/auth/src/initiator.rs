@@ -20,8 +20,8 @@ use crate::derive::{Derived, Job};
 use crate::md5::Md5Secret;
 use crate::random::Nonce;
 use crate::scram::{
-    AwaitedSignature, ChannelBinding, ClientExchange, MECHANISM, ScramError, ScramKeys,
-    ServerChallenge,
+    AwaitedSignature, ChannelBinding, ClientExchange, MECHANISM, MECHANISM_PLUS, ScramError,
+    ScramKeys, ServerChallenge,
 };
 use crate::secret::{Password, Secret};
 
@@ -65,7 +65,7 @@ pub enum LoginError {
     /// The server wants something that our secret cannot answer.
     #[error("wrong password type")]
     WrongPasswordType,
-    /// SASL, but not SCRAM-SHA-256.
+    /// SASL, but not SCRAM-SHA-256, or only bound to a connection that can't be bound to.
     #[error("none of the server's SASL authentication mechanisms are supported")]
     NoMechanism,
     /// A method that is not spoken here.
@@ -89,6 +89,7 @@ pub enum LoginError {
 pub struct Initiator {
     user: String,
     credentials: Credentials,
+    end_point: Option<Arc<[u8]>>,
     state: State,
 }
 
@@ -125,8 +126,15 @@ impl Initiator {
         Self {
             user: user.to_owned(),
             credentials,
+            end_point: None,
             state: State::Begin { nonce },
         }
+    }
+
+    /// The connection is encrypted, and this is the hash of the certificate that the server has
+    /// shown: the login is bound to it if the server can.
+    pub fn bound_to(self, end_point: Option<Arc<[u8]>>) -> Self {
+        Self { end_point, ..self }
     }
 
     /// Answers an authentication message of the server.
@@ -190,9 +198,11 @@ impl Initiator {
         nonce: Nonce,
         mechanisms: &[String],
     ) -> Result<(State, Reply), LoginError> {
-        if !mechanisms.iter().any(|offered| offered == MECHANISM) {
-            return Err(LoginError::NoMechanism);
-        }
+        let (mechanism, binding) = [MECHANISM_PLUS, MECHANISM]
+            .into_iter()
+            .filter(|mechanism| mechanisms.iter().any(|offered| offered == mechanism))
+            .find_map(|it| Some((it, ChannelBinding::of(it, self.end_point.as_ref())?)))
+            .ok_or(LoginError::NoMechanism)?;
         // The password fits whatever salt the server has; keys fit only the verifier they are of.
         let means = match (&self.credentials.secret, &self.credentials.scram_keys) {
             (Some(Secret::Plain(password)), None) => Means::Password(password.clone()),
@@ -202,10 +212,10 @@ impl Initiator {
             (_, Some(keys)) => Means::Keys(keys.clone()),
             (_, None) => return Err(LoginError::WrongPasswordType),
         };
-        let (exchange, client_first) = ClientExchange::begin(nonce, ChannelBinding::None);
+        let (exchange, client_first) = ClientExchange::begin(nonce, binding);
         let mut message = Vec::new();
         SaslInitialResponse {
-            mechanism: MECHANISM,
+            mechanism,
             response: Some(client_first.as_bytes()),
         }
         .encode(&mut message);

@@ -21,6 +21,7 @@ mod tests;
 mod verifier;
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use hmac::{Hmac, KeyInit, Mac};
@@ -36,6 +37,9 @@ use crate::secret::Password;
 
 /// The mechanism's name.
 pub const MECHANISM: &str = "SCRAM-SHA-256";
+
+/// Its name where the exchange is bound to the connection below.
+pub const MECHANISM_PLUS: &str = "SCRAM-SHA-256-PLUS";
 
 /// The longest message of the exchange; PostgreSQL's own limit.
 pub const MESSAGE_LEN_MAX: usize = 1024;
@@ -102,38 +106,62 @@ impl fmt::Debug for ScramKeys {
     }
 }
 
-/// What ties an exchange to the TLS connection below it.
-///
-/// SCRAM-SHA-256-PLUS will add the binding to a certificate; until then nothing is offered, and a
-/// peer that wants it is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The only kind of binding that PostgreSQL speaks: to the hash of the server's certificate.
+const BINDING_FLAG: &str = "p=tls-server-end-point";
+
+/// What ties an exchange to the TLS connection below it, so that nobody can sit between.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChannelBinding {
-    /// Neither offered nor asked for.
+    /// There is nothing to bind to: no TLS, or a certificate for which no hash is defined.
     None,
+    /// We could bind, and the exchange does not: the server did not offer it, or the client did not
+    /// choose it. Who says so on the client's side is believed only if it is true on ours: someone
+    /// between could have taken the offer away.
+    Unused,
+    /// Bound to this hash of the server's certificate.
+    EndPoint(Arc<[u8]>),
 }
 
 impl ChannelBinding {
+    /// How an exchange with this mechanism is bound, where `end_point` is what could be bound to;
+    /// `None` for mechanisms that can't be had.
+    pub(crate) fn of(mechanism: &str, end_point: Option<&Arc<[u8]>>) -> Option<Self> {
+        match (mechanism, end_point) {
+            (MECHANISM, None) => Some(Self::None),
+            (MECHANISM, Some(_)) => Some(Self::Unused),
+            (MECHANISM_PLUS, Some(hash)) => Some(Self::EndPoint(hash.clone())),
+            _ => None,
+        }
+    }
+
     /// What a client says about it at the front of its first message.
-    fn client_flag(self) -> &'static str {
+    fn client_flag(&self) -> &'static str {
         match self {
             Self::None => "n",
+            Self::Unused => "y",
+            Self::EndPoint(_) => BINDING_FLAG,
         }
     }
 
-    /// Judges what a client said about it: nothing (`n`), "you do not offer it" (`y`), or that it
-    /// uses it (`p=…`).
-    fn check_flag(self, flag: &str) -> Result<(), ScramError> {
+    /// Judges what a client said about it: that it can't (`n`), that it could but "you do not offer
+    /// it" (`y`), or that it uses it (`p=…`).
+    fn check_flag(&self, flag: &str) -> Result<(), ScramError> {
         match (self, flag) {
-            (Self::None, "n" | "y") => Ok(()),
-            (Self::None, _) => Err(ScramError::ChannelBinding),
+            (Self::None, "n" | "y") | (Self::Unused, "n") | (Self::EndPoint(_), BINDING_FLAG) => {
+                Ok(())
+            }
+            (Self::Unused, "y") => Err(ScramError::Downgrade),
+            _ => Err(ScramError::ChannelBinding),
         }
     }
 
-    /// The `c=` value of a client-final message: the header again, then the binding's data.
-    fn input(self, gs2_header: &str) -> String {
-        match self {
-            Self::None => BASE64_STANDARD.encode(gs2_header),
+    /// The `c=` value of a client-final message: the header again, then what is bound to.
+    fn input(&self, gs2_header: &str) -> String {
+        let mut input = gs2_header.as_bytes().to_vec();
+        if let Self::EndPoint(hash) = self {
+            input.extend_from_slice(hash);
         }
+        BASE64_STANDARD.encode(input)
     }
 }
 
@@ -149,9 +177,13 @@ pub enum ScramError {
     /// A client that wants to act as someone else.
     #[error("an authorization identity is not supported")]
     AuthorizationIdentity,
-    /// A client that asks for a binding we do not offer, or contradicts itself about it.
+    /// A client that asks for a binding we do not offer, is bound to something else, or contradicts
+    /// itself about it.
     #[error("channel binding check failed")]
     ChannelBinding,
+    /// A client that has not seen our offer to bind.
+    #[error("the client thinks that channel binding is not offered, though it is")]
+    Downgrade,
     /// A nonce that is empty, too long, or not the one agreed on.
     #[error("SCRAM nonce mismatch")]
     Nonce,

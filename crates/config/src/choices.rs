@@ -114,6 +114,16 @@ choice! {
 }
 
 choice! {
+    /// How TLS with a server begins.
+    TlsNegotiation, "postgres or direct" {
+        /// By asking the server for it.
+        Postgres = "postgres",
+        /// At once, as PostgreSQL 17 and later understand it.
+        Direct = "direct",
+    }
+}
+
+choice! {
     /// Which of several hosts a new server connection goes to.
     LoadBalanceHosts, "round-robin or disable" {
         /// The next one each time.

@@ -25,7 +25,9 @@ mod values;
 mod workers;
 
 pub use crate::annotated::annotated_ini;
-pub use crate::choices::{AuthType, LoadBalanceHosts, PoolMode, SslMode, StatementErrors};
+pub use crate::choices::{
+    AuthType, LoadBalanceHosts, PoolMode, SslMode, StatementErrors, TlsNegotiation,
+};
 pub use crate::config::Config;
 pub use crate::database::{CONSOLE_DATABASE, DATABASE_NAME_LEN_MAX, Database, PasswordSource};
 pub use crate::effective::{ClientSettings, PoolSettings, StatementSettings};

@@ -19,15 +19,6 @@ const fn idle(key: &'static str) -> NotYet {
 
 /// Every setting that parses but does not act yet.
 pub const NOT_YET: &[NotYet] = &[
-    idle("client_tls13_ciphers"),
-    idle("client_tls_ca_file"),
-    idle("client_tls_cert_file"),
-    idle("client_tls_ciphers"),
-    idle("client_tls_dheparams"),
-    idle("client_tls_ecdhcurve"),
-    idle("client_tls_key_file"),
-    idle("client_tls_protocols"),
-    idle("client_tls_sslmode"),
     idle("dns_max_ttl"),
     idle("dns_nxdomain_ttl"),
     idle("dns_zone_check_period"),
@@ -37,17 +28,6 @@ pub const NOT_YET: &[NotYet] = &[
     idle("pool_idle_timeout"),
     idle("resolv_conf"),
     idle("sbuf_loopcnt"),
-    idle("server_tls13_ciphers"),
-    idle("server_tls_ca_file"),
-    idle("server_tls_cert_file"),
-    idle("server_tls_ciphers"),
-    idle("server_tls_key_file"),
-    idle("server_tls_protocols"),
-    NotYet {
-        key: "server_tls_sslmode",
-        // Without TLS these three come to the same.
-        acting: &["disable", "allow", "prefer"],
-    },
     idle("suspend_timeout"),
     idle("syslog"),
     idle("syslog_facility"),

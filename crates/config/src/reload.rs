@@ -81,12 +81,6 @@ impl Changes {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
-
-    /// Whether the servers of every pool must connect anew: their TLS is no longer what is asked.
-    pub fn reconnect_all(&self) -> bool {
-        let mut names = self.settings.iter().map(|change| change.name);
-        names.any(|name| name.starts_with("server_tls"))
-    }
 }
 
 impl SettingChange {

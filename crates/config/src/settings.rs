@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::choices::{AuthType, PoolMode, SslMode, StatementErrors};
+use crate::choices::{AuthType, PoolMode, SslMode, StatementErrors, TlsNegotiation};
 use crate::finding::{Problem, SettingError};
 use crate::host::SocketDir;
 use crate::nearest::nearest;
@@ -266,6 +266,9 @@ settings! {
     /// Most bytes that pooled prepared statements and clients' names for them may take, over all
     /// clients; 0 means no limit. Only pgusher has this.
     prepared_statement_memory: u32 = "268435456", OnReload;
+    /// How TLS with servers begins: postgres asks for it, direct does not (PostgreSQL 17 or later).
+    /// Only pgusher has this.
+    server_tls_negotiation: TlsNegotiation = "postgres", OnReload;
     /// In session mode, lend a server at login already and tell its process id to the client, as
     /// those who compare it with what NOTIFY brings expect. Not with peer_id. Only pgusher has this.
     session_backend_pid: bool = "0", OnReload;
@@ -307,6 +310,11 @@ impl Setting {
     pub fn named(name: &str) -> Option<&'static Self> {
         let name = current_name(name);
         SETTINGS.iter().find(|setting| setting.name == name)
+    }
+
+    /// Whether it is about TLS.
+    pub fn is_tls(&self) -> bool {
+        self.name.contains("_tls")
     }
 
     /// The value as SHOW CONFIG prints it.

@@ -10,9 +10,12 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
 use wire::frame::FrameHeader;
 
 use crate::stream::{Parked, Stream};
+use crate::tls::{ClientTls, HandshakeError, ServerTls, TlsStream};
 
 /// An emptied buffer larger than this is given back.
 const KEEP_CAPACITY: usize = 256;
@@ -51,7 +54,7 @@ impl Conn {
     /// Takes the connection out of this thread's event loop and leaves a closed one behind;
     /// nothing may be held or unsent.
     pub fn park(&mut self) -> io::Result<ParkedConn> {
-        debug_assert!(self.held.is_empty() && self.unsent.is_empty());
+        debug_assert!(self.held.is_empty() && self.is_flushed());
         let stream = std::mem::replace(&mut self.stream, Stream::Closed);
         Ok(ParkedConn {
             stream: stream.park()?,
@@ -61,6 +64,43 @@ impl Conn {
     /// Registers a connection with this thread's event loop.
     pub fn unpark(parked: ParkedConn) -> io::Result<Self> {
         Stream::unpark(parked.stream).map(Self::new)
+    }
+
+    /// Encrypts from here on, as a client asked for it. What is held is taken for the front of its
+    /// handshake.
+    pub async fn accept_tls(&mut self, tls: &ClientTls) -> Result<(), HandshakeError> {
+        let arrived = std::mem::take(&mut self.held);
+        let stream = tls.begin(self.take_tcp()?, arrived)?;
+        tls.conclude(self.put_tls(stream)?).await
+    }
+
+    /// Encrypts from here on, as the server `name` agreed to.
+    pub async fn connect_tls(
+        &mut self,
+        tls: &ServerTls,
+        name: ServerName<'static>,
+    ) -> Result<(), HandshakeError> {
+        let stream = tls.begin(self.take_tcp()?, name)?;
+        tls.conclude(self.put_tls(stream)?).await
+    }
+
+    fn take_tcp(&mut self) -> Result<TcpStream, HandshakeError> {
+        match std::mem::replace(&mut self.stream, Stream::Closed) {
+            Stream::Tcp(tcp) => Ok(tcp),
+            other => {
+                self.stream = other;
+                Err(HandshakeError::Io(io::ErrorKind::Unsupported.into()))
+            }
+        }
+    }
+
+    /// Whoever gives up during the handshake finds the connection in it.
+    fn put_tls(&mut self, stream: TlsStream) -> Result<&mut TlsStream, HandshakeError> {
+        self.stream = Stream::Tls(Box::new(stream));
+        match &mut self.stream {
+            Stream::Tls(stream) => Ok(stream),
+            _ => Err(HandshakeError::Io(io::ErrorKind::Unsupported.into())),
+        }
     }
 
     /// The socket.
@@ -146,13 +186,13 @@ impl Conn {
 
     /// True if everything said is sent.
     pub fn is_flushed(&self) -> bool {
-        self.unsent.is_empty()
+        self.unsent.is_empty() && self.stream.is_flushed()
     }
 
     /// Sends what is unsent.
     #[inline]
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.unsent.is_empty() {
+        if self.is_flushed() {
             return Poll::Ready(Ok(()));
         }
         self.poll_flush_rest(cx)
@@ -162,7 +202,7 @@ impl Conn {
         let mut sent = 0;
         let result = loop {
             if sent == self.unsent.len() {
-                break Poll::Ready(Ok(()));
+                break self.stream.poll_flush(cx);
             }
             match self.stream.poll_write(cx, &self.unsent[sent..]) {
                 Poll::Ready(Ok(count)) => sent += count,
@@ -180,6 +220,7 @@ impl Conn {
 
     /// Closes the connection now, whoever else still holds it.
     pub fn close(&mut self) {
+        self.stream.farewell();
         self.stream = Stream::Closed;
         self.held = Vec::new();
         self.unsent = Vec::new();
@@ -244,17 +285,18 @@ impl Conn {
 
     /// Ends once the other side has closed, with the reason. What it sends meanwhile waits in the
     /// socket, and hides its end.
-    pub async fn gone(&self) -> io::Error {
+    pub async fn gone(&mut self) -> io::Error {
         poll_fn(|cx| {
-            let ready = ready!(self.stream.poll_readable(cx));
-            match ready {
-                Err(error) => Poll::Ready(error),
-                Ok(()) if self.stream.is_at_end() => {
-                    Poll::Ready(io::ErrorKind::UnexpectedEof.into())
-                }
-                // Nobody wakes us any more.
-                Ok(()) => Poll::Pending,
+            if let Err(error) = ready!(self.stream.poll_readable(cx)) {
+                return Poll::Ready(error);
             }
+            if self.stream.is_at_end() {
+                return Poll::Ready(io::ErrorKind::UnexpectedEof.into());
+            }
+            // Records of TLS's own are taken out by that look, and more may come. If something is
+            // left, nobody wakes us any more.
+            let _ = self.stream.poll_readable(cx);
+            Poll::Pending
         })
         .await
     }

@@ -1,10 +1,12 @@
 //! Sockets and buffers: the only crate that touches the network.
 
 pub mod conn;
+pub mod dial;
 pub mod ldap;
 pub mod listen;
 pub mod resolve;
 pub mod stream;
+pub mod tls;
 
 pub use conn::Conn;
 pub use ldap::{LdapClient, LdapError};

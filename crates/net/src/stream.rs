@@ -1,10 +1,11 @@
-//! A connection's socket: TCP or unix, alike to those above.
+//! A connection's socket: TCP, unix or TLS, alike to those above.
 
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::tls::{ParkedTls, Secured, TlsStream};
+
 /// A connected socket, registered with the event loop of the thread that made it.
 #[derive(Debug)]
 pub enum Stream {
@@ -20,6 +23,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A unix socket.
     Unix(UnixStream),
+    /// TCP, encrypted: in a box, so that the others stay small.
+    Tls(Box<TlsStream>),
     /// Closed here, or gone to another event loop: reads as its end.
     Closed,
 }
@@ -31,13 +36,15 @@ pub enum Parked {
     Tcp(std::net::TcpStream),
     /// A unix socket.
     Unix(std::os::unix::net::UnixStream),
+    /// TCP, encrypted.
+    Tls(Box<ParkedTls>),
 }
 
 /// Where a socket can be connected to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Target {
-    /// Address and port.
-    Tcp(SocketAddr),
+    /// Address and port, and the name that they were found by, if they were.
+    Tcp(SocketAddr, Option<Arc<str>>),
     /// The socket's path; one that begins with `@` is abstract.
     Unix(PathBuf),
 }
@@ -45,7 +52,7 @@ pub enum Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(addr) => addr.fmt(f),
+            Self::Tcp(addr, _) => addr.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -148,7 +155,7 @@ impl Stream {
     /// Connects and sets the options.
     pub async fn connect(target: &Target, options: &TcpOptions) -> io::Result<Self> {
         match target {
-            Target::Tcp(addr) => {
+            Target::Tcp(addr, _) => {
                 let stream = TcpStream::connect(addr).await?;
                 options.apply(&stream)?;
                 Ok(Self::Tcp(stream))
@@ -165,6 +172,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.into_std().map(Parked::Tcp),
             Self::Unix(stream) => stream.into_std().map(Parked::Unix),
+            Self::Tls(stream) => stream.park().map(|it| Parked::Tls(Box::new(it))),
             Self::Closed => Err(closed()),
         }
     }
@@ -174,6 +182,7 @@ impl Stream {
         match parked {
             Parked::Tcp(stream) => TcpStream::from_std(stream).map(Self::Tcp),
             Parked::Unix(stream) => UnixStream::from_std(stream).map(Self::Unix),
+            Parked::Tls(parked) => TlsStream::unpark(*parked).map(|it| Self::Tls(Box::new(it))),
         }
     }
 
@@ -181,6 +190,7 @@ impl Stream {
     pub fn peer_addr(&self, unix_port: u16) -> io::Result<PeerAddr> {
         match self {
             Self::Tcp(stream) => stream.peer_addr().map(PeerAddr::Tcp),
+            Self::Tls(stream) => stream.tcp().peer_addr().map(PeerAddr::Tcp),
             Self::Unix(stream) => {
                 let peer = getsockopt(stream, sockopt::PeerCredentials)?;
                 Ok(PeerAddr::Unix {
@@ -197,7 +207,16 @@ impl Stream {
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Tls(stream) => stream.tcp().local_addr().ok(),
             Self::Unix(_) | Self::Closed => None,
+        }
+    }
+
+    /// What was agreed on for its encryption; `None` if it is in the clear.
+    pub fn secured(&self) -> Option<&Secured> {
+        match self {
+            Self::Tls(stream) => stream.secured(),
+            Self::Tcp(_) | Self::Unix(_) | Self::Closed => None,
         }
     }
 
@@ -207,39 +226,57 @@ impl Stream {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let mut buffer = ReadBuf::new(buffer);
-        let result = match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
-            Self::Closed => Poll::Ready(Ok(())),
-        };
-        result.map_ok(|()| buffer.filled().len())
+        match self {
+            Self::Tcp(stream) => read(stream, cx, buffer),
+            Self::Unix(stream) => read(stream, cx, buffer),
+            Self::Tls(stream) => stream.poll_read(cx, buffer),
+            Self::Closed => Poll::Ready(Ok(0)),
+        }
     }
 
-    /// Writes as much as the socket takes.
+    /// Writes as much as the socket takes. What is encrypted has to be flushed, too.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => stream.poll_write(cx, bytes),
             Self::Closed => Poll::Ready(Err(closed())),
         }
     }
 
-    /// Ready when there is something to read, the end of the stream included; nothing is read.
+    /// True if the kernel has all that was written.
+    pub fn is_flushed(&self) -> bool {
+        match self {
+            Self::Tls(stream) => stream.is_flushed(),
+            Self::Tcp(_) | Self::Unix(_) | Self::Closed => true,
+        }
+    }
+
+    /// Hands to the kernel what is written and encrypted.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tls(stream) => stream.poll_flush(cx),
+            Self::Tcp(_) | Self::Unix(_) | Self::Closed => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Ready when there may be something to read, the end of the stream included; nothing is read.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
             Self::Unix(stream) => stream.poll_read_ready(cx),
+            Self::Tls(stream) => stream.poll_readable(cx),
             Self::Closed => Poll::Ready(Ok(())),
         }
     }
 
     /// True when the other side has closed and nothing is left to read.
-    pub fn is_at_end(&self) -> bool {
+    pub fn is_at_end(&mut self) -> bool {
         let mut byte = [std::mem::MaybeUninit::uninit()];
         let peeked = match self {
-            Self::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
-            Self::Unix(stream) => SockRef::from(stream).peek(&mut byte),
+            Self::Tcp(stream) => SockRef::from(&*stream).peek(&mut byte),
+            Self::Unix(stream) => SockRef::from(&*stream).peek(&mut byte),
+            Self::Tls(stream) => return stream.is_at_end(),
             Self::Closed => return true,
         };
         match peeked {
@@ -248,12 +285,21 @@ impl Stream {
         }
     }
 
-    /// Writes as much as the socket takes now, without waiting for more room.
-    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+    /// Writes as much as the socket takes now, without waiting for more room. What is encrypted has
+    /// to be flushed, too.
+    pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_write(bytes),
             Self::Unix(stream) => stream.try_write(bytes),
+            Self::Tls(stream) => stream.try_write(bytes),
             Self::Closed => Err(closed()),
+        }
+    }
+
+    /// Says that nothing more will be said, where the stream has words for it.
+    pub fn farewell(&mut self) {
+        if let Self::Tls(stream) = self {
+            stream.farewell();
         }
     }
 
@@ -263,9 +309,20 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.shutdown().await,
             Self::Unix(stream) => stream.shutdown().await,
+            Self::Tls(stream) => stream.shutdown().await,
             Self::Closed => Ok(()),
         }
     }
+}
+
+fn read(
+    stream: &mut (impl AsyncRead + Unpin),
+    cx: &mut Context<'_>,
+    buffer: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    let mut buffer = ReadBuf::new(buffer);
+    let result = Pin::new(stream).poll_read(cx, &mut buffer);
+    result.map_ok(|()| buffer.filled().len())
 }
 
 fn closed() -> io::Error {

@@ -328,6 +328,7 @@ impl Place {
                 port: 0,
             },
             local: None,
+            tls: None,
             connect_time: SystemTime::now(),
             kind: ClientKind::Errand,
             replication: Replication::None,

@@ -40,7 +40,7 @@ pub struct Cli {
 
 /// What `--version` prints: the first line is the answer to SHOW VERSION.
 pub fn version() -> String {
-    format!("{}\ntls: none\n", admin::VERSION)
+    format!("{}\ntls: {}\n", admin::VERSION, net::tls::LIBRARY)
 }
 
 #[cfg(test)]

@@ -46,6 +46,7 @@ impl Session {
             database: settings::CONSOLE_DATABASE.into(),
             peer: newcomer.peer,
             local: newcomer.local,
+            tls: newcomer.cipher().map(Box::new),
             connect_time: newcomer.connect_time,
             kind: ClientKind::Console,
             replication: Replication::None,
@@ -162,8 +163,8 @@ impl Session {
             if self.entry.given_up.get() {
                 return std::task::Poll::Ready(Ok(Outcome::Failed(CommandError::Canceled)));
             }
-            let gone =
-                self.conn.stream().poll_readable(cx).is_ready() && self.conn.stream().is_at_end();
+            let stream = self.conn.stream_mut();
+            let gone = stream.poll_readable(cx).is_ready() && stream.is_at_end();
             if gone {
                 return std::task::Poll::Ready(Err(End::Lost));
             }

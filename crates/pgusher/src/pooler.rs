@@ -12,13 +12,13 @@ use admin::{Command, CommandError, Outcome, ShutdownKind};
 use pool::ClientId;
 use pool::shared::Welcome;
 use pool::snapshot::StatsHistory;
-use settings::{CONSOLE_DATABASE, Changes, DatabaseChange, Setting, When};
+use settings::{CONSOLE_DATABASE, Changes, Config, DatabaseChange, Setting, When};
 use tokio::sync::{Notify, mpsc};
 
 use crate::accept::Listeners;
 use crate::logging::Logging;
 use crate::process::{Order, Process};
-use crate::setup::Setup;
+use crate::setup::{Setup, SetupError};
 use crate::worker::WorkerMail;
 
 /// How often a command that waits looks whether its wait is over.
@@ -106,8 +106,8 @@ impl Pooler {
     pub(crate) async fn apply(self: &Rc<Self>, command: &Command) -> Outcome {
         let result = match command {
             Command::Show(show) => return Outcome::Table(self.show(*show).await),
-            Command::Set { key, value } => self.set(key, value),
-            Command::Reload => self.reload(),
+            Command::Set { key, value } => return outcome(self.set(key, value)),
+            Command::Reload => return outcome(self.reload()),
             Command::Pause(database) => self.pause(database.as_deref()).await,
             Command::Resume(database) => self.resume(database.as_deref()),
             Command::Disable(database) => self.disable(database, true),
@@ -124,7 +124,7 @@ impl Pooler {
         }
     }
 
-    fn set(&self, key: &str, value: &str) -> Result<(), CommandError> {
+    fn set(&self, key: &str, value: &str) -> Result<Followed, CommandError> {
         let Some(setting) = Setting::named(key) else {
             return Err(CommandError::SetFailed);
         };
@@ -134,33 +134,40 @@ impl Pooler {
             tracing::warn!("SET failed: {error}");
             CommandError::SetFailed
         })?;
-        let new = old.with_set(config).map_err(|error| {
+        let mut new = old.with_set(config).map_err(|error| {
             tracing::warn!("SET failed: {error}");
             CommandError::SetFailed
         })?;
         // PgBouncer accepts these, too, and lets them rest.
         if setting.when == When::AtBoot {
-            return Ok(());
+            return Ok(Followed::Wholly);
         }
         if !Arc::ptr_eq(&old.rules, &new.rules) {
             for warning in &new.rules.warnings {
                 tracing::warn!("{warning}");
             }
         }
+        let followed = if setting.is_tls() && !new.renew_tls() {
+            Followed::ButTls
+        } else {
+            Followed::Wholly
+        };
         self.install(new);
-        Ok(())
+        Ok(followed)
     }
 
     /// Reads everything, then applies all of it, or nothing.
-    fn reload(&self) -> Result<(), CommandError> {
+    fn reload(&self) -> Result<Followed, CommandError> {
         let old = self.setup();
         let path = self.config_path(&old);
-        let new = Setup::load(&path, &self.env).and_then(|new| {
-            let changes = Changes::between(&old.config, &new.config);
-            let config = Arc::unwrap_or_clone(new.config).keeping_boot_settings_of(&old.config);
-            Ok((Setup::with(config, &self.env)?, changes))
+        let config = Config::load(&path, self.env.iter().cloned()).map_err(SetupError::from);
+        let new = config.and_then(|config| {
+            let changes = Changes::between(&old.config, &config);
+            let config = config.keeping_boot_settings_of(&old.config);
+            let new = Setup::with(config, &self.env, old.tls.clone())?;
+            Ok((new, changes))
         });
-        let (new, changes) = match new {
+        let (mut new, changes) = match new {
             Ok(new) => new,
             Err(error) => {
                 for line in error.to_string().lines() {
@@ -170,6 +177,11 @@ impl Pooler {
             }
         };
         report_warnings(&new);
+        let followed = if new.renew_tls() {
+            Followed::Wholly
+        } else {
+            Followed::ButTls
+        };
         for change in &changes.at_boot {
             tracing::warn!("RELOAD: {} acts at the next start only", change.name);
         }
@@ -185,7 +197,7 @@ impl Pooler {
             "RELOAD: {} settings changed, {outdated} databases closed or to be reconnected",
             changes.settings.len()
         );
-        Ok(())
+        Ok(followed)
     }
 
     /// Takes changed entries into the databases in use; returns how many lose their servers.
@@ -220,6 +232,7 @@ impl Pooler {
 
     /// Puts a configuration into force, here and on all workers.
     fn install(&self, setup: Setup) {
+        let same_servers = setup.tls.has_same_servers(&self.setup().tls);
         let setup = Arc::new(setup);
         self.logging.configure(&setup.config.settings);
         for pool in self.process.shared.pools() {
@@ -229,6 +242,10 @@ impl Pooler {
         *self.setup.borrow_mut() = setup.clone();
         self.process
             .tell_workers(|| WorkerMail::Setup(setup.clone()));
+        if !same_servers {
+            tracing::info!("TLS with servers changed: reconnecting");
+            self.outdate_all();
+        }
     }
 
     fn config_path(&self, setup: &Setup) -> PathBuf {
@@ -321,13 +338,20 @@ impl Pooler {
                 self.outdate(&database.name);
             }
             None => {
-                for database in self.process.shared.databases() {
-                    self.outdate(&database.name);
-                }
+                self.outdate_all();
+                return Ok(());
             }
         }
         self.process.tell_workers(|| WorkerMail::LookAgain);
         Ok(())
+    }
+
+    /// Has every database's servers replaced.
+    fn outdate_all(&self) {
+        for database in self.process.shared.databases() {
+            self.outdate(&database.name);
+        }
+        self.process.tell_workers(|| WorkerMail::LookAgain);
     }
 
     /// Has a database's servers replaced, and the welcome learned anew.
@@ -528,6 +552,21 @@ impl Pooler {
                 }
             }
         }
+    }
+}
+
+/// How far changed settings could be followed.
+enum Followed {
+    Wholly,
+    /// TLS stays as it is.
+    ButTls,
+}
+
+fn outcome(result: Result<Followed, CommandError>) -> Outcome {
+    match result {
+        Ok(Followed::Wholly) => Outcome::Done,
+        Ok(Followed::ButTls) => Outcome::DoneButTlsStays,
+        Err(error) => Outcome::Failed(error),
     }
 }
 

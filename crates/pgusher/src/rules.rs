@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use auth::ldap::LdapFault;
 use auth::{Hba, Ident, LdapOptions, Method, Visitor};
-use settings::{AuthType, Settings};
+use settings::{AuthType, Settings, SslMode};
 use thiserror::Error;
 
 use crate::pam::{self, PamError};
@@ -103,7 +103,7 @@ impl Rules {
         let text = read("auth_hba_file", path)?;
         rules.hba = Hba::parse(&text, &mut |name| read_beside(path, name));
         rules.warn_of(path, rules.hba.findings().to_vec());
-        rules.warn_of_dead_ends(path);
+        rules.warn_of_dead_ends(path, settings.client_tls_sslmode);
         Ok(rules)
     }
 
@@ -115,8 +115,19 @@ impl Rules {
     }
 
     /// Lines that let nobody in.
-    fn warn_of_dead_ends(&mut self, path: &Path) {
+    fn warn_of_dead_ends(&mut self, path: &Path, tls: SslMode) {
         let path = path.display();
+        let asks = matches!(tls, SslMode::VerifyCa | SslMode::VerifyFull);
+        let mut certs = self
+            .hba
+            .methods()
+            .filter(|it| matches!(it, Method::Cert { .. }));
+        if !asks && certs.next().is_some() {
+            self.warnings.push(format!(
+                "{path}: cert: no client is asked for a certificate with client_tls_sslmode = {}",
+                tls.as_str()
+            ));
+        }
         for method in self.hba.methods() {
             match method {
                 Method::Cert { map: Some(map) } | Method::Peer { map: Some(map) }

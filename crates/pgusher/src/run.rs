@@ -73,7 +73,8 @@ fn complain(error: &StartError) {
 fn check(path: &Path, env: &[(String, String)]) -> Result<(), StartError> {
     let setup = Setup::load(path, env)?;
     let mut report = String::new();
-    for warning in setup.warnings() {
+    let of_tls = setup.tls.warnings().map(str::to_owned);
+    for warning in setup.warnings().into_iter().chain(of_tls) {
         report.push_str(&format!("warning: {warning}\n"));
     }
     report.push_str(&format!("{}: ok\n", path.display()));
@@ -131,6 +132,10 @@ fn start_as(
         let logfile = setup.config.settings.logfile.as_deref();
         daemon::become_user(user, logfile)?;
         report_warnings(&setup);
+        setup
+            .tls
+            .warnings()
+            .for_each(|warning| tracing::warn!("{warning}"));
         serve(setup, env, listeners, logging, pidfile).await
     })
 }
@@ -185,7 +190,8 @@ async fn serve(
     signals::listen(&pooler)?;
     // Whoever reads it may send signals at once.
     let pidfile = pidfile.map(PidFile::write).transpose()?;
-    tracing::info!("process up: {}, {count} workers, tls: none", admin::VERSION);
+    let (version, tls) = (admin::VERSION, net::tls::LIBRARY);
+    tracing::info!("process up: {version}, {count} workers, tls: {tls}");
     pooler.run(orders).await;
     tracing::info!("process down");
     drop(pidfile);

@@ -301,7 +301,7 @@ impl Session {
             return Poll::Ready(End::Lost);
         }
         if *watching && self.conn.stream().poll_readable(cx).is_ready() {
-            if self.conn.stream().is_at_end() {
+            if self.conn.stream_mut().is_at_end() {
                 return Poll::Ready(End::Lost);
             }
             // More requests: they wait in the socket, and hide its end.

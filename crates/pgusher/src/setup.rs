@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth::{Method, Secret, Userlist, Visitor};
+use net::tls::{Tls, TlsSetupError};
 use net::{LdapClient, TcpOptions};
-use settings::{Config, ConfigError, Database, Settings, SslMode};
+use settings::{Config, ConfigError, Database};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -22,6 +23,7 @@ pub(crate) struct Setup {
     pub(crate) userlist: Arc<Userlist>,
     pub(crate) rules: Arc<Rules>,
     pub(crate) ldap: Arc<LdapClient>,
+    pub(crate) tls: Tls,
 }
 
 /// Why there is no setup.
@@ -41,26 +43,25 @@ pub(crate) enum SetupError {
     /// What says how clients log in can't be read, or makes no sense.
     #[error("{0}")]
     Rules(#[from] RulesError),
-    /// Encryption is demanded, and there is none yet.
-    #[error("{key} = {mode} demands TLS, which does not work yet")]
-    Tls {
-        /// The setting.
-        key: &'static str,
-        /// Its value.
-        mode: &'static str,
-    },
+    /// Certificates, keys or ciphers are at fault.
+    #[error("TLS setup failed: {0}")]
+    Tls(#[from] TlsSetupError),
 }
 
 impl Setup {
     /// Reads the ini file and what it names.
     pub(crate) fn load(path: &Path, env: &[(String, String)]) -> Result<Self, SetupError> {
         let config = Config::load(path, env.iter().cloned())?;
-        Self::with(config, env)
+        let tls = Tls::load(&config.settings)?;
+        Self::with(config, env, tls)
     }
 
-    /// Reads what the configuration names.
-    pub(crate) fn with(config: Config, env: &[(String, String)]) -> Result<Self, SetupError> {
-        check_promises(&config.settings)?;
+    /// Reads what the configuration names, but for TLS.
+    pub(crate) fn with(
+        config: Config,
+        env: &[(String, String)],
+        tls: Tls,
+    ) -> Result<Self, SetupError> {
         let userlist = match &config.settings.auth_file {
             Some(path) if !path.as_os_str().is_empty() => read_userlist(path)?,
             _ => Userlist::parse(b""),
@@ -71,12 +72,13 @@ impl Setup {
             userlist: Arc::new(userlist),
             rules: Arc::new(rules),
             ldap: Arc::new(LdapClient::new(env)),
+            tls,
         })
     }
 
-    /// The same with settings that were SET; files are read again only if others are named now.
+    /// The same with settings that were SET; files are read again only if others are named now,
+    /// and those of TLS by `renew_tls` alone.
     pub(crate) fn with_set(&self, config: Config) -> Result<Self, SetupError> {
-        check_promises(&config.settings)?;
         let rules = if Rules::are_alike(&self.config.settings, &config.settings) {
             self.rules.clone()
         } else {
@@ -87,7 +89,27 @@ impl Setup {
             userlist: self.userlist.clone(),
             rules,
             ldap: self.ldap.clone(),
+            tls: self.tls.clone(),
         })
+    }
+
+    /// Reads the files of TLS again. False if the settings can't be followed: then TLS stays as it
+    /// is, and the log says why.
+    pub(crate) fn renew_tls(&mut self) -> bool {
+        match self.tls.renewed(&self.config.settings) {
+            Ok(tls) => {
+                if !tls.is_same(&self.tls) {
+                    tls.warnings()
+                        .for_each(|warning| tracing::warn!("{warning}"));
+                }
+                self.tls = tls;
+                true
+            }
+            Err(error) => {
+                tracing::error!("TLS setup failed: {error}");
+                false
+            }
+        }
     }
 
     /// What is odd about it, to be told when it comes into force.
@@ -147,22 +169,6 @@ impl Setup {
             user_timeout: settings.tcp_user_timeout.0,
         }
     }
-}
-
-/// Refuses settings that promise a safety which is not built yet: better no pooler than one that
-/// lets people in, or talks in the clear, where it was told not to.
-fn check_promises(settings: &Settings) -> Result<(), SetupError> {
-    let modes = [
-        ("client_tls_sslmode", settings.client_tls_sslmode),
-        ("server_tls_sslmode", settings.server_tls_sslmode),
-    ];
-    for (key, mode) in modes {
-        if !matches!(mode, SslMode::Disable | SslMode::Allow | SslMode::Prefer) {
-            let mode = mode.as_str();
-            return Err(SetupError::Tls { key, mode });
-        }
-    }
-    Ok(())
 }
 
 fn read_userlist(path: &Path) -> Result<Userlist, SetupError> {

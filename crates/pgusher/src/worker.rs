@@ -98,6 +98,7 @@ impl Start {
             shared: self.process.shared.clone(),
             roster: Roster::default(),
             tcp: RefCell::new(self.setup.tcp_options()),
+            tls: RefCell::new(self.setup.tls.servers.clone()),
             socket_dir: RefCell::new(self.setup.config.settings.unix_socket_dir.clone()),
         });
         let worker = Rc::new(Worker {
@@ -225,6 +226,7 @@ impl Worker {
 
     fn set_setup(&self, setup: Arc<Setup>) {
         *self.pools.local.tcp.borrow_mut() = setup.tcp_options();
+        *self.pools.local.tls.borrow_mut() = setup.tls.servers.clone();
         self.pools.set_config(setup.config.clone());
         *self.setup.borrow_mut() = setup;
         self.open_forced_pools();

@@ -61,7 +61,7 @@ impl Pool {
         };
         let options = self.local.tcp.borrow().clone();
         let limit = self.settings().server_connect_timeout;
-        let conn = match cancel::connect(&server.facts.target, &options, limit).await {
+        let conn = match cancel::connect(&server.facts, &options, limit).await {
             Ok(conn) => conn,
             Err(error) => {
                 tracing::warn!("{}: cancel request failed: {error}", self.tag(&server));

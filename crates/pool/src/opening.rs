@@ -97,10 +97,20 @@ impl Pool {
         let login = async {
             let config = self.shared.database.config.load_full();
             let options = self.local.tcp.borrow().clone();
+            let tls = self.local.tls.borrow().clone();
             let socket_dir = self.local.socket_dir.borrow().clone();
             let target = login::next_target(&self.shared, &config, socket_dir.as_ref()).await?;
             let names = &self.local.shared.names;
-            login::login(&self.shared, &config, target, &options, names, own).await
+            login::login(
+                &self.shared,
+                &config,
+                target,
+                &options,
+                tls.as_ref(),
+                names,
+                own,
+            )
+            .await
         };
         match limit {
             Some(limit) => timeout(limit, login)
@@ -151,6 +161,9 @@ impl Pool {
                 self.tag(&server)
             ),
             None => tracing::info!("{} new connection to server", self.tag(&server)),
+        }
+        if let Some(tls) = &server.facts.tls {
+            tracing::info!("{} SSL established: {}", self.tag(&server), tls.cipher);
         }
         server
     }

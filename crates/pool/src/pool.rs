@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use net::TcpOptions;
+use net::tls::ServerTls;
 use settings::{PoolMode, PoolSettings, SocketDir, StatementSettings};
 use tokio::sync::watch;
 use wire::frontend::{Policy, put_query, put_terminate};
@@ -33,6 +34,8 @@ pub struct Local {
     pub roster: Roster,
     /// Options for sockets to servers.
     pub tcp: RefCell<TcpOptions>,
+    /// TLS with servers, if it is switched on.
+    pub tls: RefCell<Option<Arc<ServerTls>>>,
     /// Where servers without a host are found.
     pub socket_dir: RefCell<Option<SocketDir>>,
 }
@@ -613,11 +616,11 @@ impl Pool {
         let Some(key) = server.facts.key.clone() else {
             return;
         };
-        let target = server.facts.target.clone();
+        let facts = server.facts.clone();
         let options = self.local.tcp.borrow().clone();
         let limit = self.settings().server_connect_timeout;
         tokio::task::spawn_local(async move {
-            if let Ok(conn) = cancel::connect(&target, &options, limit).await {
+            if let Ok(conn) = cancel::connect(&facts, &options, limit).await {
                 let _ = cancel::land(conn, &key, limit).await;
             }
         });

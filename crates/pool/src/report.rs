@@ -209,7 +209,11 @@ impl Pool {
             close_needed: self.is_outdated(server),
             link: server.link.get(),
             remote_pid: server.facts.key.as_ref().map_or(0, CancelKey::process_id),
-            tls: String::new(),
+            tls: server
+                .facts
+                .tls
+                .as_ref()
+                .map_or_else(String::new, |tls| tls.cipher.to_string()),
             application_name: application_name.unwrap_or_default(),
             prepared_statements: server.io.try_borrow().map_or(0, |io| io.prepared.len()),
         }
@@ -247,7 +251,10 @@ fn client_row(client: &ClientEntry, moment: Moment) -> ClientRow {
             PeerAddr::Unix { pid, .. } => u32::try_from(pid).unwrap_or(0),
             PeerAddr::Tcp(_) => 0,
         },
-        tls: String::new(),
+        tls: client
+            .tls
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
         application_name: client.application_name.borrow().to_string(),
         prepared_statements: client.prepared_statements.get(),
     };

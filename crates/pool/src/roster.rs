@@ -9,6 +9,7 @@ use std::task::Waker;
 use std::time::{Instant, SystemTime};
 
 use net::PeerAddr;
+use net::tls::Cipher;
 use wire::Replication;
 
 use crate::key::ClientId;
@@ -96,6 +97,8 @@ pub struct ClientEntry {
     pub peer: PeerAddr,
     /// Where it came in.
     pub local: Option<SocketAddr>,
+    /// How it is encrypted; `None`: not at all. In a box, since most are not.
+    pub tls: Option<Box<Cipher>>,
     /// When it connected.
     pub connect_time: SystemTime,
     /// What it is here for.
@@ -149,6 +152,8 @@ pub struct ClientFacts {
     pub peer: PeerAddr,
     /// Where it came in.
     pub local: Option<SocketAddr>,
+    /// How it is encrypted; `None`: not at all. In a box, since most are not.
+    pub tls: Option<Box<Cipher>>,
     /// When it connected.
     pub connect_time: SystemTime,
     /// What it is here for.
@@ -168,6 +173,7 @@ impl ClientEntry {
             database: facts.database,
             peer: facts.peer,
             local: facts.local,
+            tls: facts.tls,
             connect_time: facts.connect_time,
             kind: facts.kind,
             replication: facts.replication,

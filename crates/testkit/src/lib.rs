@@ -10,6 +10,7 @@
 mod account;
 mod address;
 mod binaries;
+mod certificates;
 mod eventually;
 mod fake_client;
 mod fake_server;
@@ -23,10 +24,12 @@ mod process;
 mod scratch;
 mod slapd;
 mod start_error;
+mod tls;
 
 pub use account::Account;
 pub use address::Address;
 pub use binaries::client_program;
+pub use certificates::{Authority, Certificate, Key, Request};
 pub use eventually::{PATIENCE, eventually, eventually_async, in_time};
 pub use fake_client::FakeClient;
 pub use fake_server::{
@@ -43,3 +46,4 @@ pub use postgres::{Postgres, PostgresSetup};
 pub use scratch::Scratch;
 pub use slapd::Slapd;
 pub use start_error::StartError;
+pub use tls::{TlsDoor, TlsTunnel, Visit};

@@ -1,8 +1,7 @@
 //! A real LDAP server, made for one test and gone with it.
 
-use std::{error::Error, io, path::Path, sync::Arc};
+use std::{fs, io, path::Path, sync::Arc};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::{
     net::TcpStream,
     time::{Instant, sleep},
@@ -10,6 +9,7 @@ use tokio::{
 
 use crate::{
     account::Account,
+    certificates::Authority,
     eventually::{GLANCE, PATIENCE},
     log::Log,
     port::Port,
@@ -168,7 +168,7 @@ fn furnish(scratch: &Scratch, entries: &str) -> io::Result<String> {
     account.make_dir(&scratch.path().join("data"))?;
     scratch.write("slapd.conf", CONFIG)?;
     scratch.write("entries.ldif", &format!("{BASE}{entries}"))?;
-    let ca = certify(scratch).map_err(io::Error::other)?;
+    let ca = certify(scratch)?;
 
     let mut command = account.command(PROGRAM);
     command.args(["-Tadd", "-f", "slapd.conf", "-l", "entries.ldif"]);
@@ -182,17 +182,13 @@ fn furnish(scratch: &Scratch, entries: &str) -> io::Result<String> {
 }
 
 /// Writes an authority's certificate, which is returned, and the server's.
-fn certify(scratch: &Scratch) -> Result<String, Box<dyn Error + Send + Sync>> {
-    let mut authority = CertificateParams::new(Vec::new())?;
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
-
-    let key = KeyPair::generate()?;
-    let server = CertificateParams::new(vec!["localhost".to_owned()])?;
-    let server = server.signed_by(&key, &authority)?;
-
-    scratch.write("ca.pem", &authority.pem())?;
-    scratch.write("server.pem", &server.pem())?;
-    scratch.write("server.key", &key.serialize_pem())?;
-    Ok(authority.pem())
+fn certify(scratch: &Scratch) -> io::Result<String> {
+    let authority = Authority::new("directories");
+    let server = authority.request("directory");
+    let server = server.extension("subjectAltName = DNS:localhost").issue();
+    let ca = fs::read_to_string(&authority.certificate().cert)?;
+    scratch.write("ca.pem", &ca)?;
+    scratch.write("server.pem", &fs::read_to_string(server.cert)?)?;
+    scratch.write("server.key", &fs::read_to_string(server.key)?)?;
+    Ok(ca)
 }

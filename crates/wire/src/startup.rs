@@ -190,6 +190,12 @@ fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// The packet that asks a server for TLS.
+pub fn ssl_request() -> [u8; 8] {
+    let [a, b, c, d] = SSL_REQUEST.to_be_bytes();
+    [0, 0, 0, 8, a, b, c, d]
+}
+
 /// Appends a StartupMessage of this minor version of protocol 3.
 pub fn put_startup<'a>(
     out: &mut Vec<u8>,
@@ -324,6 +330,13 @@ mod tests {
             body.extend_from_slice(&[7; 261]);
         });
         assert_eq!(FirstPacket::parse(&too_long), Err(StartupError::Layout));
+    }
+
+    #[test]
+    fn a_request_for_encryption_is_read_as_one() {
+        let packet = ssl_request();
+        assert_eq!(peek_len(&packet), Ok(Some(packet.len())));
+        assert_eq!(FirstPacket::parse(&packet), Ok(FirstPacket::Ssl));
     }
 
     #[test]

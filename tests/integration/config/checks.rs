@@ -129,13 +129,6 @@ async fn promises_that_can_not_be_kept_are_not_made() {
     )
     .await;
     does_not_start(
-        pgusher(1).set("server_tls_sslmode", "verify-full"),
-        expect![[r#"
-            pgusher: server_tls_sslmode = verify-full demands TLS, which does not work yet
-        "#]],
-    )
-    .await;
-    does_not_start(
         pgusher(1).set("auth_type", "hba"),
         expect![[r#"
             pgusher: pooler.ini:7: auth_type: needs auth_hba_file

@@ -162,7 +162,6 @@ async fn a_set_that_makes_no_sense_changes_nothing() {
         "SET default_pool_size = '-1'",
         "SET pool_mode = transactional",
         "SET auth_type = hba",
-        "SET server_tls_sslmode = 'verify-full'",
     ] {
         let told = console.try_run(command).await.unwrap_err();
         assert_eq!(refusal(&told), "ERROR 08P01 SET failed", "{command}");

@@ -1,5 +1,7 @@
 //! Logins of good, bad and unknown clients, as transcripts.
 
+mod binding;
+
 use postgres_protocol::authentication::{md5_hash, sasl};
 use proptest::prelude::*;
 use wire::authentication::{put_password, put_sasl_response};
@@ -49,10 +51,16 @@ impl Login {
     }
 
     fn as_user(user: &str, challenge: Challenge, known: Known) -> Self {
+        Self::over(None, user, challenge, known)
+    }
+
+    /// Over a connection that may be bound to this.
+    fn over(end_point: Option<&Arc<[u8]>>, user: &str, challenge: Challenge, known: Known) -> Self {
         let salt_key = salt_key();
         let policy = ScramPolicy {
             iterations: ITERATIONS,
             salt_key: &salt_key,
+            end_point,
         };
         let (acceptor, step) = Acceptor::start(challenge, user, known, policy, entropy());
         Self { acceptor, step }

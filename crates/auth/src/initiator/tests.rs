@@ -1,5 +1,7 @@
 //! Logins to servers that are honest, strange or false.
 
+mod binding;
+
 use postgres_protocol::authentication::md5_hash;
 use proptest::prelude::*;
 use wire::authentication::parse_password;
@@ -90,7 +92,7 @@ fn challenge(initiator: &mut Initiator) -> (ServerExchange, AuthRequest) {
         &Nonce::from_bytes([1; Nonce::LEN]),
         SALT,
         2,
-        ChannelBinding::None,
+        &ChannelBinding::None,
     )
     .unwrap();
     (

@@ -26,7 +26,7 @@ impl ServerExchange {
         nonce: &Nonce,
         salt: &[u8],
         iterations: u32,
-        binding: ChannelBinding,
+        binding: &ChannelBinding,
     ) -> Result<(Self, String), ScramError> {
         let first = ClientFirst::parse(message_text(client_first)?)?;
         binding.check_flag(first.flag)?;

@@ -1,5 +1,7 @@
 //! SCRAM against the RFC, against another implementation, and against liars.
 
+mod binding;
+
 use postgres_protocol::authentication::sasl;
 use proptest::prelude::*;
 
@@ -22,7 +24,7 @@ fn begin(client_first: &str) -> Result<(ServerExchange, String), ScramError> {
         &server_nonce(),
         SALT,
         2,
-        ChannelBinding::None,
+        &ChannelBinding::None,
     )
 }
 
@@ -93,7 +95,7 @@ mod rfc_7677 {
             &Nonce::from_text("%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"),
             &salt(),
             4096,
-            ChannelBinding::None,
+            &ChannelBinding::None,
         )
         .unwrap();
         assert_eq!(server_first, SERVER_FIRST);
@@ -159,19 +161,6 @@ fn a_server_final_that_is_no_signature_is_refused() {
         assert!(awaited.verify(bad.as_bytes()).is_err(), "{bad}");
     }
     assert!(awaited.verify(&[0xff]).is_err());
-}
-
-#[test]
-fn a_client_may_know_of_channel_binding_or_not_but_may_not_use_it() {
-    assert!(begin("n,,n=,r=abc").is_ok());
-    assert!(begin("y,,n=,r=abc").is_ok());
-    for flag in ["p=tls-server-end-point", "p=tls-unique", "p", "x", "", "N"] {
-        assert_eq!(
-            begin(&format!("{flag},,n=,r=abc")).err(),
-            Some(ScramError::ChannelBinding),
-            "{flag}"
-        );
-    }
 }
 
 #[test]
@@ -420,16 +409,6 @@ fn another_implementation_logs_in_to_ours() {
 }
 
 #[test]
-fn another_implementation_with_channel_binding_is_refused() {
-    let binding = sasl::ChannelBinding::tls_server_end_point(vec![1, 2, 3]);
-    let client = sasl::ScramSha256::new(b"secret", binding);
-    assert_eq!(
-        begin(std::str::from_utf8(client.message()).unwrap()).err(),
-        Some(ScramError::ChannelBinding)
-    );
-}
-
-#[test]
 fn another_implementation_stores_verifiers_that_we_read() {
     let stored = postgres_protocol::password::scram_sha_256("pässword".as_bytes());
     let verifier = Verifier::parse(stored.as_bytes()).unwrap();
@@ -504,7 +483,7 @@ proptest! {
         let _ = awaited.verify(&bytes);
         let nonce = Nonce::from_bytes([0; Nonce::LEN]);
         let _ = ClientExchange::begin(nonce, ChannelBinding::None).0.challenged(&bytes);
-        let _ = ServerExchange::begin(&bytes, &server_nonce(), SALT, 2, ChannelBinding::None);
+        let _ = ServerExchange::begin(&bytes, &server_nonce(), SALT, 2, &ChannelBinding::None);
         let _ = Verifier::parse(&bytes);
     }
 }

@@ -47,7 +47,6 @@ fn changed_settings_are_told_with_both_values_and_boot_ones_apart() {
         told(&changes.at_boot),
         ["listen_port Some(\"1\") Some(\"2\")"]
     );
-    assert!(!changes.reconnect_all());
 }
 
 #[test]
@@ -58,11 +57,6 @@ fn a_secret_setting_is_told_without_its_value() {
     );
 
     assert_eq!(changes.settings[0].new.as_deref(), Some("…"));
-}
-
-#[test]
-fn other_tls_towards_servers_means_that_all_connect_anew() {
-    assert!(changes("[pgbouncer]", "[pgbouncer]\nserver_tls_sslmode = disable").reconnect_all());
 }
 
 #[test]

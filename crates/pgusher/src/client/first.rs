@@ -1,6 +1,7 @@
 //! The first packets of a connection, up to its startup or cancel request.
 
 use net::Conn;
+use net::tls::{ClientTls, HANDSHAKE};
 use wire::startup::{self, FirstPacket};
 use wire::{CancelKey, Startup};
 
@@ -15,21 +16,53 @@ pub(super) enum Opening {
 }
 
 /// Reads packets until one says what the connection is for. Encryption is asked for at most once
-/// each way; there is none yet.
-pub(super) async fn read(conn: &mut Conn) -> Result<Opening, Refused> {
+/// each way, and TLS may begin without asking.
+pub(super) async fn read(conn: &mut Conn, tls: Option<&ClientTls>) -> Result<Opening, Refused> {
+    if let Some(tls) = tls
+        && conn.hold_at_least(1).await?.first() == Some(&HANDSHAKE)
+    {
+        conn.accept_tls(tls).await?;
+    }
     let (mut asked_ssl, mut asked_gss) = (false, false);
     loop {
         match packet(conn).await? {
-            FirstPacket::Ssl if !asked_ssl => asked_ssl = true,
-            FirstPacket::GssEnc if !asked_gss => asked_gss = true,
+            FirstPacket::Ssl if conn.stream().secured().is_some() => {
+                return Err(Refused::told("SSL req inside SSL"));
+            }
+            FirstPacket::Ssl if !asked_ssl => {
+                asked_ssl = true;
+                refuse_stuffing(conn, "SSL")?;
+                match tls {
+                    Some(tls) => {
+                        conn.send_all(b"S").await?;
+                        conn.accept_tls(tls).await?;
+                    }
+                    None => conn.send_all(b"N").await?,
+                }
+            }
+            FirstPacket::GssEnc if !asked_gss => {
+                asked_gss = true;
+                refuse_stuffing(conn, "GSSAPI encryption")?;
+                conn.send_all(b"N").await?;
+            }
             FirstPacket::Ssl | FirstPacket::GssEnc => {
                 return Err(Refused::told("client re-sent startup pkt"));
             }
             FirstPacket::Cancel(key) => return Ok(Opening::Cancel(key)),
             FirstPacket::Startup(startup) => return Ok(Opening::Startup(startup)),
         }
-        conn.send_all(b"N").await?;
     }
+}
+
+/// Whoever asks for encryption waits for the answer: what is there before it may be somebody
+/// else's, who wants it taken for the client's own words.
+fn refuse_stuffing(conn: &Conn, what: &str) -> Result<(), Refused> {
+    if conn.has_held() {
+        return Err(Refused::Told(format!(
+            "received unencrypted data after {what} request"
+        )));
+    }
+    Ok(())
 }
 
 async fn packet(conn: &mut Conn) -> Result<FirstPacket, Refused> {

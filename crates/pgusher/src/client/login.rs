@@ -72,9 +72,12 @@ pub(super) async fn run(
     newcomer.label = format!("{name}/{}", startup.user());
     if settings.log_connections {
         tracing::info!(
-            "{} login attempt: db={name} user={} tls=no",
+            "{} login attempt: db={name} user={} tls={}",
             newcomer.tag(),
-            startup.user()
+            startup.user(),
+            newcomer
+                .cipher()
+                .map_or_else(|| "no".to_owned(), |it| it.to_string())
         );
     }
     check_names(&startup)?;
@@ -314,17 +317,19 @@ struct Seated {
 async fn seat(
     worker: &Rc<Worker>,
     setup: &Setup,
-    newcomer: &Newcomer,
+    newcomer: &mut Newcomer,
     config: &Database,
     pool: &Rc<Pool>,
     wanted: &Wanted,
 ) -> Result<Seated, Refused> {
     let user = &wanted.who.user;
-    let list = |replication| Listed::new(worker, newcomer, pool, user.clone(), replication);
+    let list = |newcomer: &Newcomer, replication| {
+        Listed::new(worker, newcomer, pool, user.clone(), replication)
+    };
     let limits = setup.config.client_settings(config, user);
     let wait_max = limits.query_wait_timeout;
     if let Some(own) = &wanted.own {
-        let listed = list(own.replication);
+        let listed = list(newcomer, own.replication);
         let OwnServer { lease, reported } = listed.open_own(newcomer, own, wait_max).await?;
         return Ok(Seated {
             listed,
@@ -334,7 +339,7 @@ async fn seat(
     }
     let reported = first_server(newcomer, pool, wait_max).await?;
     wanted.wishes.check(&reported.tracked)?;
-    let listed = list(Replication::None);
+    let listed = list(newcomer, Replication::None);
     let begins_with_one =
         setup.config.settings.session_backend_pid && pool.mode() == PoolMode::Session;
     let lease = match begins_with_one {
@@ -350,7 +355,7 @@ async fn seat(
 
 /// Waits for what the pool's first server reports.
 async fn first_server(
-    newcomer: &Newcomer,
+    newcomer: &mut Newcomer,
     pool: &Rc<Pool>,
     wait_max: Option<Duration>,
 ) -> Result<Arc<Reported>, Refused> {

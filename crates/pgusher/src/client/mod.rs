@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
 use auth::Origin;
+use net::tls::{Cipher, ClientTls, HandshakeError};
 use net::{Conn, PeerAddr, Stream};
 use pool::{ClientId, LeaseError};
 use thiserror::Error;
@@ -63,6 +64,9 @@ pub(crate) enum Refused {
     /// Its startup packet can't be read, or asks for what we don't have.
     #[error("{0}")]
     Startup(#[from] StartupError),
+    /// TLS came to nothing: there is no way to tell the client, other than what TLS itself says.
+    #[error("TLS handshake failed")]
+    Handshake(HandshakeError),
     /// Told to the client as it stands.
     #[error("{0}")]
     Told(String),
@@ -77,6 +81,15 @@ pub(crate) enum Refused {
     ServerDown,
 }
 
+impl From<HandshakeError> for Refused {
+    fn from(error: HandshakeError) -> Self {
+        match error {
+            HandshakeError::Io(error) => Self::Gone(error),
+            other => Self::Handshake(other),
+        }
+    }
+}
+
 impl Refused {
     fn told(text: impl Into<String>) -> Self {
         Self::Told(text.into())
@@ -85,7 +98,7 @@ impl Refused {
     /// What the client hears: code and text; nothing, if it is gone.
     fn for_client(&self) -> Option<(SqlState, String)> {
         match self {
-            Self::Gone(_) => None,
+            Self::Gone(_) | Self::Handshake(_) => None,
             Self::Coded(code, text) => Some((*code, text.clone())),
             other => Some((SqlState::PROTOCOL_VIOLATION, other.to_string())),
         }
@@ -196,8 +209,18 @@ enum Outcome {
 }
 
 async fn log_in(worker: &Rc<Worker>, newcomer: &mut Newcomer) -> Result<Outcome, Refused> {
-    match first::read(&mut newcomer.conn).await? {
+    let setup = worker.setup();
+    // Nobody listens in on a unix socket.
+    let is_tcp = matches!(newcomer.peer, PeerAddr::Tcp(_));
+    let tls = setup.tls.clients.as_deref().filter(|_| is_tcp);
+    match first::read(&mut newcomer.conn, tls).await? {
+        // The key alone proves its right, and libpq before 17 sends it in the clear.
         Opening::Cancel(key) => Ok(Outcome::Cancel(key)),
+        Opening::Startup(_)
+            if newcomer.cipher().is_none() && tls.is_some_and(ClientTls::is_required) =>
+        {
+            Err(Refused::told("SSL required"))
+        }
         Opening::Startup(startup) => login::run(worker, newcomer, startup).await,
     }
 }
@@ -207,10 +230,16 @@ async fn refuse(worker: &Worker, newcomer: &mut Newcomer, refused: &Refused) {
     let settings = &worker.setup().config.settings;
     let tag = newcomer.tag();
     let age = newcomer.connected.elapsed().as_secs();
+    if let Refused::Handshake(error) = refused {
+        tracing::warn!("{tag} TLS handshake error: {error}");
+    }
     if settings.log_disconnections {
         tracing::info!("{tag} closing because: {refused} (age={age}s)");
     }
     let Some((code, text)) = refused.for_client() else {
+        if matches!(refused, Refused::Handshake(_)) {
+            newcomer.conn.finish().await;
+        }
         return;
     };
     if settings.log_pooler_errors {
@@ -238,7 +267,7 @@ impl Newcomer {
     }
 
     /// Waits for something, unless the client leaves.
-    async fn unless_gone<T>(&self, something: impl Future<Output = T>) -> Result<T, Refused> {
+    async fn unless_gone<T>(&mut self, something: impl Future<Output = T>) -> Result<T, Refused> {
         tokio::select! {
             biased;
             done = something => Ok(done),
@@ -252,9 +281,15 @@ impl Newcomer {
             PeerAddr::Unix { .. } => Origin::Unix,
             PeerAddr::Tcp(address) => Origin::Tcp {
                 address: address.ip(),
-                tls: false,
+                tls: self.conn.stream().secured().is_some(),
             },
         }
+    }
+
+    /// How its connection is encrypted.
+    pub(crate) fn cipher(&self) -> Option<Cipher> {
+        let secured = self.conn.stream().secured();
+        secured.map(|secured| secured.cipher)
     }
 
     /// The front of its log lines.

@@ -86,7 +86,11 @@ async fn satisfy(
         Method::Peer { map } => {
             return vouched::by_account(setup, newcomer.peer, who, map.as_deref()).await;
         }
-        Method::Cert { map } => return vouched::by_certificate(setup, None, who, map.as_deref()),
+        Method::Cert { map } => {
+            let secured = newcomer.conn.stream().secured();
+            let shown = secured.and_then(|secured| secured.peer.as_deref());
+            return vouched::by_certificate(setup, shown, who, map.as_deref());
+        }
         Method::Ldap(options) => {
             return elsewhere::by_ldap(worker, setup, newcomer, user, options).await;
         }
@@ -104,9 +108,12 @@ async fn challenged(
     challenge: Challenge,
 ) -> Result<Identity, Refused> {
     let (user, known) = (&who.user, who.known(&worker.process));
+    let secured = newcomer.conn.stream().secured();
+    let end_point = secured.and_then(|secured| secured.end_point.clone());
     let policy = ScramPolicy {
         iterations: setup.config.settings.scram_iterations.get(),
         salt_key: &worker.process.salt_key,
+        end_point: end_point.as_ref(),
     };
     let entropy = Entropy::fresh().map_err(|error| {
         tracing::error!("no random bytes for a login: {error}");

@@ -40,6 +40,7 @@ impl Listed {
             database: pool.shared.key.database.clone(),
             peer: newcomer.peer,
             local: newcomer.local,
+            tls: newcomer.cipher().map(Box::new),
             connect_time: newcomer.connect_time,
             kind: ClientKind::Session,
             replication,
@@ -65,7 +66,7 @@ impl Listed {
     /// Opens a server for this client alone.
     pub(super) async fn open_own(
         &self,
-        newcomer: &Newcomer,
+        newcomer: &mut Newcomer,
         own: &OwnStartup,
         wait_max: Option<Duration>,
     ) -> Result<OwnServer, Refused> {
@@ -80,7 +81,7 @@ impl Listed {
     }
 
     /// Has a server of the pool lent to this client.
-    pub(super) async fn lease(&self, newcomer: &Newcomer) -> Result<Lease, Refused> {
+    pub(super) async fn lease(&self, newcomer: &mut Newcomer) -> Result<Lease, Refused> {
         let lease = async {
             let request = |cx: &mut Context<'_>| {
                 self.entry.set_waker(cx.waker());
@@ -97,7 +98,7 @@ impl Listed {
     /// Waits for a server, unless the client is sent away meanwhile, or leaves.
     async fn unless_over<T>(
         &self,
-        newcomer: &Newcomer,
+        newcomer: &mut Newcomer,
         server: impl Future<Output = Result<T, LeaseError>>,
     ) -> Result<T, Refused> {
         let killed = poll_fn(|cx| {

@@ -2,6 +2,7 @@
 
 use auth::Identity;
 use net::PeerAddr;
+use net::tls::PeerCertificate;
 use nix::unistd::{Uid, User};
 use tokio::task::spawn_blocking;
 
@@ -28,12 +29,20 @@ pub(super) async fn by_account(
 }
 
 /// Lets a client in that showed a certificate for the right name. Who showed none has no names.
-pub(super) fn by_certificate<'n>(
+pub(super) fn by_certificate(
     setup: &Setup,
-    names: impl IntoIterator<Item = &'n str>,
+    shown: Option<&PeerCertificate>,
     who: &Recognised,
     map: Option<&str>,
 ) -> Result<Identity, Refused> {
+    let names = shown.into_iter().flat_map(|shown| {
+        let dns_names = shown.dns_names.iter();
+        shown
+            .common_name
+            .iter()
+            .chain(dns_names)
+            .map(String::as_str)
+    });
     if who.exists() && setup.rules.ident.lets(names, map, &who.user) {
         Ok(Identity::default())
     } else {

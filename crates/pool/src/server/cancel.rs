@@ -3,24 +3,32 @@
 use std::io;
 use std::time::Duration;
 
-use net::stream::Target;
-use net::{Conn, Stream, TcpOptions};
+use net::dial::{Encryption, dial};
+use net::{Conn, TcpOptions};
 use tokio::time::timeout;
 use wire::CancelKey;
+
+use super::Facts;
 
 /// Longest time that each step of a cancel request may take without `server_connect_timeout`: while
 /// it lasts the server is lent to nobody else.
 const STEP_MAX: Duration = Duration::from_secs(15);
 
-/// Connects to where the server is.
+/// Connects to where the server is, encrypted if the server's own connection is.
 pub async fn connect(
-    target: &Target,
+    facts: &Facts,
     options: &TcpOptions,
     limit: Option<Duration>,
 ) -> io::Result<Conn> {
-    within(limit, Stream::connect(target, options))
-        .await
-        .map(Conn::new)
+    let encryption = match &facts.tls {
+        Some(tls) => Encryption::Always(&tls.context),
+        None => Encryption::Never,
+    };
+    let dialled = async {
+        let dialled = dial(&facts.target, options, encryption).await;
+        dialled.map_err(io::Error::other)
+    };
+    within(limit, dialled).await
 }
 
 /// Sends the request and waits until the server has closed the connection: only then has the

@@ -7,8 +7,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
 use auth::{Initiator, Nonce, Reply};
+use net::dial::{DialError, Encryption, dial};
 use net::resolve::resolve;
 use net::stream::Target;
+use net::tls::ServerTls;
 use net::{Conn, PeerAddr, Stream, TcpOptions};
 use settings::{Database, Host, LoadBalanceHosts, SocketDir};
 use thiserror::Error;
@@ -20,7 +22,7 @@ use wire::startup::put_startup;
 use wire::{CancelKey, ParamNames, Params, Replication, SqlState};
 use zeroize::Zeroizing;
 
-use super::{Facts, query};
+use super::{Encrypted, Facts, query};
 use crate::own::OwnStartup;
 use crate::shared::{PoolShared, Reported};
 
@@ -46,6 +48,9 @@ pub enum LoginError {
         /// The system's words.
         error: io::Error,
     },
+    /// TLS was asked for, and can't be had.
+    #[error("{0}")]
+    Tls(DialError),
     /// `server_connect_timeout` passed.
     #[error("connect timeout")]
     Timeout,
@@ -69,6 +74,8 @@ impl LoginError {
         match self {
             Self::Dns { .. } => "server DNS lookup failed",
             Self::Connect { .. } => "connect failed",
+            Self::Tls(DialError::Refused) => "server refused SSL",
+            Self::Tls(_) => "TLS handshake failed",
             Self::Timeout => "connect timeout",
             Self::Broken(_) | Self::Refused(_) | Self::Auth(_) | Self::Protocol(_) => {
                 "login failed"
@@ -102,7 +109,11 @@ impl LoginError {
                 None | Some(SqlState::PROTOCOL_VIOLATION | SqlState::FEATURE_NOT_SUPPORTED)
             ),
             Self::Broken(_) | Self::Protocol(_) => true,
-            Self::Dns { .. } | Self::Connect { .. } | Self::Timeout | Self::Auth(_) => false,
+            Self::Dns { .. }
+            | Self::Connect { .. }
+            | Self::Tls(_)
+            | Self::Timeout
+            | Self::Auth(_) => false,
         }
     }
 
@@ -110,7 +121,8 @@ impl LoginError {
     pub fn is_final(&self) -> bool {
         match self {
             Self::Refused(fields) => fields.sqlstate != Some(SqlState::CANNOT_CONNECT_NOW),
-            Self::Auth(_) => true,
+            Self::Auth(_) | Self::Tls(DialError::Refused) => true,
+            Self::Tls(DialError::Handshake(error)) => error.is_refusal(),
             _ => false,
         }
     }
@@ -144,7 +156,7 @@ pub async fn next_target(
     };
     match &config.hosts[turn % count] {
         Host::Unix(dir) => Ok(Target::Unix(socket_path(dir, config.port))),
-        Host::Ip(ip) => Ok(Target::Tcp((*ip, config.port).into())),
+        Host::Ip(ip) => Ok(Target::Tcp((*ip, config.port).into(), None)),
         Host::Name(name) => {
             let found = resolve(name, config.port).await;
             let addresses = found.map_err(|error| LoginError::Dns {
@@ -152,7 +164,8 @@ pub async fn next_target(
                 error,
             })?;
             let turn = pool.next_address.fetch_add(1, Ordering::Relaxed);
-            Ok(Target::Tcp(addresses[turn % addresses.len()]))
+            let address = addresses[turn % addresses.len()];
+            Ok(Target::Tcp(address, Some(name.as_str().into())))
         }
     }
 }
@@ -179,6 +192,7 @@ pub async fn login(
     config: &Database,
     target: Target,
     options: &TcpOptions,
+    tls: Option<&Arc<ServerTls>>,
     names: &ParamNames,
     own: Option<&OwnStartup>,
 ) -> Result<LoggedIn, LoginError> {
@@ -189,10 +203,12 @@ pub async fn login(
         config,
         target: &target,
         options,
+        tls,
         own,
     };
     let Greeted { mut conn, first } = greeting.greet(generation).await?;
     let (peer, local) = ends(conn.stream(), &target, config.port);
+    let tls = tls.and_then(|tls| Encrypted::of(conn.stream(), tls));
 
     authenticate(&mut conn, pool, first).await?;
     let (mut reported, key) = welcome(&mut conn, names).await?;
@@ -213,6 +229,7 @@ pub async fn login(
             target,
             peer,
             local,
+            tls,
             key,
             opened,
             connect_time,
@@ -222,6 +239,23 @@ pub async fn login(
         },
         conn,
         reported,
+    })
+}
+
+async fn connect(
+    target: &Target,
+    options: &TcpOptions,
+    tls: Option<&Arc<ServerTls>>,
+) -> Result<Conn, LoginError> {
+    let encryption = tls.map_or(Encryption::Never, |tls| Encryption::AsSet(tls));
+    let dialled = dial(target, options, encryption).await;
+    dialled.map_err(|error| match error {
+        DialError::Connect(error) => LoginError::Connect {
+            target: target.clone(),
+            error,
+        },
+        DialError::Broken(error) => LoginError::Broken(error),
+        other => LoginError::Tls(other),
     })
 }
 
@@ -241,7 +275,7 @@ fn startup_parameters<'a>(
 
 fn ends(stream: &Stream, target: &Target, port: u16) -> (PeerAddr, Option<std::net::SocketAddr>) {
     let peer = match target {
-        Target::Tcp(addr) => PeerAddr::Tcp(*addr),
+        Target::Tcp(addr, _) => PeerAddr::Tcp(*addr),
         Target::Unix(_) => stream.peer_addr(port).unwrap_or(PeerAddr::Unix {
             pid: 0,
             uid: 0,
@@ -263,6 +297,7 @@ struct Greeting<'a> {
     config: &'a Database,
     target: &'a Target,
     options: &'a TcpOptions,
+    tls: Option<&'a Arc<ServerTls>>,
     own: Option<&'a OwnStartup>,
 }
 
@@ -289,13 +324,7 @@ impl Greeting<'_> {
 
     /// Connects, asks for a minor version of protocol 3, and tells the one that is spoken then.
     async fn greet_with(&self, minor: u16) -> Result<(Greeted, u16), LoginError> {
-        let stream = Stream::connect(self.target, self.options)
-            .await
-            .map_err(|error| LoginError::Connect {
-                target: self.target.clone(),
-                error,
-            })?;
-        let mut conn = Conn::new(stream);
+        let mut conn = connect(self.target, self.options, self.tls).await?;
         let mut startup = Vec::new();
         let parameters = startup_parameters(self.pool, self.config, self.own);
         put_startup(&mut startup, minor, parameters);
@@ -321,7 +350,10 @@ async fn authenticate(
     first: (u8, Vec<u8>),
 ) -> Result<(), LoginError> {
     let nonce = Nonce::fresh().map_err(|error| LoginError::Broken(io::Error::other(error)))?;
-    let mut initiator = Initiator::new(&pool.key.user, pool.credentials(), nonce);
+    let secured = conn.stream().secured();
+    let end_point = secured.and_then(|secured| secured.end_point.clone());
+    let initiator = Initiator::new(&pool.key.user, pool.credentials(), nonce);
+    let mut initiator = initiator.bound_to(end_point);
     let mut next = Some(first);
     loop {
         let (tag, body) = match next.take() {

@@ -15,7 +15,8 @@ use std::time::{Instant, SystemTime};
 
 use net::conn::ParkedConn;
 use net::stream::Target;
-use net::{Conn, PeerAddr};
+use net::tls::{Cipher, ServerTls};
+use net::{Conn, PeerAddr, Stream};
 use prepared::Prepared;
 use wire::backend::Outflow;
 use wire::{CancelKey, Params, Pipeline, Replication};
@@ -62,6 +63,8 @@ pub struct Facts {
     pub peer: PeerAddr,
     /// Our end's address.
     pub local: Option<std::net::SocketAddr>,
+    /// How it is encrypted; `None`: not at all.
+    pub tls: Option<Encrypted>,
     /// Its own cancel key, if it gave one.
     pub key: Option<CancelKey>,
     /// When it was connected.
@@ -80,6 +83,23 @@ impl Facts {
     /// Whether it serves one client and is closed after it.
     pub fn is_own(&self) -> bool {
         self.replication != Replication::None
+    }
+}
+
+/// How a server's connection is encrypted.
+#[derive(Debug, Clone)]
+pub struct Encrypted {
+    /// Protocol and cipher.
+    pub cipher: Cipher,
+    /// What it was asked for with: its cancel requests are encrypted likewise.
+    pub context: Arc<ServerTls>,
+}
+
+impl Encrypted {
+    pub(crate) fn of(stream: &Stream, context: &Arc<ServerTls>) -> Option<Self> {
+        let cipher = stream.secured()?.cipher;
+        let context = context.clone();
+        Some(Self { cipher, context })
     }
 }
 

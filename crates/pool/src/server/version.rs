@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     fn server(port: u16) -> Target {
-        Target::Tcp(([127, 0, 0, 1], port).into())
+        Target::Tcp(([127, 0, 0, 1], port).into(), None)
     }
 
     #[test]
