@@ -1,126 +1,15 @@
 //! Real clients, as people run them, find nothing missing.
 
-use std::{
-    ffi::OsStr,
-    fs::{self, File},
-    path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-};
+use std::path::Path;
 
-use testkit::{Pooler, PoolerSetup, Postgres, Scratch, client_program, eventually, in_time};
+use testkit::{Pooler, Postgres, Scratch, in_time};
 use tokio::task::JoinSet;
 use tokio_postgres::types::Type;
 
-use crate::support::{WORKERS, pgusher, postgres, servers_opened};
-
-/// A pooler for `alice` and her password.
-fn for_alice(workers: u32, mode: &str, seats: u32, postgres: &Postgres) -> PoolerSetup {
-    pgusher(workers)
-        .database("app", &postgres.conn_info("app"))
-        .user("alice", "secret")
-        .set("pool_mode", mode)
-        .set("default_pool_size", seats)
-}
-
-/// A program that runs by itself, until dropped at the latest.
-struct Running {
-    child: Child,
-    scratch: Scratch,
-}
-
-/// What a program had to say.
-struct Said {
-    status: ExitStatus,
-    out: String,
-    err: String,
-}
-
-/// Where programs find their server.
-struct Place {
-    host: PathBuf,
-    port: u16,
-}
-
-impl Place {
-    fn tcp(port: u16) -> Self {
-        Self {
-            host: "127.0.0.1".into(),
-            port,
-        }
-    }
-
-    fn unix(dir: &Path, port: u16) -> Self {
-        Self {
-            host: dir.into(),
-            port,
-        }
-    }
-}
-
-impl Running {
-    fn start(program: &Path, place: &Place, args: &[&str]) -> Self {
-        let scratch = Scratch::new("client").unwrap();
-        let file = |name| File::create(scratch.path().join(name)).unwrap();
-        let child = Command::new(program)
-            .args(args)
-            .env_remove("PGOPTIONS")
-            .env("PGHOST", OsStr::new(&place.host))
-            .env("PGPORT", place.port.to_string())
-            .envs([("PGUSER", "alice"), ("PGPASSWORD", "secret")])
-            .envs([("PGDATABASE", "app"), ("PGCONNECT_TIMEOUT", "20")])
-            .env("LC_ALL", "C.UTF-8")
-            .current_dir(scratch.path())
-            .stdin(Stdio::null())
-            .stdout(file("out"))
-            .stderr(file("err"))
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
-        Self { child, scratch }
-    }
-
-    async fn end(mut self) -> Said {
-        let mut ended = None;
-        eventually("the program's end", || {
-            ended = self.child.try_wait().unwrap();
-            ended.is_some()
-        })
-        .await;
-        let read = |name| fs::read_to_string(self.scratch.path().join(name)).unwrap();
-        Said {
-            status: ended.unwrap(),
-            out: read("out"),
-            err: read("err"),
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // An error means that it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-async fn run(program: &str, place: &Place, args: &[&str]) -> Said {
-    Running::start(&client_program(program), place, args)
-        .end()
-        .await
-}
-
-impl Said {
-    #[track_caller]
-    fn well(self) -> String {
-        assert!(
-            self.status.success(),
-            "{}\n{}{}",
-            self.status,
-            self.out,
-            self.err
-        );
-        self.out
-    }
-}
+use crate::{
+    programs::{Place, Running, for_alice, run},
+    support::{WORKERS, postgres, servers_opened},
+};
 
 #[tokio::test]
 async fn pgbench_loses_no_transaction() {

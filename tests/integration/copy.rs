@@ -2,6 +2,7 @@
 //! neither lost nor lent too early.
 
 mod late;
+mod short;
 
 use testkit::{FakeClient, FakeServer, Message, Postgres, Side, Tx, transcript};
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod auth;
+mod backend_pid;
 mod cancel;
 mod clients;
 mod config;
@@ -13,8 +14,10 @@ mod fairness;
 mod limits;
 mod parameters;
 mod pooling;
+mod programs;
 mod protocol;
 mod reload;
+mod replication;
 mod shutdown;
 mod statements;
 mod streams;

@@ -13,7 +13,7 @@ const STREAM_MOST: u64 = 4 << 20;
 const MEGABYTE: usize = 1 << 20;
 
 /// The most memory that the pooler ever had, in bytes.
-fn peak(pooler: &Pooler) -> u64 {
+pub(crate) fn peak(pooler: &Pooler) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", pooler.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
@@ -21,7 +21,7 @@ fn peak(pooler: &Pooler) -> u64 {
 }
 
 #[track_caller]
-fn assert_grew_less(pooler: &Pooler, before: u64, most: u64) {
+pub(crate) fn assert_grew_less(pooler: &Pooler, before: u64, most: u64) {
     let grown = peak(pooler) - before;
     assert!(grown < most, "grew by {grown} bytes");
 }
@@ -256,30 +256,66 @@ async fn a_copy_of_a_hundred_megabytes_goes_in_and_comes_out() {
 }
 
 async fn pour_in(client: &mut FakeClient) {
-    client.send(Message::query("COPY great FROM STDIN")).await;
+    let copied = copy_in(client, "COPY great FROM STDIN", GREAT).await;
+    assert_eq!(copied, Some(format!("COPY {}", GREAT / ROW)));
+}
+
+/// Copies rows of so many bytes in all, and returns the tag.
+async fn copy_in(client: &mut FakeClient, sql: &str, bytes: usize) -> Option<String> {
+    client.send(Message::query(sql)).await;
     client.read_until(b'G').await;
     let row = format!("{}\n", "x".repeat(ROW));
     let row = Message::copy_data(Side::Client, row.as_bytes()).encode();
-    for _ in 0..GREAT / ROW {
+    for _ in 0..bytes / ROW {
         client.send_raw(&row).await;
     }
     client.send(Message::copy_done(Side::Client)).await;
-    let answer = client.read_until_ready().await;
-    assert_eq!(
-        answer[0].command_tag(),
-        Some(format!("COPY {}", GREAT / ROW))
-    );
+    client.read_until_ready().await[0].command_tag()
 }
 
 async fn pour_out(client: &mut FakeClient) {
-    client.send(Message::query("COPY great TO STDOUT")).await;
+    let bytes = copy_out(client, "COPY great TO STDOUT").await;
+    assert_eq!(bytes, GREAT + GREAT / ROW);
+}
+
+/// Copies out, keeps nothing, and returns how many bytes of rows came.
+async fn copy_out(client: &mut FakeClient, sql: &str) -> usize {
+    client.send(Message::query(sql)).await;
     let mut bytes = 0;
     loop {
         match client.read().await {
             row if row.tag == b'd' => bytes += row.body.len(),
-            last if last.tag == b'Z' => break,
+            last if last.tag == b'Z' => return bytes,
             _ => {}
         }
     }
-    assert_eq!(bytes, GREAT + GREAT / ROW);
+}
+
+#[tokio::test]
+async fn hundreds_of_megabytes_are_copied_both_ways_at_once() {
+    const EACH: usize = 200_000_000;
+    let postgres = postgres().await;
+    postgres
+        .run_in(
+            "app",
+            "CREATE TABLE none (x text); GRANT ALL ON none TO PUBLIC",
+        )
+        .await;
+    for workers in WORKERS {
+        let pooler = before_postgres(&postgres, workers).start().await;
+        let (mut into, mut out) = (alice(&pooler).await, alice(&pooler).await);
+        let before = peak(&pooler);
+
+        // The server reads it all and keeps nothing.
+        let way_in = copy_in(&mut into, "COPY none FROM STDIN WHERE false", EACH);
+        let rows = format!(
+            "COPY (SELECT repeat('x', {ROW}) FROM generate_series(1, {})) TO STDOUT",
+            EACH / ROW
+        );
+        let way_out = copy_out(&mut out, &rows);
+        let (copied, bytes) = in_time("both", async { tokio::join!(way_in, way_out) }).await;
+        assert_eq!(copied.as_deref(), Some("COPY 0"));
+        assert_eq!(bytes, EACH + EACH / ROW);
+        assert_grew_less(&pooler, before, STREAM_MOST);
+    }
 }

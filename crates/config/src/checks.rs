@@ -64,6 +64,11 @@ pub(crate) fn conflicts(settings: &Settings) -> Vec<Conflict> {
         },
     );
     refuse(
+        settings.session_backend_pid && settings.peer_id != 0,
+        "session_backend_pid",
+        Problem::Needs("peer_id = 0"),
+    );
+    refuse(
         settings.stats_period < Duration::from_secs(1),
         "stats_period",
         Problem::Value {

@@ -124,7 +124,7 @@ impl Database {
     }
 
     /// The startup parameters that its server connections send.
-    pub fn startup_parameters(&self) -> impl Iterator<Item = (&'static str, &str)> {
+    pub fn startup_parameters(&self) -> impl Iterator<Item = (&str, &str)> {
         [
             ("client_encoding", &self.client_encoding),
             ("datestyle", &self.datestyle),

@@ -266,6 +266,9 @@ settings! {
     /// Most bytes that pooled prepared statements and clients' names for them may take, over all
     /// clients; 0 means no limit. Only pgusher has this.
     prepared_statement_memory: u32 = "268435456", OnReload;
+    /// In session mode, lend a server at login already and tell its process id to the client, as
+    /// those who compare it with what NOTIFY brings expect. Not with peer_id. Only pgusher has this.
+    session_backend_pid: bool = "0", OnReload;
     /// Worker threads, 1 to 64; auto is one for every two CPUs, at most 16. Only pgusher has this.
     workers: Workers = "auto", AtBoot;
 }

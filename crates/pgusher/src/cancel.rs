@@ -39,17 +39,20 @@ pub(crate) struct Registered {
 }
 
 impl Registered {
-    /// Draws a key that no other session has, for a client of this minor version of protocol 3.
+    /// Draws a key that no other session has, for a client of this minor version of protocol 3;
+    /// behind this process id, if there is one to tell.
     pub(crate) fn new(
         process: &Arc<Process>,
         worker: WorkerId,
         client: ClientId,
         minor: u16,
+        process_id: Option<u32>,
     ) -> Result<Self, getrandom::Error> {
         loop {
             let mut bytes = [0; CancelKey::RANDOM_LEN];
             getrandom::fill(&mut bytes)?;
             let key = CancelKey::from_random(bytes, minor);
+            let key = process_id.map_or_else(|| key.clone(), |id| key.with_process_id(id));
             let shard = process.keys.shard(&key).lock();
             let mut shard = shard.unwrap_or_else(PoisonError::into_inner);
             if let Entry::Vacant(entry) = shard.entry(key.clone()) {

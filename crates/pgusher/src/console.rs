@@ -8,6 +8,7 @@ use net::Conn;
 use pool::ClientEntry;
 use pool::roster::{ClientFacts, ClientState, Kill};
 use tokio::sync::oneshot;
+use wire::Replication;
 
 use crate::cancel::Registered;
 use crate::client::{AdmittedToConsole, Newcomer};
@@ -47,6 +48,7 @@ impl Session {
             local: newcomer.local,
             connect_time: newcomer.connect_time,
             console: true,
+            replication: Replication::None,
             application_name: admitted.application_name,
         };
         let entry = Rc::new(ClientEntry::new(facts, Instant::now()));

@@ -346,10 +346,7 @@ impl Session {
             self.undo(io);
         }
         // A client that heard of its BEGIN would believe in it.
-        if between
-            && self.pool.mode() == PoolMode::Statement
-            && io.pipeline.status() != TxStatus::Idle
-        {
+        if between && self.mode() == PoolMode::Statement && io.pipeline.status() != TxStatus::Idle {
             return Err(RelayEnd::Server(CloseReason::StatementMode));
         }
         self.say_to_client(&mut out, &bytes[from..done])?;
@@ -450,7 +447,7 @@ impl Session {
             return Ok(());
         }
         let idle = io.pipeline.status() == TxStatus::Idle;
-        match self.pool.mode() {
+        match self.mode() {
             PoolMode::Statement if !idle => Err(RelayEnd::Server(CloseReason::StatementMode)),
             PoolMode::Session => Ok(()),
             _ if idle => Err(RelayEnd::Over),

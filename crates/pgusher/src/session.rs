@@ -10,14 +10,15 @@ use std::time::Instant;
 
 use net::Conn;
 use pool::pool::Wait;
-use pool::roster::{ClientFacts, ClientState, Kill, Notify};
+use pool::roster::{ClientState, Kill, Notify};
 use pool::server::align;
 use pool::server::query::QueryError;
 use pool::{ClientEntry, CloseReason, Lease, LeaseError, Pool, Server};
+use settings::PoolMode;
 use wire::backend::put_parameter;
 use wire::error::{put_error, put_notice};
 use wire::frontend::{Action, Intake, Policy, Refusal};
-use wire::{Params, Severity, SqlState};
+use wire::{Params, Replication, Severity, SqlState};
 
 use crate::cancel::Registered;
 use crate::client::{Admitted, Newcomer};
@@ -39,6 +40,8 @@ pub(crate) struct Session {
     pub(crate) params: Arc<Params>,
     /// Where in the worker's buffer the client's next request stands, until anybody else reads.
     pub(crate) fresh: Option<Range<usize>>,
+    /// The server that it has from the start, until it is relayed to.
+    first_lease: Option<Box<Lease>>,
     /// Bytes of a message that are awaited before it is looked at.
     pub(crate) gather: usize,
     /// Its prepared statements, once it has any.
@@ -109,20 +112,8 @@ impl Session {
         let names = &worker.process.shared.names;
         let place = names.find("application_name");
         let application_name = place.and_then(|place| admitted.params.get(place));
-        let facts = ClientFacts {
-            id: newcomer.id,
-            user: admitted.user,
-            database: admitted.database.name.clone(),
-            peer: newcomer.peer,
-            local: newcomer.local,
-            connect_time: newcomer.connect_time,
-            console: false,
-            application_name: application_name.unwrap_or("").into(),
-        };
-        let entry = Rc::new(ClientEntry::new(facts, Instant::now()));
-        worker.pools.local.roster.add(entry.clone());
-        let pool = admitted.pool;
-        pool.clients.set(pool.clients.get() + 1);
+        let entry = admitted.listed.hand_over();
+        *entry.application_name.borrow_mut() = application_name.unwrap_or("").into();
         let [database, user] = admitted.counts;
         let mut conn = newcomer.conn;
         conn.look_at_held();
@@ -131,8 +122,9 @@ impl Session {
             conn,
             intake: Intake::default(),
             entry,
-            pool,
+            pool: admitted.pool,
             params: admitted.params,
+            first_lease: admitted.lease.map(Box::new),
             fresh: None,
             gather: 0,
             statements: None,
@@ -160,14 +152,9 @@ impl Session {
 
     /// Waits for a request and has it served.
     async fn serve_one(&mut self) -> Result<(), End> {
-        poll_fn(|cx| self.poll_request(cx)).await?;
-        let lease = match poll_fn(|cx| Poll::Ready(self.request(cx))).await {
-            Ok(Some(lease)) => lease,
-            Ok(None) => {
-                self.keep_request();
-                self.wait().await?
-            }
-            Err(error) => return Err(End::NoServer(error)),
+        let lease = match self.first_lease.take() {
+            Some(lease) => *lease,
+            None => self.lease().await?,
         };
         if !align::agree(lease.server(), &self.params) {
             let names = &self.worker.process.shared.names;
@@ -183,6 +170,19 @@ impl Session {
         lease.server().relays.set(true);
         let end = poll_fn(|cx| self.poll_relay(cx, lease.server())).await;
         self.end_lease(lease, end)
+    }
+
+    /// Waits for a request, and for a server to serve it.
+    async fn lease(&mut self) -> Result<Lease, End> {
+        poll_fn(|cx| self.poll_request(cx)).await?;
+        match poll_fn(|cx| Poll::Ready(self.request(cx))).await {
+            Ok(Some(lease)) => Ok(lease),
+            Ok(None) => {
+                self.keep_request();
+                self.wait().await
+            }
+            Err(error) => Err(End::NoServer(error)),
+        }
     }
 
     fn request(&mut self, cx: &mut Context<'_>) -> Result<Option<Lease>, LeaseError> {
@@ -415,7 +415,16 @@ impl Session {
         let mut policy = self.pool.policy();
         // Who has names keeps them, whatever the pool mode has become.
         policy.pools_statements |= self.statements.is_some();
+        policy.pools_statements &= self.entry.replication == Replication::None;
         policy
+    }
+
+    /// When its server is taken back: one of its own never is.
+    pub(crate) fn mode(&self) -> PoolMode {
+        match self.entry.replication {
+            Replication::None => self.pool.mode(),
+            Replication::Logical | Replication::Physical => PoolMode::Session,
+        }
     }
 
     /// A request begins: counted at its first message, before a server is found.

@@ -65,10 +65,27 @@ impl Pool {
         state.idle().min_by_key(|&(_, since)| since)
     }
 
+    /// Closes a server that came free if a client that needs its own waits for the permit, and has
+    /// waited longer than those who would take this server, the first since `oldest`; true if so.
+    pub(crate) fn make_way(self: &Rc<Self>, place: ServerId, oldest: Option<Instant>) -> bool {
+        let (id, shared) = (self.shared.id, &self.local.shared);
+        let wanted = shared.permits_wanted()
+            && oldest.is_some()
+            && shared.limits(|limits| limits.is_wanted(id, oldest));
+        if wanted {
+            self.close(place, CloseReason::Evicted);
+        }
+        wanted
+    }
+
     /// A server became idle while others wait for a permit: if this one holds it back, it goes.
     pub(crate) fn give_way(self: &Rc<Self>, place: ServerId) {
         let id = self.shared.id;
-        if self.local.shared.limits(|limits| limits.is_wanted(id)) {
+        if self
+            .local
+            .shared
+            .limits(|limits| limits.is_wanted(id, None))
+        {
             self.close(place, CloseReason::Evicted);
         }
     }
@@ -78,6 +95,7 @@ impl Pools {
     /// The pool here whose idle server under `asker`'s limit has idled longest.
     pub(crate) fn longest_idle(&self, scope: Scope, asker: &PoolKey) -> Option<(PoolId, Instant)> {
         let concerned = |key: &PoolKey| match scope {
+            Scope::Pool => key == asker,
             Scope::Database => key.database == asker.database,
             Scope::User => key.user == asker.user,
         };

@@ -119,15 +119,14 @@ impl Pool {
         }
     }
 
-    /// With `server_fast_close`, parts session clients that are between transactions from servers
-    /// that must be replaced.
+    /// Parts clients from servers that must be replaced: replication at once, since nobody knows
+    /// when it would end; with `server_fast_close` sessions that are between transactions, too.
     fn part_from_outdated(&self) {
         let settings = self.settings();
-        if !settings.server_fast_close || settings.pool_mode != PoolMode::Session {
-            return;
-        }
+        let fast = settings.server_fast_close && settings.pool_mode == PoolMode::Session;
         for (server, client) in self.leased() {
-            if self.is_outdated(&server) && stands_between(&server, TxStatus::Idle) {
+            let parts = server.facts.is_own() || (fast && stands_between(&server, TxStatus::Idle));
+            if parts && self.is_outdated(&server) {
                 client.kill(Kill::Reconfigured);
             }
         }
@@ -203,8 +202,12 @@ impl Pool {
         let ours_is_oldest = elsewhere.is_none_or(|(_, since)| oldest.since <= since);
         let waited = now.saturating_duration_since(oldest.since);
         if ours_is_oldest && waited >= patience && self.try_open(Purpose::Reserve, now) {
-            tracing::warn!("{}: taking connection from reserve_pool", self.shared.key);
+            self.log_reserve();
         }
+    }
+
+    pub(crate) fn log_reserve(&self) {
+        tracing::warn!("{}: taking connection from reserve_pool", self.shared.key);
     }
 }
 

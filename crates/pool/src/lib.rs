@@ -6,6 +6,7 @@
 pub mod key;
 pub mod lease;
 pub mod limits;
+pub mod own;
 pub mod pool;
 pub mod pools;
 pub mod roster;

@@ -4,12 +4,12 @@
 //! counts are never too low. `Limits` decides and never waits; it sits behind one short lock
 //! that is taken when servers open and close, never when they are lent.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::key::{PoolId, PoolKey, WorkerId};
+use crate::key::{ClientId, PoolId, PoolKey, WorkerId};
 
 /// Logins that may be under way at once in one pool.
 const LOGINS_MAX: u32 = 4;
@@ -55,9 +55,11 @@ pub enum Permit {
     Full(Scope),
 }
 
-/// A limit that several pools share.
+/// Whose servers count towards a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
+    /// `pool_size`: an idle server of the pool itself is in the way of a client that needs its own.
+    Pool,
     /// `max_db_connections`.
     Database,
     /// `max_user_connections`.
@@ -71,6 +73,19 @@ pub struct Passed {
     pub pool: PoolId,
     /// Who asked.
     pub worker: WorkerId,
+    /// For this client alone: it picks the permit up with `open_own`.
+    pub owner: Option<ClientId>,
+}
+
+/// A client that needs a server of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// Who.
+    pub client: ClientId,
+    /// Where it is.
+    pub worker: WorkerId,
+    /// Since when it has waited.
+    pub since: Instant,
 }
 
 /// Open servers of one pool, for those who only want to look.
@@ -83,6 +98,8 @@ pub struct Limits {
     databases: HashMap<Arc<str>, u32>,
     users: HashMap<Arc<str>, u32>,
     askers: VecDeque<Asker>,
+    /// Owners to whom a permit was passed that they have not picked up yet.
+    passed: HashSet<ClientId>,
 }
 
 #[derive(Debug)]
@@ -96,12 +113,13 @@ struct PoolCount {
     gauge: Gauge,
 }
 
-/// A worker that found a shared limit full, in line for what becomes free.
+/// In line for what becomes free: a worker that found a shared limit full, or an owner.
 #[derive(Debug, Clone, Copy)]
 struct Asker {
     pool: PoolId,
     worker: WorkerId,
     purpose: Purpose,
+    owner: Option<Owner>,
 }
 
 impl Limits {
@@ -140,6 +158,72 @@ impl Limits {
         worker: WorkerId,
         now: Instant,
     ) -> Permit {
+        let permit = self.judge(pool, bounds, purpose, now);
+        let for_minimum = matches!(purpose, Purpose::Minimum(_));
+        match permit {
+            Permit::Granted => {
+                if !for_minimum {
+                    // Who is still in want after this asks again, and is in line anew.
+                    self.withdraw(pool, worker);
+                }
+                self.take(pool);
+            }
+            Permit::Full(_) if !for_minimum => self.put_in_line(Asker {
+                pool,
+                worker,
+                purpose,
+                owner: None,
+            }),
+            _ => {}
+        }
+        permit
+    }
+
+    /// Asks to open a server for one client alone. Whatever it lacks, it is in line for it, but for
+    /// the pause after a failed login; a permit that was passed to it meanwhile is picked up here.
+    pub fn open_own(
+        &mut self,
+        pool: PoolId,
+        bounds: Bounds,
+        purpose: Purpose,
+        owner: Owner,
+        now: Instant,
+    ) -> Permit {
+        if self.passed.remove(&owner.client) {
+            return Permit::Granted;
+        }
+        let permit = self.judge(pool, bounds, purpose, now);
+        match permit {
+            Permit::Granted => {
+                self.leave_line(owner.client);
+                self.take(pool);
+            }
+            Permit::Retrying => {}
+            Permit::PoolFull | Permit::Busy | Permit::Full(_) => self.put_in_line(Asker {
+                pool,
+                worker: owner.worker,
+                purpose,
+                owner: Some(owner),
+            }),
+        }
+        permit
+    }
+
+    /// A client needs no server of its own any more, or not now.
+    pub fn give_up_own(&mut self, pool: PoolId, client: ClientId) -> Vec<Passed> {
+        self.leave_line(client);
+        if self.passed.remove(&client) {
+            self.unused(pool)
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn leave_line(&mut self, client: ClientId) {
+        self.askers.retain(|asker| !asker.is(client));
+    }
+
+    fn judge(&mut self, pool: PoolId, bounds: Bounds, purpose: Purpose, now: Instant) -> Permit {
         let Some(count) = self.pools.get_mut(&pool) else {
             return Permit::PoolFull;
         };
@@ -155,30 +239,20 @@ impl Limits {
         if !count.may_log_in() {
             return Permit::Busy;
         }
-        if let Some(scope) = self.full(pool) {
-            self.put_in_line(pool, worker, purpose);
-            return Permit::Full(scope);
+        match self.full(pool) {
+            Some(scope) => Permit::Full(scope),
+            None => Permit::Granted,
         }
-        if !matches!(purpose, Purpose::Minimum(_)) {
-            // Who is still in want after this asks again, and is in line anew.
-            self.withdraw(pool, worker);
-        }
-        self.take(pool);
-        Permit::Granted
     }
 
-    fn put_in_line(&mut self, pool: PoolId, worker: WorkerId, purpose: Purpose) {
-        if matches!(purpose, Purpose::Minimum(_)) {
-            return;
-        }
-        let known = |asker: &&mut Asker| asker.pool == pool && asker.worker == worker;
+    fn put_in_line(&mut self, new: Asker) {
+        let known = |asker: &&mut Asker| match new.owner {
+            Some(owner) => asker.is(owner.client),
+            None => asker.is_worker(new.pool, new.worker),
+        };
         match self.askers.iter_mut().find(known) {
-            Some(asker) => asker.purpose = purpose,
-            None => self.askers.push_back(Asker {
-                pool,
-                worker,
-                purpose,
-            }),
+            Some(asker) => asker.purpose = new.purpose,
+            None => self.askers.push_back(new),
         }
     }
 
@@ -226,9 +300,12 @@ impl Limits {
             if allowed && self.full(asker.pool).is_none() {
                 self.askers.remove(place);
                 self.take(asker.pool);
+                let owner = asker.owner.map(|owner| owner.client);
+                self.passed.extend(owner);
                 passed.push(Passed {
                     pool: asker.pool,
                     worker: asker.worker,
+                    owner,
                 });
             } else {
                 place += 1;
@@ -259,19 +336,34 @@ impl Limits {
 
     /// The worker's waiters of this pool are served: it no longer asks.
     pub fn withdraw(&mut self, pool: PoolId, worker: WorkerId) {
-        self.askers
-            .retain(|asker| asker.pool != pool || asker.worker != worker);
+        self.askers.retain(|asker| !asker.is_worker(pool, worker));
     }
 
-    /// Whether somebody waits for a permit that this pool's servers hold back.
-    pub fn is_wanted(&self, pool: PoolId) -> bool {
+    /// Whether somebody waits for a permit that this pool's servers hold back, though a client
+    /// waits for one of them since `oldest`: only owners go before it, if they came earlier.
+    pub fn is_wanted(&self, pool: PoolId, oldest: Option<Instant>) -> bool {
         self.askers.iter().any(|asker| {
-            let fits = |count: &PoolCount| count.has_room(asker.purpose);
-            let shares = |scope| self.same(asker.pool, pool, scope);
-            asker.pool != pool
-                && self.pools.get(&asker.pool).is_some_and(fits)
-                && self.full(asker.pool).is_some_and(shares)
+            let goes_first = match (oldest, asker.owner) {
+                (None, _) => true,
+                (Some(oldest), Some(owner)) => owner.since < oldest,
+                (Some(_), None) => false,
+            };
+            goes_first
+                && self
+                    .obstacle(asker)
+                    .is_some_and(|scope| self.same(asker.pool, pool, scope))
+                // Others would take this server itself.
+                && (asker.pool != pool || asker.owner.is_some())
         })
+    }
+
+    /// The limit that an asker runs into.
+    fn obstacle(&self, asker: &Asker) -> Option<Scope> {
+        if self.pools.get(&asker.pool)?.has_room(asker.purpose) {
+            self.full(asker.pool)
+        } else {
+            Some(Scope::Pool)
+        }
     }
 
     /// Whether two pools share a limit.
@@ -280,6 +372,7 @@ impl Limits {
             return false;
         };
         match scope {
+            Scope::Pool => a.key == b.key,
             Scope::Database => a.key.database == b.key.database,
             Scope::User => a.key.user == b.key.user,
         }
@@ -341,6 +434,18 @@ impl Limits {
             lower(&mut self.databases, &count.key.database);
             lower(&mut self.users, &count.key.user);
         }
+    }
+}
+
+impl Asker {
+    /// Whether it is this client, for itself.
+    fn is(&self, client: ClientId) -> bool {
+        self.owner.is_some_and(|owner| owner.client == client)
+    }
+
+    /// Whether it is this worker, for clients that take any server of the pool.
+    fn is_worker(&self, pool: PoolId, worker: WorkerId) -> bool {
+        self.owner.is_none() && self.pool == pool && self.worker == worker
     }
 }
 

@@ -9,12 +9,13 @@ use settings::LoadBalanceHosts;
 use tokio::time::timeout;
 
 use crate::lease::LeaseError;
-use crate::limits::{Bounds, Permit, Purpose};
+use crate::limits::{Bounds, Passed, Permit, Purpose};
+use crate::own::OwnStartup;
 use crate::pool::Pool;
 use crate::roster::Turn;
 use crate::server::Server;
 use crate::server::login::{self, LoggedIn, LoginError};
-use crate::shared::{Failure, Mail, Welcome, lock};
+use crate::shared::{Failure, Mail, Reported, Welcome, lock};
 
 impl Pool {
     /// Opens servers for waiters for whom none is on its way, as far as the limits allow.
@@ -54,7 +55,7 @@ impl Pool {
         }
     }
 
-    fn bounds(&self) -> Bounds {
+    pub(crate) fn bounds(&self) -> Bounds {
         let settings = self.settings();
         Bounds {
             pool: settings.pool_size.unwrap_or(0),
@@ -81,7 +82,7 @@ impl Pool {
         self.logins.set(self.logins.get() + 1);
         let pool = self.clone();
         tokio::task::spawn_local(async move {
-            let result = pool.login().await;
+            let result = pool.login(None).await;
             pool.logins.set(pool.logins.get() - 1);
             match result {
                 Ok(logged_in) => pool.opened(logged_in),
@@ -90,7 +91,7 @@ impl Pool {
         });
     }
 
-    async fn login(&self) -> Result<LoggedIn, LoginError> {
+    pub(crate) async fn login(&self, own: Option<&OwnStartup>) -> Result<LoggedIn, LoginError> {
         let limit = self.settings().server_connect_timeout;
         let login = async {
             let config = self.shared.database.config.load_full();
@@ -98,7 +99,7 @@ impl Pool {
             let socket_dir = self.local.socket_dir.borrow().clone();
             let target = login::next_target(&self.shared, &config, socket_dir.as_ref()).await?;
             let names = &self.local.shared.names;
-            login::login(&self.shared, &config, target, &options, names).await
+            login::login(&self.shared, &config, target, &options, names, own).await
         };
         match limit {
             Some(limit) => timeout(limit, login)
@@ -108,31 +109,14 @@ impl Pool {
         }
     }
 
-    fn opened(self: &Rc<Self>, logged_in: LoggedIn) {
-        let id = self.shared.id;
-        let passed = self.local.shared.limits(|limits| limits.logged_in(id));
-        *lock(&self.shared.failure) = None;
-        let LoggedIn {
-            mut facts,
-            conn,
-            reported,
-        } = logged_in;
-        let number = self.local.shared.next_id();
-        let local = facts.local;
-        let known = self.shared.make_known(reported);
-        if *known.tracked == *facts.defaults {
+    fn opened(self: &Rc<Self>, mut logged_in: LoggedIn) {
+        let passed = self.note_success();
+        let known = self.shared.make_known(&logged_in.reported);
+        if *known.tracked == *logged_in.facts.defaults {
             // Clients with nothing of their own have this very one.
-            facts.defaults = known.tracked.clone();
+            logged_in.facts.defaults = known.tracked.clone();
         }
-        let params = facts.defaults.clone();
-        let server = Rc::new(Server::new(number, facts, conn, params));
-        match local {
-            Some(local) => tracing::info!(
-                "{} new connection to server (from {local})",
-                self.tag(&server)
-            ),
-            None => tracing::info!("{} new connection to server", self.tag(&server)),
-        }
+        let (server, _) = self.take_in(logged_in);
         let place = self.add(server.clone());
         let now = Instant::now();
         self.lend_if_fit(place, &server);
@@ -142,14 +126,54 @@ impl Pool {
         self.advance(now);
     }
 
+    /// A login succeeded: others may have waited for that.
+    pub(crate) fn note_success(&self) -> Vec<Passed> {
+        let id = self.shared.id;
+        *lock(&self.shared.failure) = None;
+        self.local.shared.limits(|limits| limits.logged_in(id))
+    }
+
+    /// The server of a login that succeeded, and what it reported.
+    pub(crate) fn take_in(&self, logged_in: LoggedIn) -> (Rc<Server>, Arc<Reported>) {
+        let LoggedIn {
+            facts,
+            conn,
+            reported,
+        } = logged_in;
+        let params = facts.defaults.clone();
+        let number = self.local.shared.next_id();
+        let local = facts.local;
+        let server = Rc::new(Server::new(number, facts, conn, params));
+        match local {
+            Some(local) => tracing::info!(
+                "{} new connection to server (from {local})",
+                self.tag(&server)
+            ),
+            None => tracing::info!("{} new connection to server", self.tag(&server)),
+        }
+        (server, reported)
+    }
+
     fn login_failed(self: &Rc<Self>, error: LoginError) {
         let error = Arc::new(error);
+        self.log_failure(&error);
+        self.note_failure(&error);
+        if error.is_final() {
+            self.tell_refusal(&error);
+        }
+    }
+
+    pub(crate) fn log_failure(&self, error: &LoginError) {
         tracing::warn!("{}: {error}", self.shared.key);
         tracing::info!(
             "S: {} closing because: {} (age=0s)",
             self.shared.key,
             error.reason()
         );
+    }
+
+    /// A login failed: its permit goes back, and the next attempt waits for a while.
+    pub(crate) fn note_failure(self: &Rc<Self>, error: &Arc<LoginError>) {
         let config = self.shared.database.config.load();
         if config.load_balance_hosts == LoadBalanceHosts::Disable {
             self.shared.next_host.fetch_add(1, Ordering::Relaxed);
@@ -164,9 +188,6 @@ impl Pool {
             .shared
             .limits(|limits| limits.login_failed(id, now));
         self.permit_is_back(passed);
-        if error.is_final() {
-            self.tell_refusal(&error);
-        }
     }
 
     /// The server itself said no: who waits for it hears that at once, unless others still serve.
@@ -187,7 +208,7 @@ impl Pool {
 
     /// Ends the wait of every client here, if no server is left.
     pub(crate) fn refuse_waiters(self: &Rc<Self>, error: &Arc<LoginError>) {
-        if self.shared.servers.load(Ordering::SeqCst) > 0 {
+        if self.shared.servers_for_all() > 0 {
             return;
         }
         loop {

@@ -15,6 +15,7 @@ use wire::frontend::{Policy, put_query, put_terminate};
 
 use crate::key::{ClientId, ServerId, WorkerId};
 use crate::lease::{Lease, LeaseError};
+use crate::own::Owners;
 use crate::roster::{ClientEntry, ClientState, Notify, Roster, Turn};
 use crate::server::{CloseReason, IdleNews, ParkedServer, Server, cancel, query};
 use crate::shared::{Freshness, Mail, PoolShared, Reported, Shared, Welcome};
@@ -58,6 +59,8 @@ pub struct Pool {
     pub(crate) logins: Cell<usize>,
     /// Clients at login that wait for the first server.
     pub(crate) newcomers: Cell<usize>,
+    /// Clients at login that wait for a server of their own.
+    pub(crate) owners: Owners,
     /// Tells them that they need not, and why.
     dismissed: watch::Sender<Option<LeaseError>>,
     /// Cancel requests that wait for their turn, and those under way.
@@ -90,6 +93,7 @@ impl Pool {
             servers: RefCell::default(),
             logins: Cell::new(0),
             newcomers: Cell::new(0),
+            owners: Owners::default(),
             dismissed: watch::Sender::new(None),
             cancels_waiting: Cell::new(0),
             cancels_active: Cell::new(0),
@@ -184,7 +188,7 @@ impl Pool {
 
     /// When no server lives and the last login has just failed, waiting is of no use.
     fn hopeless(&self, now: Instant) -> Option<LeaseError> {
-        if self.shared.servers.load(Ordering::SeqCst) > 0 || self.rules().paused {
+        if self.shared.servers_for_all() > 0 || self.rules().paused {
             return None;
         }
         let failure = self.shared.failure()?;
@@ -217,7 +221,9 @@ impl Pool {
         let mut dismissed = self.dismissed.subscribe();
         let mut waits = None;
         loop {
-            match news.borrow_and_update().clone() {
+            // Taken out first: what is borrowed can't be replaced.
+            let latest = news.borrow_and_update().clone();
+            match latest {
                 Welcome::Known(reported) => return Ok(reported),
                 Welcome::Refused(error) if waits.is_some() || self.just_failed() => {
                     return Err(LeaseError::LoginRefused(error));
@@ -268,7 +274,9 @@ impl Pool {
     /// A client gave its server back.
     pub(crate) fn release(self: &Rc<Self>, place: ServerId, server: &Rc<Server>, now: Instant) {
         server.link.set(None);
-        if !server.is_clean() {
+        if server.facts.is_own() {
+            self.close(place, CloseReason::ReplicationOver);
+        } else if !server.is_clean() {
             self.close(place, CloseReason::Unclean);
         } else if let Some(reason) = self.unfit(server, now) {
             self.close(place, reason);
@@ -319,6 +327,10 @@ impl Pool {
             .then(|| self.shared.longest_elsewhere(&self.local.shared, worker))
             .flatten();
         let since = remote.map(|(_, since)| since);
+        let own = self.state.borrow().oldest().map(|waiter| waiter.since);
+        if self.make_way(place, own.into_iter().chain(since).min()) {
+            return;
+        }
         let next = self
             .state
             .borrow_mut()
@@ -412,6 +424,11 @@ impl Pool {
         now: Instant,
     ) -> Option<Lease> {
         let server = self.server(place)?;
+        self.begin_lease(&server, client, now);
+        Some(Lease::new(self.clone(), place, server))
+    }
+
+    pub(crate) fn begin_lease(&self, server: &Server, client: &ClientEntry, now: Instant) {
         server.link.set(Some(client.id.0));
         server.epoch.set(server.epoch.get() + 1);
         server.relays.set(false);
@@ -421,12 +438,12 @@ impl Pool {
         client.link.set(Some(server.id));
         client.state.set(ClientState::Active);
         self.counters.borrow_mut().server_assignment_count += 1;
-        Some(Lease::new(self.clone(), place, server))
     }
 
     /// Lends what can be lent, probes what must be probed, and looks for more servers if clients
     /// still wait.
     pub(crate) fn advance(self: &Rc<Self>, now: Instant) {
+        self.owners.wake();
         let rules = self.rules();
         if rules.paused {
             return;
@@ -624,16 +641,30 @@ impl Pool {
     /// Takes a server in, set aside.
     pub(crate) fn add(&self, server: Rc<Server>) -> ServerId {
         let place = self.state.borrow_mut().add();
+        self.put(place, server);
+        place
+    }
+
+    /// Takes a server in that is this client's own.
+    pub(crate) fn add_leased(&self, client: ClientId, server: Rc<Server>) -> ServerId {
+        let place = self.state.borrow_mut().add_leased(client);
+        self.put(place, server);
+        place
+    }
+
+    fn put(&self, place: ServerId, server: Rc<Server>) {
         let mut servers = self.servers.borrow_mut();
         if servers.len() <= place.0 {
             servers.resize(place.0 + 1, None);
         }
         servers[place.0] = Some(server);
-        place
     }
 
     fn forget(&self, place: ServerId) -> Option<Rc<Server>> {
         let server = self.servers.borrow_mut().get_mut(place.0)?.take()?;
+        if server.facts.is_own() {
+            self.shared.own_servers.fetch_sub(1, Ordering::SeqCst);
+        }
         self.state.borrow_mut().remove(place);
         self.idle_changed();
         Some(server)
@@ -645,7 +676,7 @@ impl Pool {
     }
 
     /// Why a server must be replaced, whatever its age.
-    fn outdated(&self, server: &Server) -> Option<CloseReason> {
+    pub(crate) fn outdated(&self, server: &Server) -> Option<CloseReason> {
         let database = &self.shared.database;
         if database.removed.load(Ordering::Relaxed) {
             Some(CloseReason::DatabaseRemoved)

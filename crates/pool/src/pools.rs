@@ -195,6 +195,12 @@ impl Pools {
                 self.with(id, |pool| pool.receive(*parked, freshness));
             }
             Mail::Permit(id) => self.with(id, Pool::use_permit),
+            Mail::OwnPermit(client) => {
+                // Who is gone has given it back.
+                if let Some(client) = self.local.roster.get(client) {
+                    client.wake();
+                }
+            }
             Mail::Room(id) => self.with(id, |pool| pool.advance(Instant::now())),
             Mail::Refused(id, error) => self.with(id, |pool| pool.refuse_waiters(&error)),
             Mail::LongestIdle {

@@ -12,9 +12,7 @@ use crate::pool::Pool;
 use crate::pools::Pools;
 use crate::roster::{self, ClientEntry};
 use crate::server::Server;
-use crate::snapshot::{
-    ClientRow, ClientState, Endpoint, PoolRow, Replication, ServerRow, Snapshot, SocketRow,
-};
+use crate::snapshot::{ClientRow, ClientState, Endpoint, PoolRow, ServerRow, Snapshot, SocketRow};
 use crate::state::ServerState;
 
 impl Pools {
@@ -100,7 +98,7 @@ impl Pool {
     }
 
     fn count_servers(&self) -> usize {
-        self.state.borrow().servers().count() + self.logins.get()
+        self.state.borrow().servers().count() + self.logins.get() + self.owners.logins()
     }
 
     fn row(&self, now: Instant) -> PoolRow {
@@ -114,15 +112,15 @@ impl Pool {
             })
             .count();
         let waiting = state.waiting().len();
-        let maxwait = state
-            .oldest()
-            .map(|waiter| now.saturating_duration_since(waiter.since));
+        let oldest = state.oldest().map(|waiter| waiter.since);
+        let oldest = oldest.into_iter().chain(self.owners.oldest()).min();
+        let maxwait = oldest.map(|since| now.saturating_duration_since(since));
         let settings = self.settings();
         PoolRow {
             database: self.shared.key.database.to_string(),
             user: self.shared.key.user.to_string(),
             cl_active: self.clients.get().saturating_sub(waiting),
-            cl_waiting: waiting + self.newcomers.get(),
+            cl_waiting: waiting + self.newcomers.get() + self.owners.waiting(),
             cl_active_cancel_req: self.cancels_active.get(),
             cl_waiting_cancel_req: self.cancels_waiting.get(),
             sv_active: counts.leased,
@@ -131,7 +129,7 @@ impl Pool {
             sv_idle: counts.idle - used,
             sv_used: used,
             sv_tested: counts.tested,
-            sv_login: self.logins.get(),
+            sv_login: self.logins.get() + self.owners.logins(),
             maxwait: maxwait.unwrap_or(Duration::ZERO),
             pool_mode: settings.pool_mode,
             load_balance_hosts: self.load_balance_hosts(),
@@ -185,7 +183,7 @@ impl Pool {
             id: server.id,
             user: Some(self.shared.key.user.to_string()),
             database: Some(self.shared.key.database.to_string()),
-            replication: Replication::None,
+            replication: server.facts.replication,
             addr: endpoint(&server.facts.peer),
             local_addr: match server.facts.local {
                 Some(addr) => Endpoint::Tcp(addr),
@@ -218,7 +216,7 @@ fn client_row(client: &ClientEntry, moment: Moment) -> ClientRow {
         id: client.id.0,
         user: Some(client.user.to_string()),
         database: Some(client.database.to_string()),
-        replication: Replication::None,
+        replication: client.replication,
         addr: endpoint(&client.peer),
         local_addr: match client.local {
             Some(addr) => Endpoint::Tcp(addr),

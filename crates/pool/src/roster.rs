@@ -9,6 +9,7 @@ use std::task::Waker;
 use std::time::{Instant, SystemTime};
 
 use net::PeerAddr;
+use wire::Replication;
 
 use crate::key::ClientId;
 use crate::lease::{Lease, LeaseError};
@@ -87,6 +88,8 @@ pub struct ClientEntry {
     pub connect_time: SystemTime,
     /// Whether it is a console session.
     pub console: bool,
+    /// Whether it is a replication connection, which has a server of its own.
+    pub replication: Replication,
     /// What it does.
     pub state: Cell<ClientState>,
     /// When its last request began.
@@ -138,6 +141,8 @@ pub struct ClientFacts {
     pub connect_time: SystemTime,
     /// Whether it is a console session.
     pub console: bool,
+    /// Whether it is a replication connection.
+    pub replication: Replication,
     /// Its application_name.
     pub application_name: Arc<str>,
 }
@@ -153,6 +158,7 @@ impl ClientEntry {
             local: facts.local,
             connect_time: facts.connect_time,
             console: facts.console,
+            replication: facts.replication,
             state: Cell::new(ClientState::Idle),
             request_time: Cell::new(now),
             query_start: Cell::new(None),

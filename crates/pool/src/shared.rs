@@ -11,7 +11,7 @@ use settings::Database;
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::{ParamNames, Params};
 
-use crate::key::{PoolId, PoolKey, WorkerId};
+use crate::key::{ClientId, PoolId, PoolKey, WorkerId};
 use crate::limits::{Gauge, Limits, Passed, Scope};
 use crate::server::ParkedServer;
 use crate::server::login::LoginError;
@@ -28,6 +28,8 @@ pub enum Mail {
     Server(PoolId, Box<ParkedServer>, Freshness),
     /// A permit that you asked for: log a server in.
     Permit(PoolId),
+    /// The same for this client's own server: it picks the permit up.
+    OwnPermit(ClientId),
     /// A server of the pool closed: your waiter may open one.
     Room(PoolId),
     /// The server refused the login: nobody need wait for it.
@@ -113,6 +115,8 @@ pub struct PoolShared {
     pub database: Arc<DatabaseShared>,
     /// Open servers, logins included.
     pub servers: Gauge,
+    /// Those among them that are one client's own.
+    pub(crate) own_servers: AtomicU32,
     /// Parameters for welcoming clients, as far as known.
     pub welcome: watch::Sender<Welcome>,
     /// Next host of a list.
@@ -207,8 +211,12 @@ impl Shared {
 
     /// Tells workers of permits that passed to them.
     pub fn deliver(&self, passed: Vec<Passed>) {
-        for Passed { pool, worker } in passed {
-            self.send(worker, Mail::Permit(pool));
+        for passed in passed {
+            let mail = match passed.owner {
+                Some(client) => Mail::OwnPermit(client),
+                None => Mail::Permit(passed.pool),
+            };
+            self.send(passed.worker, mail);
         }
     }
 
@@ -384,6 +392,7 @@ impl PoolShared {
             key,
             database,
             servers: Gauge::default(),
+            own_servers: AtomicU32::new(0),
             welcome: watch::Sender::new(Welcome::Unknown),
             next_host: AtomicUsize::new(0),
             next_address: AtomicUsize::new(0),
@@ -399,8 +408,8 @@ impl PoolShared {
     }
 
     /// Keeps what a server reported, if it is the first; returns what clients are told.
-    pub(crate) fn make_known(&self, reported: Reported) -> Arc<Reported> {
-        let mut known = Arc::new(reported);
+    pub(crate) fn make_known(&self, reported: &Arc<Reported>) -> Arc<Reported> {
+        let mut known = reported.clone();
         self.welcome.send_if_modified(|welcome| {
             if let Welcome::Known(first) = welcome {
                 known = first.clone();
@@ -430,6 +439,12 @@ impl PoolShared {
     /// Keeps the keys that fell out of a client's login, to log servers in with.
     pub fn set_scram_keys(&self, keys: ScramKeys) {
         lock(&self.credentials).scram_keys = Some(keys);
+    }
+
+    /// Open servers that any client of the pool may get, logins included.
+    pub(crate) fn servers_for_all(&self) -> u32 {
+        let own = self.own_servers.load(Ordering::SeqCst);
+        self.servers.load(Ordering::SeqCst).saturating_sub(own)
     }
 
     /// The last failed login, if none succeeded since.

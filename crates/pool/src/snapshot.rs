@@ -10,6 +10,7 @@ use std::ops::{AddAssign, Sub};
 use std::time::{Duration, Instant, SystemTime};
 
 use settings::{LoadBalanceHosts, PoolMode};
+use wire::Replication;
 
 /// The pooler at one moment, or the part of it that one thread knows.
 #[derive(Debug, Clone, Default)]
@@ -146,18 +147,6 @@ pub enum Endpoint {
         /// The number after `.s.PGSQL.`.
         port: u16,
     },
-}
-
-/// What kind of replication connection it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Replication {
-    /// An ordinary one.
-    #[default]
-    None,
-    /// `replication=database`.
-    Logical,
-    /// `replication=true`.
-    Physical,
 }
 
 /// One client.

@@ -139,6 +139,12 @@ impl PoolState {
         ServerId(self.servers.insert(ServerState::Resetting))
     }
 
+    /// Takes in a server that logged in for this client alone.
+    pub fn add_leased(&mut self, client: ClientId) -> ServerId {
+        self.counts.leased += 1;
+        ServerId(self.servers.insert(ServerState::Leased { client }))
+    }
+
     /// A server is free: it goes to whoever waited longest, here or, by `remote`'s start of
     /// waiting, on another worker.
     pub fn release(

@@ -24,9 +24,15 @@ pub mod pipeline;
 pub mod startup;
 pub mod statements;
 
+#[cfg(test)]
+extern crate self as wire;
+
+#[cfg(test)]
+mod corpus;
+
 pub use cancel::CancelKey;
 pub use error::{ErrorFields, Severity, SqlState};
 pub use frame::{FrameHeader, ProtocolError, Scanner};
 pub use params::{ParamNames, Params};
 pub use pipeline::{Pipeline, TxStatus};
-pub use startup::{FirstPacket, Startup};
+pub use startup::{FirstPacket, Replication, Startup};

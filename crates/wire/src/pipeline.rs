@@ -210,9 +210,11 @@ impl Pipeline {
 
     /// True if a Sync is unanswered, so that what it ends may yet turn out to have failed.
     pub fn is_in_doubt(&self) -> bool {
-        self.queue
-            .iter()
-            .any(|entry| entry.request == Request::Sync)
+        self.holds(Request::Sync)
+    }
+
+    fn holds(&self, request: Request) -> bool {
+        self.queue.iter().any(|entry| entry.request == request)
     }
 
     /// Counts the Syncs sent: requests between the same two fail together.
@@ -364,11 +366,12 @@ impl Pipeline {
     fn sent_copy_end(&mut self) -> Sent {
         match self.phase {
             Phase::Ready | Phase::Skipping => return Sent::Drop,
-            Phase::CopyIn => self.phase = Phase::Busy,
+            // Behind it the server takes requests again, though a COPY both ways may still flow.
+            Phase::CopyIn | Phase::CopyBoth => self.phase = Phase::Busy,
             // The COPY may not have begun yet: its response is on the way.
             Phase::Busy if self.queue.is_empty() => return Sent::Drop,
             Phase::Busy => self.push(Request::CopyEnd, 0),
-            Phase::CopyBoth | Phase::Lost => {}
+            Phase::Lost => {}
         }
         Sent::Forward
     }
@@ -382,6 +385,9 @@ impl Pipeline {
 
     /// Notes a message from the server, by its tag; ReadyForQuery goes to [`Self::ready`].
     pub fn received(&mut self, tag: u8) {
+        if self.phase == Phase::Lost {
+            return;
+        }
         match tag {
             // Rows, COPY data, notices, notifications, parameters: nobody's last word.
             b'D' | b'd' | b'N' | b'A' | b'S' | b't' | b'H' | b'V' | b'c' => {}
@@ -397,6 +403,8 @@ impl Pipeline {
                 _ => self.answered(Request::Execute, None),
             },
             b'G' => self.copy_in_begins(),
+            // The client may have said its end of the COPY already.
+            b'W' if self.holds(Request::CopyEnd) => {}
             b'W' => self.phase = Phase::CopyBoth,
             b'E' => {
                 self.failed();
@@ -456,17 +464,21 @@ impl Pipeline {
     /// Whether a message of this tag answers the pooler's own query: then it goes nowhere, and
     /// [`Self::swallowed`] notes it.
     pub fn swallows(&self, tag: u8) -> bool {
-        matches!(
+        let ours = matches!(
             (self.front(), tag),
             (Some(Request::Probe), b'I')
                 | (Some(Request::ProbeReady), b'Z')
                 | (Some(Request::About(About::OwnParse)), b'1')
                 | (Some(Request::About(About::OwnClose)), b'3')
-        )
+        );
+        ours && self.phase != Phase::Lost
     }
 
     /// Notes an answer to the pooler's own query.
     pub fn swallowed(&mut self) {
+        if self.phase == Phase::Lost {
+            return;
+        }
         match self.pop().map(|entry| entry.request) {
             Some(Request::Probe) => {
                 // Whatever has not been answered by now was swallowed by the COPY.
@@ -533,6 +545,9 @@ impl Pipeline {
 
     /// Notes an error of the server's; tells if a request about a pooled statement failed.
     pub fn failed(&mut self) -> Option<Failure> {
+        if self.phase == Phase::Lost {
+            return None;
+        }
         // A Sync sent into the COPY was swallowed by it, or came after the error and will be
         // answered: from here we can't tell.
         let known = self.queue.len();
@@ -711,6 +726,10 @@ mod tests {
     fn ready_without_a_request_loses_the_thread() {
         assert!(play(">PB <12 <ZI").is_lost());
         assert!(play(">Q <2").is_lost());
+        // Nothing brings it back.
+        assert!(play(">Q <2 <E <ZI").is_lost());
+        assert!(play(">Q <2 <G >dc <CZI").is_lost());
+        assert!(play(">Q <2 <W >c").is_lost());
     }
 
     #[test]
@@ -781,6 +800,23 @@ mod tests {
     fn replication_streams_both_ways_until_its_command_completes() {
         assert!(!settles(">Q <W >dd <d"));
         assert!(settles(">Q <W >d <d >c <cCZI"));
+        assert!(settles(">Q <W >d <c >c <CZI"));
+        // The timeline ended: the server says which comes next.
+        assert!(settles(">Q <Wddc >dc <TDCCZI"));
+        // The server goes on until it has seen the end, and reads what comes behind it only then.
+        assert!(settles(">Q <W >cQ <ddcCZI <TDCZI"));
+        assert!(!settles(">Q <W >cQ <ddcCZI"));
+        assert!(settles(">QcQ <WdcCZI <TDCZI"));
+        // It failed: what the client still says is ignored.
+        assert!(settles(">Q <Wd >d <E >dc <ZI"));
+        let mut pipeline = play(">Q <Wd <EZI");
+        assert_eq!(pipeline.sent(b'd'), Sent::Drop);
+    }
+
+    #[test]
+    fn a_base_backup_has_many_results_and_copies() {
+        assert!(!settles(">Q <TDCTDDCHdddcTDC"));
+        assert!(settles(">Q <TDCTDDCHdddcTDCCZI"));
     }
 
     #[test]

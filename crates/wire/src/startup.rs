@@ -49,6 +49,21 @@ pub enum StartupError {
     /// No `user`.
     #[error("no username supplied")]
     NoUser,
+    /// `replication` is neither `database` nor a boolean.
+    #[error("invalid value for parameter \"replication\": \"{0}\"")]
+    Replication(String),
+}
+
+/// What kind of replication connection a startup packet asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Replication {
+    /// An ordinary one.
+    #[default]
+    None,
+    /// `replication=database`.
+    Logical,
+    /// `replication=true`.
+    Physical,
 }
 
 /// A StartupMessage: version and parameters, in the order sent.
@@ -146,6 +161,24 @@ impl Startup {
         }
     }
 
+    /// The kind of replication asked for: `database`, or a boolean as PostgreSQL reads them.
+    pub fn replication(&self) -> Result<Replication, StartupError> {
+        let value = self.get("replication").unwrap_or_default();
+        if value == "database" {
+            return Ok(Replication::Logical);
+        }
+        let word = value.to_ascii_lowercase();
+        let begins = |whole: &str| whole.starts_with(&word);
+        match word.as_str() {
+            "" | "0" | "of" | "off" => Ok(Replication::None),
+            "1" | "on" => Ok(Replication::Physical),
+            "o" => Err(StartupError::Replication(value.to_owned())),
+            _ if begins("false") || begins("no") => Ok(Replication::None),
+            _ if begins("true") || begins("yes") => Ok(Replication::Physical),
+            _ => Err(StartupError::Replication(value.to_owned())),
+        }
+    }
+
     /// Protocol extensions asked for: parameters whose names begin with `_pq_.`.
     pub fn extensions(&self) -> impl Iterator<Item = &str> {
         let names = self.params.iter().map(|(name, _)| name.as_str());
@@ -240,6 +273,27 @@ mod tests {
         assert_eq!(startup.minor, 2);
         assert_eq!((startup.user(), startup.database()), ("alice", "alice"));
         assert_eq!(startup.get("application_name"), Some("psql"));
+    }
+
+    #[test]
+    fn replication_is_asked_for_as_postgresql_reads_it() {
+        let asked = |value: &str| {
+            let params = vec![("replication".to_owned(), value.to_owned())];
+            Startup { minor: 0, params }.replication()
+        };
+        let none = ["", "false", "f", "No", "off", "of", "0"];
+        let physical = ["true", "TRUE", "t", "yes", "y", "on", "1"];
+        assert!(none.iter().all(|v| asked(v) == Ok(Replication::None)));
+        assert!(
+            physical
+                .iter()
+                .all(|v| asked(v) == Ok(Replication::Physical))
+        );
+        assert_eq!(asked("database"), Ok(Replication::Logical));
+        for bad in ["Database", "o", "2", "yess", "maybe"] {
+            let refused = StartupError::Replication(bad.to_owned());
+            assert_eq!(asked(bad), Err(refused), "{bad}");
+        }
     }
 
     #[test]

@@ -192,6 +192,26 @@ async fn every_client_that_waits_hears_the_servers_own_words_after_one_try() {
 }
 
 #[tokio::test]
+async fn a_server_that_refused_once_is_asked_again_when_the_pause_is_over() {
+    for workers in WORKERS {
+        let fake = fake_with(Login::Plain("changed".into())).await;
+        let pooler = pgusher(workers)
+            .database("shop", &fake.conn_info("shop"))
+            .user("alice", "outdated")
+            .set("server_login_retry", 0)
+            .start()
+            .await;
+        let login = || outcome(&pooler, "alice", "outdated", "shop");
+        let words = "FATAL 28P01 password authentication failed for user \"alice\"";
+        for _ in 0..4 {
+            assert_eq!(login().await, words);
+        }
+        fake.set_login(Login::Trust);
+        assert_eq!(login().await, "in");
+    }
+}
+
+#[tokio::test]
 async fn clients_in_line_hear_why_no_server_will_come() {
     for workers in WORKERS {
         let fake = FakeServer::start().await;

@@ -251,6 +251,7 @@ async fn show_config_has_every_key_and_whether_it_can_be_changed() {
         verbose
         prepared_statement_errors
         prepared_statement_memory
+        session_backend_pid
     "#]]
     .assert_eq(&(names.join("\n") + "\n"));
     // Values are as they would be written, but for the mode, which PgBouncer prints in decimal.

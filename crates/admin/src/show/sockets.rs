@@ -2,7 +2,8 @@
 
 use std::time::SystemTime;
 
-use pool::snapshot::{Endpoint, Replication, SocketRow};
+use pool::snapshot::{Endpoint, SocketRow};
+use wire::Replication;
 
 use crate::table::{Column, fit, int4, text};
 

@@ -6,9 +6,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use expect_test::{Expect, expect};
 use pool::snapshot::{
     Averages, ClientRow, ClientState, Counters, DatabaseRow, Endpoint, Lists, PeerRow, PoolRow,
-    PoolerState, Replication, ServerRow, ServerState, SocketRow, UserRow,
+    PoolerState, ServerRow, ServerState, SocketRow, UserRow,
 };
 use settings::{LoadBalanceHosts, PoolMode};
+use wire::Replication;
 
 use super::*;
 

@@ -259,6 +259,10 @@ fn settings_that_need_another_one_say_which() {
             x.ini:2: peer_id: expected a whole number from 0 to 16383, got "16384"
             x.ini:3: stats_period: expected 1 second or more, got "0""#]],
     );
+    refuses(
+        "[pgbouncer]\npeer_id = 1\nsession_backend_pid = 1",
+        expect!["x.ini:3: session_backend_pid: needs peer_id = 0"],
+    );
 }
 
 #[test]

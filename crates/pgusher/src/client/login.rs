@@ -8,13 +8,15 @@ use std::time::Duration;
 use admin::Privilege;
 use auth::{Acceptor, Challenge, Entropy, Identity, Known, ScramPolicy, Secret, Step};
 use net::PeerAddr;
-use pool::{DatabaseShared, LeaseError, Pool, Reported};
-use settings::{AuthType, CONSOLE_DATABASE, Database};
+use pool::own::{OwnServer, OwnStartup};
+use pool::{DatabaseShared, Lease, Pool, Reported};
+use settings::{AuthType, CONSOLE_DATABASE, Database, PoolMode};
 use wire::authentication::{ANSWER_TAG, AuthRequest};
 use wire::backend::put_negotiate;
-use wire::{Params, Startup};
+use wire::{Params, Replication, Startup};
 
-use super::startup::Wishes;
+use super::seat::Listed;
+use super::startup::Parameters;
 use super::{Newcomer, Outcome, Refused, startup, welcome};
 use crate::cancel::Registered;
 use crate::process::{Counted, Process};
@@ -26,13 +28,22 @@ const PASSWORD_MESSAGE_MAX: usize = 66_000;
 
 /// A client that may have a session.
 pub(crate) struct Admitted {
-    pub(crate) user: Arc<str>,
-    pub(crate) database: Arc<DatabaseShared>,
+    pub(crate) listed: Listed,
     pub(crate) pool: Rc<Pool>,
+    /// The server that it has from the start.
+    pub(crate) lease: Option<Lease>,
     pub(crate) params: Arc<Params>,
     pub(crate) key: Registered,
     /// Count it among the clients of its database and its user.
     pub(crate) counts: [Counted; 2],
+}
+
+/// What a client asked for in its startup packet.
+struct Wishes {
+    user: Arc<str>,
+    parameters: Parameters,
+    /// For replication: a server of its own.
+    own: Option<OwnStartup>,
 }
 
 /// A client that may use the console.
@@ -73,7 +84,12 @@ pub(super) async fn run(
     check_admission(worker, &setup, to_console)?;
 
     let names = &worker.process.shared.names;
-    let wishes = startup::parameters(&startup, settings, names, to_console)?;
+    let replication = if to_console {
+        Replication::None
+    } else {
+        startup.replication()?
+    };
+    let mut parameters = startup::parameters(&startup, settings, names, to_console, replication)?;
     negotiate(newcomer, &startup).await?;
 
     let destination = match setup.config.database(&name) {
@@ -86,19 +102,28 @@ pub(super) async fn run(
         Destination::Console => {
             let privilege = console_privilege(worker, &setup, newcomer, &user).await?;
             let place = names.find("application_name");
-            let application_name = place.and_then(|place| wishes.params.get(place));
+            let application_name = place.and_then(|place| parameters.tracked.get(place));
             let admitted = AdmittedToConsole {
                 user,
                 privilege,
                 application_name: application_name.unwrap_or("").into(),
-                key: register(worker, newcomer)?,
+                key: register(worker, newcomer, None)?,
             };
-            welcome::to_console(newcomer, &admitted, names, &wishes.params).await?;
+            welcome::to_console(newcomer, &admitted, names, &parameters.tracked).await?;
             Ok(Outcome::Console(Box::new(admitted)))
         }
         Destination::Database(database) => {
             let identity = authenticate(worker, &setup, newcomer, &user).await?;
-            let admitted = admit(worker, &setup, newcomer, &database, user, wishes, identity);
+            if settings.application_name_add_host {
+                welcome::add_host(newcomer, names, &mut parameters.tracked);
+            }
+            let own = startup::own(&startup, replication, names, &parameters.tracked);
+            let wishes = Wishes {
+                user,
+                parameters,
+                own,
+            };
+            let admitted = admit(worker, &setup, newcomer, &database, wishes, identity);
             Ok(Outcome::Session(Box::new(admitted.await?)))
         }
         Destination::Unknown => {
@@ -150,9 +175,13 @@ async fn negotiate(newcomer: &mut Newcomer, startup: &Startup) -> Result<(), Ref
     Ok(())
 }
 
-fn register(worker: &Worker, newcomer: &Newcomer) -> Result<Registered, Refused> {
-    let (id, minor) = (newcomer.id, newcomer.minor);
-    Registered::new(&worker.process, worker.id, id, minor).map_err(|error| {
+fn register(
+    worker: &Worker,
+    newcomer: &Newcomer,
+    process_id: Option<u32>,
+) -> Result<Registered, Refused> {
+    let (process, id, minor) = (&worker.process, newcomer.id, newcomer.minor);
+    Registered::new(process, worker.id, id, minor, process_id).map_err(|error| {
         tracing::error!("no random bytes for a cancel key: {error}");
         Refused::told("bouncer resources exhaustion")
     })
@@ -279,8 +308,7 @@ async fn admit(
     setup: &Setup,
     newcomer: &mut Newcomer,
     config: &Arc<Database>,
-    user: Arc<str>,
-    mut wishes: Wishes,
+    wishes: Wishes,
     identity: Identity,
 ) -> Result<Admitted, Refused> {
     let shared = &worker.process.shared;
@@ -292,43 +320,111 @@ async fn admit(
         let name = &database.name;
         return Err(Refused::Told(format!("database \"{name}\" is disabled")));
     }
-    let counts = count_in(worker, setup, config, &database, &user)?;
+    let counts = count_in(worker, setup, config, &database, &wishes.user)?;
     // Counted first, looked at then: whoever forgets unused databases does it the other way round.
     if database.removed.load(Ordering::SeqCst) {
         return Err(Refused::told("database removed"));
     }
-    let pool_user = config.pool_user(&user);
+    let pool = find_pool(worker, setup, config, &database, &wishes.user, identity)?;
+    newcomer.has_done_its_part = true;
+    let settings = &setup.config.settings;
+    let Seated {
+        listed,
+        lease,
+        reported,
+    } = seat(worker, setup, newcomer, config, &pool, &wishes).await?;
+    let server = lease.as_ref().filter(|_| settings.session_backend_pid);
+    let pid = server.and_then(|lease| Some(lease.server().facts.key.as_ref()?.process_id()));
+    let key = register(worker, newcomer, pid)?;
+    let notice = settings.login_notify_message.as_deref();
+    let params = match (&wishes.own, &lease) {
+        (Some(_), Some(lease)) => {
+            welcome::to_replication(newcomer, &reported, key.key(), notice).await?;
+            lease.server().io.borrow().params.clone()
+        }
+        _ => {
+            wishes.parameters.check(&reported.tracked)?;
+            let (names, own) = (&shared.names, wishes.parameters.tracked);
+            welcome::to_session(newcomer, &reported, names, own, key.key(), notice).await?
+        }
+    };
+    pool.counters.borrow_mut().client_login_count += 1;
+    Ok(Admitted {
+        listed,
+        pool,
+        lease,
+        params,
+        key,
+        counts,
+    })
+}
+
+/// The client's pool, which has all that its servers are logged in with.
+fn find_pool(
+    worker: &Worker,
+    setup: &Setup,
+    config: &Database,
+    database: &Arc<DatabaseShared>,
+    user: &str,
+    identity: Identity,
+) -> Result<Rc<Pool>, Refused> {
+    let pool_user = config.pool_user(user);
     if setup.config.settings.auth_type == AuthType::Any && config.user.is_none() {
         tracing::error!("auth_type=any needs user= in database {}", database.name);
         return Err(Refused::told("bouncer config error"));
     }
-    let pool = shared.pool(&database, pool_user);
+    let pool = worker.process.shared.pool(database, pool_user);
     pool.set_secret(setup.server_secret(config, pool_user));
     if let (Some(keys), None) = (identity.scram_keys, &config.user) {
         pool.set_scram_keys(keys);
     }
-    let pool = worker.pools.get(&pool);
+    Ok(worker.pools.get(&pool))
+}
 
-    let names = &shared.names;
-    if setup.config.settings.application_name_add_host {
-        welcome::add_host(newcomer, names, &mut wishes.params);
+/// A client that may be welcomed.
+struct Seated {
+    listed: Listed,
+    /// The server that it has from the start.
+    lease: Option<Lease>,
+    /// What a server reported: its own, or the pool's first.
+    reported: Arc<Reported>,
+}
+
+/// Waits until there is a server to tell of; until there is one for this client, if its session
+/// begins with one.
+async fn seat(
+    worker: &Rc<Worker>,
+    setup: &Setup,
+    newcomer: &Newcomer,
+    config: &Database,
+    pool: &Rc<Pool>,
+    wishes: &Wishes,
+) -> Result<Seated, Refused> {
+    let user = &wishes.user;
+    let list = |replication| Listed::new(worker, newcomer, pool, user.clone(), replication);
+    let limits = setup.config.client_settings(config, user);
+    let wait_max = limits.query_wait_timeout;
+    if let Some(own) = &wishes.own {
+        let listed = list(own.replication);
+        let OwnServer { lease, reported } = listed.open_own(newcomer, own, wait_max).await?;
+        return Ok(Seated {
+            listed,
+            lease: Some(lease),
+            reported,
+        });
     }
-    let limits = setup.config.client_settings(config, &user);
-    newcomer.has_done_its_part = true;
-    let reported = first_server(&pool, limits.query_wait_timeout).await?;
-    wishes.check(&reported.tracked)?;
-    let key = register(worker, newcomer)?;
-    let notice = setup.config.settings.login_notify_message.as_deref();
-    let own = wishes.params;
-    let params = welcome::to_session(newcomer, &reported, names, own, key.key(), notice).await?;
-    pool.counters.borrow_mut().client_login_count += 1;
-    Ok(Admitted {
-        user,
-        database,
-        pool,
-        params,
-        key,
-        counts,
+    let reported = first_server(pool, wait_max).await?;
+    let listed = list(Replication::None);
+    let begins_with_one =
+        setup.config.settings.session_backend_pid && pool.mode() == PoolMode::Session;
+    let lease = match begins_with_one {
+        true => Some(listed.lease(newcomer).await?),
+        false => None,
+    };
+    Ok(Seated {
+        listed,
+        lease,
+        reported,
     })
 }
 
@@ -339,18 +435,13 @@ async fn first_server(
 ) -> Result<Arc<Reported>, Refused> {
     tokio::select! {
         biased;
-        welcome = pool.welcome() => welcome.map_err(|error| match &error {
-            LeaseError::LoginRefused(cause) => {
-                Refused::Coded(cause.sqlstate(), error.to_string())
-            }
-            _ => Refused::Told(error.to_string()),
-        }),
+        welcome = pool.welcome() => Ok(welcome?),
         () = passes(wait_max) => Err(Refused::told("query_wait_timeout")),
     }
 }
 
 /// Ends when the time is over; without a limit it never is.
-async fn passes(limit: Option<Duration>) {
+pub(super) async fn passes(limit: Option<Duration>) {
     match limit {
         Some(limit) => tokio::time::sleep(limit).await,
         None => std::future::pending().await,

@@ -2,6 +2,7 @@
 
 mod first;
 mod login;
+mod seat;
 mod startup;
 mod welcome;
 
@@ -9,7 +10,7 @@ use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
 use net::{Conn, PeerAddr, Stream};
-use pool::ClientId;
+use pool::{ClientId, LeaseError};
 use thiserror::Error;
 use wire::error::put_error;
 use wire::startup::StartupError;
@@ -69,6 +70,15 @@ pub(crate) enum Refused {
     /// The same, and not the client's fault.
     #[error("client_login_timeout (server down)")]
     ServerDown,
+}
+
+impl From<LeaseError> for Refused {
+    fn from(error: LeaseError) -> Self {
+        match &error {
+            LeaseError::LoginRefused(cause) => Self::Coded(cause.sqlstate(), error.to_string()),
+            _ => Self::Told(error.to_string()),
+        }
+    }
 }
 
 impl Refused {

@@ -1,23 +1,24 @@
 //! The startup packet's parameters: which are tracked, which ignored, which refused.
 
+use pool::own::OwnStartup;
 use settings::Settings;
 use wire::params::Origin;
 use wire::startup::parse_options;
-use wire::{ParamNames, Params, Startup};
+use wire::{ParamNames, Params, Replication, Startup};
 
 use super::Refused;
 
-/// What a client asks for in its startup packet.
+/// The parameters of a startup packet, as far as they count.
 #[derive(Debug, Default)]
-pub(super) struct Wishes {
-    /// The tracked parameters among it.
-    pub(super) params: Params,
+pub(super) struct Parameters {
+    /// Those that are tracked.
+    pub(super) tracked: Params,
     /// Parameters that only some versions of PostgreSQL report, and what the client is told if
     /// its server is of another: silence would leave it with another value than it believes.
     unsure: Vec<(usize, String)>,
 }
 
-impl Wishes {
+impl Parameters {
     /// Looks whether the server reports all that is asked for.
     pub(super) fn check(&self, reported: &Params) -> Result<(), Refused> {
         let lacks = |&&(place, _): &&(usize, String)| reported.get(place).is_none();
@@ -28,29 +29,53 @@ impl Wishes {
     }
 }
 
-/// Takes in the parameters of a startup packet.
+/// Takes in the parameters of a startup packet. For replication `options` are the server's affair.
 pub(super) fn parameters(
     startup: &Startup,
     settings: &Settings,
     names: &ParamNames,
     to_console: bool,
-) -> Result<Wishes, Refused> {
+    replication: Replication,
+) -> Result<Parameters, Refused> {
     let mut reader = Reader {
         settings,
         names,
         to_console,
-        wishes: Wishes::default(),
+        parameters: Parameters::default(),
     };
     for (name, value) in &startup.params {
         match name.as_str() {
-            "user" | "database" => {}
-            "replication" => refuse_replication(value)?,
+            "user" | "database" | "replication" => {}
+            "options" if replication != Replication::None => {}
             "options" => reader.take_options(value)?,
             name if name.starts_with("_pq_.") => {}
             name => reader.take(name, value, Some("unsupported startup parameter"))?,
         }
     }
-    Ok(reader.wishes)
+    Ok(reader.parameters)
+}
+
+/// What the server of a replication client is asked for: the same as its client asked of us.
+pub(super) fn own(
+    startup: &Startup,
+    replication: Replication,
+    names: &ParamNames,
+    params: &Params,
+) -> Option<OwnStartup> {
+    if replication == Replication::None {
+        return None;
+    }
+    let as_sent = ["replication", "options"].into_iter();
+    let as_sent = as_sent.filter_map(|name| Some((name, startup.get(name)?)));
+    let tracked = names.iter().enumerate();
+    let tracked = tracked.filter_map(|(place, name)| Some((name, params.get(place)?)));
+    let parameters = as_sent.chain(tracked);
+    Some(OwnStartup {
+        replication,
+        parameters: parameters
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
+    })
 }
 
 /// Sorts parameters into those that are tracked, ignored, refused.
@@ -58,7 +83,7 @@ struct Reader<'a> {
     settings: &'a Settings,
     names: &'a ParamNames,
     to_console: bool,
-    wishes: Wishes,
+    parameters: Parameters,
 }
 
 impl Reader<'_> {
@@ -83,12 +108,12 @@ impl Reader<'_> {
         let place = self.names.find(name);
         let origin = place.and_then(|place| self.names.origin(place));
         match place.zip(origin) {
-            Some((place, Origin::Asked)) => self.wishes.params.set(place, value),
+            Some((place, Origin::Asked)) => self.parameters.tracked.set(place, value),
             _ if self.is_ignored(name) => {}
             Some((place, Origin::Standard)) if !self.to_console => {
-                self.wishes.params.set(place, value);
+                self.parameters.tracked.set(place, value);
                 let unsure = refusal.map(|refusal| (place, refusal));
-                self.wishes.unsure.extend(unsure);
+                self.parameters.unsure.extend(unsure);
             }
             _ => {
                 if let Some(refusal) = refusal {
@@ -104,17 +129,6 @@ impl Reader<'_> {
         let by_console = self.to_console && name == "extra_float_digits";
         by_console || self.settings.ignore_startup_parameters.contains(name)
     }
-}
-
-/// PostgreSQL takes any boolean here; only a true one, or `database`, asks for replication.
-fn refuse_replication(value: &str) -> Result<(), Refused> {
-    let no = ["", "false", "off", "no", "0"];
-    if no.iter().any(|word| value.eq_ignore_ascii_case(word)) {
-        return Ok(());
-    }
-    Err(Refused::told(
-        "replication connections are not supported yet",
-    ))
 }
 
 #[cfg(test)]
@@ -137,8 +151,9 @@ mod tests {
             names.find("search_path").expect("a standard name"),
             "public",
         );
-        let wishes = parameters(&startup, &settings, &names, false);
-        let params = wishes.and_then(|wishes| wishes.check(&reported).map(|()| wishes.params));
+        let parameters = parameters(&startup, &settings, &names, false, Replication::None);
+        let params = parameters
+            .and_then(|parameters| parameters.check(&reported).map(|()| parameters.tracked));
         let params = params.map_err(|refused| refused.to_string())?;
         let told = names.iter().enumerate();
         let pairs = told.filter_map(|(place, name)| Some((name, params.get(place)?)));
@@ -206,9 +221,40 @@ mod tests {
     }
 
     #[test]
-    fn replication_is_refused_and_its_absence_is_not() {
-        assert!(read(&[("replication", "database")], "").is_err());
-        assert!(read(&[("replication", "on")], "").is_err());
-        assert_eq!(read(&[("replication", "false")], "").unwrap(), "");
+    fn a_replication_client_asks_its_server_for_what_it_wants() {
+        let params = [
+            ("user", "u"),
+            ("options", "-c geqo=off -d 5"),
+            ("extra_float_digits", "3"),
+            ("datestyle", "German"),
+            ("replication", "on"),
+            ("database", "d"),
+        ];
+        let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+        let startup = Startup {
+            minor: 0,
+            params: params.iter().map(own).collect(),
+        };
+        let mut settings = Settings::default();
+        settings
+            .set("ignore_startup_parameters", "extra_float_digits")
+            .expect("a list");
+        let names = ParamNames::new([]);
+        let kind = startup.replication().unwrap();
+        let params = parameters(&startup, &settings, &names, false, kind)
+            .unwrap()
+            .tracked;
+        let asked = super::own(&startup, kind, &names, &params).unwrap();
+        let asked: Vec<_> = asked.parameters.iter().map(|(n, v)| (&**n, &**v)).collect();
+        let expected = [
+            ("replication", "on"),
+            ("options", "-c geqo=off -d 5"),
+            ("DateStyle", "German"),
+        ];
+        assert_eq!((kind, asked), (Replication::Physical, expected.to_vec()));
+        assert_eq!(
+            super::own(&startup, Replication::None, &names, &params),
+            None
+        );
     }
 }

@@ -37,13 +37,37 @@ pub(super) async fn to_session(
             put_parameter(&mut out, name, value);
         }
     }
+    finish(newcomer, out, key, notice).await?;
+    Ok(params)
+}
+
+/// Welcomes a replication client with what its own server reported.
+pub(super) async fn to_replication(
+    newcomer: &mut Newcomer,
+    reported: &Reported,
+    key: &CancelKey,
+    notice: Option<&str>,
+) -> Result<(), Refused> {
+    let mut out = Vec::new();
+    AuthRequest::Ok.encode(&mut out);
+    for (name, value) in &reported.all {
+        put_parameter(&mut out, name, value);
+    }
+    finish(newcomer, out, key, notice).await
+}
+
+async fn finish(
+    newcomer: &mut Newcomer,
+    mut out: Vec<u8>,
+    key: &CancelKey,
+    notice: Option<&str>,
+) -> Result<(), Refused> {
     put_key(&mut out, key);
     if let Some(text) = notice.filter(|text| !text.is_empty()) {
         put_notice(&mut out, SqlState::SUCCESS, text, None);
     }
     put_ready(&mut out);
-    newcomer.conn.send_all(&out).await?;
-    Ok(params)
+    Ok(newcomer.conn.send_all(&out).await?)
 }
 
 /// A client's own values, and the server's for the rest. Clients without any share them.

@@ -58,9 +58,47 @@ impl Scene {
         self.limits.logged_in(id)
     }
 
+    /// A client here asks for a server of its own, having waited since that many milliseconds.
+    fn asks_own(&mut self, name: &str, client: u64, since: u64) -> Permit {
+        let id = self.pool(name);
+        let owner = Owner {
+            client: ClientId(client),
+            worker: HERE,
+            since: self.start + Duration::from_millis(since),
+        };
+        let (bounds, now) = (self.bounds, self.start);
+        self.limits
+            .open_own(id, bounds, Purpose::Waiter, owner, now)
+    }
+
+    fn gives_up_own(&mut self, name: &str, client: u64) -> Vec<Passed> {
+        let id = self.pool(name);
+        self.limits.give_up_own(id, ClientId(client))
+    }
+
+    /// Whether a server of the pool that came free had better close, though a client waits for one
+    /// since that many milliseconds.
+    fn makes_way(&self, name: &str, oldest: Option<u64>) -> bool {
+        let oldest = oldest.map(|ms| self.start + Duration::from_millis(ms));
+        self.limits.is_wanted(self.pools[name], oldest)
+    }
+
+    fn passed_own(&self, name: &str, client: u64) -> Passed {
+        let owner = Some(ClientId(client));
+        Passed {
+            owner,
+            ..self.passed(name, HERE)
+        }
+    }
+
     fn passed(&self, name: &str, worker: WorkerId) -> Passed {
         let pool = self.pools[name];
-        Passed { pool, worker }
+        let owner = None;
+        Passed {
+            pool,
+            worker,
+            owner,
+        }
     }
 
     fn closes(&mut self, name: &str) -> Vec<Passed> {
@@ -154,7 +192,7 @@ fn a_database_limit_counts_all_users_and_a_free_permit_passes_to_the_first_asker
     let full = Permit::Full(Scope::Database);
     assert_eq!(scene.asks("db/c", Purpose::Waiter, THERE), full);
     assert_eq!(scene.asks("db/a", Purpose::Waiter, HERE), full);
-    assert!(scene.limits.is_wanted(scene.pools["db/b"]));
+    assert!(scene.limits.is_wanted(scene.pools["db/b"], None));
     assert_eq!(scene.closes("db/b"), [scene.passed("db/c", THERE)]);
     assert_eq!(scene.limits.database_servers("db"), 2);
     // The other database is not concerned.
@@ -232,7 +270,7 @@ fn the_reserve_is_kept_for_who_asked_for_it() {
     scene.opens("db/v");
     let full = Permit::Full(Scope::Database);
     assert_eq!(scene.asks("db/u", Purpose::Reserve, HERE), full);
-    assert!(scene.limits.is_wanted(scene.pools["db/v"]));
+    assert!(scene.limits.is_wanted(scene.pools["db/v"], None));
     assert_eq!(scene.closes("db/v"), [scene.passed("db/u", HERE)]);
 }
 
@@ -278,9 +316,85 @@ fn nobody_makes_way_for_a_pool_that_is_full_itself() {
     let full = Permit::Full(Scope::Database);
     assert_eq!(scene.asks("db/u", Purpose::Waiter, HERE), full);
     assert_eq!(scene.asks("db/u", Purpose::Waiter, THERE), full);
-    assert!(scene.limits.is_wanted(scene.pools["db/w"]));
+    assert!(scene.limits.is_wanted(scene.pools["db/w"], None));
     assert_eq!(scene.closes("db/v"), [scene.passed("db/u", HERE)]);
-    assert!(!scene.limits.is_wanted(scene.pools["db/w"]));
+    assert!(!scene.limits.is_wanted(scene.pools["db/w"], None));
+}
+
+#[test]
+fn an_owner_waits_for_the_next_permit_of_a_full_pool_and_picks_it_up() {
+    let mut scene = Scene::new(Bounds {
+        pool: 1,
+        ..Bounds::default()
+    });
+    scene.opens("db/u");
+    assert_eq!(scene.asks_own("db/u", 7, 5), Permit::PoolFull);
+    assert_eq!(scene.asks_own("db/u", 7, 5), Permit::PoolFull);
+    assert_eq!(scene.closes("db/u"), [scene.passed_own("db/u", 7)]);
+    assert_eq!(scene.asks("db/u", Purpose::Waiter, HERE), Permit::PoolFull);
+    assert_eq!(scene.asks_own("db/u", 7, 5), Permit::Granted);
+    assert_eq!(scene.logs_in("db/u"), []);
+    assert!(!scene.limits.has_askers());
+    assert_eq!(scene.asks_own("db/u", 8, 6), Permit::PoolFull);
+}
+
+#[test]
+fn a_free_server_makes_way_for_an_owner_who_came_before_those_it_would_serve() {
+    let mut scene = Scene::new(Bounds {
+        pool: 1,
+        database: 3,
+        ..Bounds::default()
+    });
+    scene.opens("db/u");
+    scene.opens("db/v");
+    assert_eq!(scene.asks_own("db/u", 7, 5), Permit::PoolFull);
+    assert!(scene.makes_way("db/u", None));
+    assert!(scene.makes_way("db/u", Some(6)));
+    assert!(!scene.makes_way("db/u", Some(5)));
+    assert!(!scene.makes_way("db/v", None), "that would not help");
+
+    scene.opens("db/w");
+    assert_eq!(scene.closes("db/u"), [scene.passed_own("db/u", 7)]);
+    assert!(!scene.makes_way("db/u", None), "it has what it wants");
+    scene.bounds.pool = 2;
+    let full = Permit::Full(Scope::Database);
+    assert_eq!(scene.asks_own("db/v", 8, 5), full);
+    for pool in ["db/u", "db/v", "db/w"] {
+        assert!(scene.makes_way(pool, None) && scene.makes_way(pool, Some(6)));
+        assert!(!scene.makes_way(pool, Some(4)));
+    }
+}
+
+#[test]
+fn an_owner_who_leaves_gives_its_permit_to_the_next() {
+    let mut scene = Scene::new(Bounds {
+        pool: 1,
+        ..Bounds::default()
+    });
+    scene.opens("db/u");
+    for client in [7, 8, 9] {
+        assert_eq!(scene.asks_own("db/u", client, 5), Permit::PoolFull);
+    }
+    assert_eq!(scene.gives_up_own("db/u", 8), []);
+    assert_eq!(scene.closes("db/u"), [scene.passed_own("db/u", 7)]);
+    assert_eq!(scene.gives_up_own("db/u", 7), [scene.passed_own("db/u", 9)]);
+    assert_eq!(scene.gives_up_own("db/u", 9), []);
+    assert_eq!(scene.limits.servers(scene.pools["db/u"]), 0);
+}
+
+#[test]
+fn a_worker_whose_clients_are_served_leaves_owners_in_line() {
+    let mut scene = Scene::new(Bounds {
+        database: 1,
+        ..Bounds::default()
+    });
+    scene.opens("db/u");
+    let full = Permit::Full(Scope::Database);
+    assert_eq!(scene.asks_own("db/v", 7, 5), full);
+    assert_eq!(scene.asks("db/v", Purpose::Waiter, HERE), full);
+    let id = scene.pools["db/v"];
+    scene.limits.withdraw(id, HERE);
+    assert_eq!(scene.closes("db/u"), [scene.passed_own("db/v", 7)]);
 }
 
 #[test]
@@ -300,8 +414,17 @@ struct Schedule {
     limits: Limits,
     pools: Vec<Noted>,
     now: Instant,
-    /// Who asked and found a shared limit full, first come first.
-    line: Vec<(usize, WorkerId)>,
+    /// Who asked and found a limit full, first come first.
+    line: Vec<(usize, Who)>,
+    /// Owners that have not picked up their permits.
+    passed: Vec<(usize, ClientId)>,
+}
+
+/// Who is in line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Who {
+    Worker(WorkerId),
+    Owner(ClientId),
 }
 
 /// One pool and the permits that were handed out for it.
@@ -326,6 +449,11 @@ impl Noted {
     fn logins_max(&self) -> u32 {
         if self.failed { 1 } else { LOGINS_MAX }
     }
+}
+
+/// One of a pool's clients that need servers of their own.
+fn client_of(dice: &mut Dice, place: usize) -> ClientId {
+    ClientId(place as u64 * 10 + u64::from(dice.below(3)))
 }
 
 impl Schedule {
@@ -370,6 +498,7 @@ impl Schedule {
             pools,
             now: Instant::now(),
             line: Vec::new(),
+            passed: Vec::new(),
         }
     }
 
@@ -378,24 +507,26 @@ impl Schedule {
         let place = dice.below(4) as usize;
         let worker = WorkerId(dice.below(3) as usize);
         let id = PoolId(u32::try_from(place).unwrap());
+        let running = self.running(place);
         let pool = &mut self.pools[place];
         match dice.below(100) {
-            0..45 => self.open(dice, place, worker),
-            45..65 if pool.logins > 0 => {
+            0..30 => self.open(dice, place, worker),
+            30..45 => self.open_own(dice, place),
+            45..65 if running > 0 => {
                 pool.logins -= 1;
                 pool.open += 1;
                 pool.failed = false;
                 let passed = self.limits.logged_in(id);
                 self.passed(passed);
             }
-            65..68 if pool.logins > 0 => {
+            65..68 if running > 0 => {
                 pool.logins -= 1;
                 pool.failed = true;
                 self.line.retain(|&(other, _)| other != place);
                 let passed = self.limits.login_failed(id, self.now);
                 self.passed(passed);
             }
-            68..72 if pool.logins > 0 => {
+            68..72 if running > 0 => {
                 pool.logins -= 1;
                 let passed = self.limits.unused(id);
                 self.passed(passed);
@@ -411,12 +542,22 @@ impl Schedule {
                 let passed = self.limits.closed_as_agreed(id);
                 self.passed(passed);
             }
-            95..100 => {
+            95..98 => {
                 self.limits.withdraw(id, worker);
-                self.line.retain(|&asker| asker != (place, worker));
+                self.leaves(place, Who::Worker(worker));
+            }
+            98..100 => {
+                let client = client_of(dice, place);
+                self.gives_up(place, client);
             }
             _ => {}
         }
+    }
+
+    /// Logins that are under way: nobody has begun those whose permits are not picked up.
+    fn running(&self, place: usize) -> u32 {
+        let own = self.passed.iter().filter(|&&(other, _)| other == place);
+        self.pools[place].logins - u32::try_from(own.count()).unwrap()
     }
 
     fn open(&mut self, dice: &mut Dice, place: usize, worker: WorkerId) {
@@ -428,25 +569,81 @@ impl Schedule {
         match self.limits.open(id, bounds, purpose, worker, self.now) {
             Permit::Granted => {
                 if waiter {
-                    self.line.retain(|&asker| asker != (place, worker));
+                    self.leaves(place, Who::Worker(worker));
                 }
                 self.pools[place].logins += 1;
             }
-            Permit::Full(scope) => {
-                assert!(self.is_full(place, scope));
-                if waiter && !self.line.contains(&(place, worker)) {
-                    self.line.push((place, worker));
+            refused => {
+                if waiter && matches!(refused, Permit::Full(_)) {
+                    self.joins(place, Who::Worker(worker));
                 }
+                self.check_refusal(place, purpose, refused);
             }
-            Permit::PoolFull => {
-                let held = self.pools[place].held();
-                match purpose {
-                    Purpose::Minimum(min) if held >= min => {}
-                    _ => assert!(bounds.pool > 0 && held >= bounds.pool),
+        }
+    }
+
+    fn open_own(&mut self, dice: &mut Dice, place: usize) {
+        let purpose = dice.pick(&[Purpose::Waiter, Purpose::Reserve]).unwrap();
+        let (id, client) = (
+            PoolId(u32::try_from(place).unwrap()),
+            client_of(dice, place),
+        );
+        let owner = Owner {
+            client,
+            worker: WorkerId(0),
+            since: self.now,
+        };
+        let was_passed = self.passed.contains(&(place, client));
+        let bounds = self.pools[place].bounds;
+        match self.limits.open_own(id, bounds, purpose, owner, self.now) {
+            Permit::Granted if was_passed => self.passed.retain(|&own| own != (place, client)),
+            Permit::Granted => {
+                self.leaves(place, Who::Owner(client));
+                self.pools[place].logins += 1;
+            }
+            refused => {
+                assert!(!was_passed, "its permit is lost");
+                if refused != Permit::Retrying {
+                    self.joins(place, Who::Owner(client));
                 }
+                self.check_refusal(place, purpose, refused);
             }
-            Permit::Busy => assert!(self.pools[place].logins >= self.pools[place].logins_max()),
-            Permit::Retrying => assert!(self.pools[place].failed),
+        }
+    }
+
+    fn gives_up(&mut self, place: usize, client: ClientId) {
+        self.leaves(place, Who::Owner(client));
+        let place_of = |&(other, owner): &(usize, ClientId)| other == place && owner == client;
+        if let Some(at) = self.passed.iter().position(place_of) {
+            self.passed.remove(at);
+            self.pools[place].logins -= 1;
+        }
+        let id = PoolId(u32::try_from(place).unwrap());
+        let passed = self.limits.give_up_own(id, client);
+        self.passed(passed);
+    }
+
+    fn joins(&mut self, place: usize, who: Who) {
+        if !self.line.contains(&(place, who)) {
+            self.line.push((place, who));
+        }
+    }
+
+    fn leaves(&mut self, place: usize, who: Who) {
+        self.line.retain(|&asker| asker != (place, who));
+    }
+
+    fn check_refusal(&self, place: usize, purpose: Purpose, refused: Permit) {
+        let pool = &self.pools[place];
+        match refused {
+            Permit::Granted => unreachable!(),
+            Permit::Full(scope) => assert!(self.is_full(place, scope)),
+            Permit::PoolFull => match purpose {
+                Purpose::Minimum(min) if pool.held() >= min => {}
+                _ => assert!(pool.bounds.pool > 0 && pool.held() >= pool.bounds.pool),
+            },
+            Permit::Busy => assert!(pool.logins >= pool.logins_max()),
+            Permit::Retrying => assert!(pool.failed),
         }
     }
 
@@ -465,16 +662,22 @@ impl Schedule {
 
     /// Permits pass to askers only, and to nobody before who came earlier to the same pool.
     fn passed(&mut self, passed: Vec<Passed>) {
-        for Passed { pool, worker } in passed {
-            let place = pool.0 as usize;
+        for passed in passed {
+            let place = passed.pool.0 as usize;
+            let who = match passed.owner {
+                Some(client) => Who::Owner(client),
+                None => Who::Worker(passed.worker),
+            };
             let mut line = self.line.iter();
             let turn = line.position(|&(other, _)| other == place).unwrap();
             let first = self.line[turn];
             if self.pools[place].bounds.reserve == 0 {
-                assert_eq!(first, (place, worker), "{first:?} was skipped");
+                assert_eq!(first, (place, who), "{first:?} was skipped");
             }
-            assert!(self.line.contains(&(place, worker)), "nobody asked");
-            self.line.retain(|&asker| asker != (place, worker));
+            assert!(self.line.contains(&(place, who)), "nobody asked");
+            self.leaves(place, who);
+            self.passed
+                .extend(passed.owner.map(|client| (place, client)));
             self.pools[place].logins += 1;
         }
     }
@@ -487,6 +690,7 @@ impl Schedule {
     fn is_full(&self, place: usize, scope: Scope) -> bool {
         let pool = &self.pools[place];
         let (limit, held) = match scope {
+            Scope::Pool => (pool.bounds.pool, pool.held()),
             Scope::Database => (
                 pool.bounds.database,
                 self.held(|other| other.database == pool.database),
@@ -501,14 +705,14 @@ impl Schedule {
             self.check_counts(place, pool);
         }
         assert_eq!(self.limits.has_askers(), !self.line.is_empty());
-        for &(place, worker) in &self.line {
+        for &(place, who) in &self.line {
             let pool = &self.pools[place];
             let held = pool.held();
             let room = pool.bounds.pool == 0 || held < pool.bounds.pool;
             let full = self.is_full(place, Scope::Database) || self.is_full(place, Scope::User);
             assert!(
                 !room || full || pool.logins >= pool.logins_max(),
-                "{worker:?} waits for a permit that is free"
+                "{who:?} waits for a permit that is free"
             );
         }
     }
@@ -531,10 +735,13 @@ impl Schedule {
         assert!(pool.logins <= LOGINS_MAX);
     }
 
-    /// When all logins end and all servers close, nobody is left in line and nothing is counted.
+    /// When all who ask are served, all logins end and all servers close, nobody is left in line and nothing is counted.
     fn finish(&mut self) {
         while self.held(|_| true) > 0 {
             for place in 0..self.pools.len() {
+                while let Some(&(place, client)) = self.passed.first() {
+                    self.gives_up(place, client);
+                }
                 self.end_one(place);
                 self.check();
             }

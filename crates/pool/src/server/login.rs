@@ -17,9 +17,10 @@ use wire::backend::{Parameter, negotiated_minor};
 use wire::error::ErrorFields;
 use wire::frontend::put_query;
 use wire::startup::put_startup;
-use wire::{CancelKey, ParamNames, Params, SqlState};
+use wire::{CancelKey, ParamNames, Params, Replication, SqlState};
 
 use super::{Facts, query};
+use crate::own::OwnStartup;
 use crate::shared::{PoolShared, Reported};
 
 /// Longest message of a login, in bytes.
@@ -121,7 +122,7 @@ pub struct LoggedIn {
     /// Its connection.
     pub conn: Conn,
     /// What it reported.
-    pub reported: Reported,
+    pub reported: Arc<Reported>,
 }
 
 /// Where the next server of a pool is connected to: hosts take turns, and so do the addresses of
@@ -177,15 +178,24 @@ pub async fn login(
     target: Target,
     options: &TcpOptions,
     names: &ParamNames,
+    own: Option<&OwnStartup>,
 ) -> Result<LoggedIn, LoginError> {
     let generation = pool.database.generation.load(Ordering::SeqCst);
     let (opened, connect_time) = (Instant::now(), SystemTime::now());
-    let Greeted { mut conn, first } = greet(pool, config, &target, options, generation).await?;
+    let door = Door {
+        pool,
+        config,
+        own,
+        target: &target,
+        options,
+    };
+    let Greeted { mut conn, first } = door.greet(generation).await?;
     let (peer, local) = ends(conn.stream(), &target, config.port);
 
     authenticate(&mut conn, pool, first).await?;
     let (mut reported, key) = welcome(&mut conn, names).await?;
-    if let Some(sql) = &config.connect_query {
+    // Replication has a grammar of its own, and its client set all up by startup parameters.
+    if let (Some(sql), None) = (&config.connect_query, own) {
         let mut message = Vec::new();
         put_query(&mut message, sql);
         match query::on_conn(&mut conn, &message, names, &mut reported.tracked).await {
@@ -206,10 +216,25 @@ pub async fn login(
             connect_time,
             generation,
             defaults: reported.tracked.clone(),
+            replication: own.map_or(Replication::None, |own| own.replication),
         },
         conn,
-        reported,
+        reported: reported.into(),
     })
+}
+
+/// A client's own parameters come last: of two values the last one counts.
+fn startup_parameters<'a>(
+    pool: &'a PoolShared,
+    config: &'a Database,
+    own: Option<&'a OwnStartup>,
+) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let account: [(&str, &str); 2] = [("user", &pool.key.user), ("database", config.dbname())];
+    let own = own.into_iter().flat_map(|own| &own.parameters);
+    account
+        .into_iter()
+        .chain(config.startup_parameters())
+        .chain(own.map(|(name, value)| (name.as_str(), value.as_str())))
 }
 
 fn ends(stream: &Stream, target: &Target, port: u16) -> (PeerAddr, Option<std::net::SocketAddr>) {
@@ -224,69 +249,66 @@ fn ends(stream: &Stream, target: &Target, port: u16) -> (PeerAddr, Option<std::n
     (peer, stream.local_addr())
 }
 
+/// Where a server is met, and what it is asked for there.
+struct Door<'a> {
+    pool: &'a PoolShared,
+    config: &'a Database,
+    own: Option<&'a OwnStartup>,
+    target: &'a Target,
+    options: &'a TcpOptions,
+}
+
 /// A server that takes the startup packet, and its first word on who we are.
 struct Greeted {
     conn: Conn,
     first: (u8, Vec<u8>),
 }
 
-/// Greets a server with the newest protocol. One that does not even understand the question is
-/// asked again with 3.0, and not bothered any more.
-async fn greet(
-    pool: &PoolShared,
-    config: &Database,
-    target: &Target,
-    options: &TcpOptions,
-    generation: u64,
-) -> Result<Greeted, LoginError> {
-    let newest = pool.newest_minor(target, generation);
-    match greet_with(newest, pool, config, target, options).await {
-        Ok((greeted, spoken)) => {
-            if spoken < newest {
-                pool.keep_to(target, generation, spoken);
+impl Door<'_> {
+    /// Greets a server with the newest protocol. One that does not even understand the question
+    /// is asked again with 3.0, and not bothered any more.
+    async fn greet(&self, generation: u64) -> Result<Greeted, LoginError> {
+        let newest = self.pool.newest_minor(self.target, generation);
+        match self.greet_with(newest).await {
+            Ok((greeted, spoken)) => {
+                if spoken < newest {
+                    self.pool.keep_to(self.target, generation, spoken);
+                }
+                Ok(greeted)
             }
-            Ok(greeted)
+            Err(error) if newest > 0 && error.may_be_the_protocols() => {
+                let (greeted, _) = self.greet_with(0).await?;
+                self.pool.keep_to(self.target, generation, 0);
+                Ok(greeted)
+            }
+            Err(error) => Err(error),
         }
-        Err(error) if newest > 0 && error.may_be_the_protocols() => {
-            let (greeted, _) = greet_with(0, pool, config, target, options).await?;
-            pool.keep_to(target, generation, 0);
-            Ok(greeted)
-        }
-        Err(error) => Err(error),
     }
-}
 
-/// Connects, asks for a minor version of protocol 3, and tells the one that is spoken then.
-async fn greet_with(
-    minor: u16,
-    pool: &PoolShared,
-    config: &Database,
-    target: &Target,
-    options: &TcpOptions,
-) -> Result<(Greeted, u16), LoginError> {
-    let stream = Stream::connect(target, options)
-        .await
-        .map_err(|error| LoginError::Connect {
-            target: target.clone(),
-            error,
-        })?;
-    let mut conn = Conn::new(stream);
-    let mut startup = Vec::new();
-    let mut parameters: Vec<(&str, &str)> =
-        vec![("user", &pool.key.user), ("database", config.dbname())];
-    parameters.extend(config.startup_parameters());
-    put_startup(&mut startup, minor, parameters);
-    conn.send_all(&startup).await.map_err(LoginError::Broken)?;
+    /// Connects, asks for a minor version of protocol 3, and tells the one that is spoken then.
+    async fn greet_with(&self, minor: u16) -> Result<(Greeted, u16), LoginError> {
+        let stream = Stream::connect(self.target, self.options)
+            .await
+            .map_err(|error| LoginError::Connect {
+                target: self.target.clone(),
+                error,
+            })?;
+        let mut conn = Conn::new(stream);
+        let mut startup = Vec::new();
+        let parameters = startup_parameters(self.pool, self.config, self.own);
+        put_startup(&mut startup, minor, parameters);
+        conn.send_all(&startup).await.map_err(LoginError::Broken)?;
 
-    let mut spoken = minor;
-    loop {
-        match read(&mut conn).await? {
-            (b'v', body) => {
-                let told = negotiated_minor(&body).filter(|&told| told <= minor);
-                spoken = told.ok_or(LoginError::Protocol(b'v'))?;
+        let mut spoken = minor;
+        loop {
+            match read(&mut conn).await? {
+                (b'v', body) => {
+                    let told = negotiated_minor(&body).filter(|&told| told <= minor);
+                    spoken = told.ok_or(LoginError::Protocol(b'v'))?;
+                }
+                (b'N', _) => {}
+                first => return Ok((Greeted { conn, first }, spoken)),
             }
-            (b'N', _) => {}
-            first => return Ok((Greeted { conn, first }, spoken)),
         }
     }
 }

@@ -18,7 +18,7 @@ use net::stream::Target;
 use net::{Conn, PeerAddr};
 use prepared::Prepared;
 use wire::backend::Outflow;
-use wire::{CancelKey, Params, Pipeline};
+use wire::{CancelKey, Params, Pipeline, Replication};
 
 /// A server of one worker. Others look at its facts; who holds the lease moves its bytes.
 #[derive(Debug)]
@@ -67,6 +67,15 @@ pub struct Facts {
     pub generation: u64,
     /// Its tracked parameters as they were before its first client.
     pub defaults: Arc<Params>,
+    /// Whether it serves replication: then it is its client's own, and nobody else's.
+    pub replication: Replication,
+}
+
+impl Facts {
+    /// Whether it serves one client and is closed after it.
+    pub fn is_own(&self) -> bool {
+        self.replication != Replication::None
+    }
 }
 
 /// A server's connection and the state of its conversation.
@@ -116,6 +125,8 @@ pub enum CloseReason {
     Crashed,
     /// It said something while nobody had asked.
     Dirty,
+    /// The replication client whose own it was is gone.
+    ReplicationOver,
     /// Its client left in the middle of things.
     ClientGone,
     /// Its client left with queries in progress.
@@ -153,6 +164,7 @@ impl CloseReason {
             Self::Surplus => "too many servers in the pool",
             Self::Crashed => "server conn crashed?",
             Self::Dirty => "idle server got dirty",
+            Self::ReplicationOver => "replication client was closed",
             Self::ClientGone => "client disconnect while server was not ready",
             Self::QueriesInProgress => "client disconnected with queries in progress",
             Self::Unclean => "unclean server",

@@ -1,0 +1,3 @@
+//! What must hold for any bytes, and the door for the fuzzer.
+
+pub mod properties;
