@@ -77,8 +77,8 @@ async fn a_refused_replication_client_hears_its_server_and_nobody_else_does() {
             ),
             (
                 "alice",
-                &[("replication", "on"), ("search_path", "x")],
-                "FATAL 08P01 unsupported startup parameter: search_path",
+                &[("replication", "on"), ("geqo", "off")],
+                "FATAL 08P01 unsupported startup parameter: geqo",
             ),
         ] {
             for _ in 0..2 {
