@@ -9,7 +9,7 @@ use std::{
 
 use testkit::{PoolerSetup, Postgres, Scratch, client_program, eventually};
 
-use crate::support::pgusher;
+use crate::support::{major_version, pgusher};
 
 /// A pooler for `alice` and her password.
 pub(crate) fn for_alice(workers: u32, mode: &str, seats: u32, postgres: &Postgres) -> PoolerSetup {
@@ -118,4 +118,16 @@ impl Said {
         );
         self.out
     }
+}
+
+/// Whether a program is older than the PostgreSQL that the tests run with: what copies a whole
+/// server refuses to have to do with newer ones.
+pub(crate) async fn is_too_old(program: &str, postgres: &Postgres) -> bool {
+    let said = Command::new(client_program(program))
+        .arg("--version")
+        .output();
+    let said = String::from_utf8_lossy(&said.unwrap().stdout).into_owned();
+    let version = said.split_whitespace().nth(2).unwrap();
+    let major: u32 = version.split('.').next().unwrap().parse().unwrap();
+    major < major_version(postgres).await
 }
