@@ -36,5 +36,6 @@ bench-setup: ## Fetch what the benchmark compares with
 # Drivers in Python, for the tests that let real clients talk.
 $(VENV): tests/drivers/requirements.txt
 	python3 -m venv --clear .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check --timeout 60 --retries 5 -r $<
-	@touch $@
+	.venv/bin/pip install --quiet --disable-pip-version-check --timeout 60 --retries 5 --no-deps -r $<
+	.venv/bin/pip check --quiet --disable-pip-version-check
+	@cp $< $@

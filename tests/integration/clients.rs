@@ -1,13 +1,11 @@
 //! Real clients, as people run them, find nothing missing.
 
-use std::path::Path;
-
 use testkit::{Pooler, Postgres, Scratch, in_time};
 use tokio::task::JoinSet;
 use tokio_postgres::types::Type;
 
 use crate::{
-    programs::{Place, Running, for_alice, is_too_old, run},
+    programs::{Place, for_alice, is_too_old, run},
     support::{WORKERS, postgres, servers_opened},
 };
 
@@ -157,25 +155,6 @@ async fn pg_isready_finds_it_accepting_connections() {
         for place in [Place::tcp(pooler.port()), unix] {
             let told = run("pg_isready", &place, &[]).await.well();
             assert!(told.contains("accepting connections"), "{told}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn asyncpg_without_its_statement_cache_shares_servers() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = root.join(".venv/bin/python");
-    assert!(python.exists(), "no drivers in Python: make .venv/ready");
-    let script = root.join("tests/drivers/asyncpg_client.py");
-    let postgres = postgres().await;
-    for (mode, seats) in [("transaction", 3), ("session", 20)] {
-        for workers in WORKERS {
-            let pooler = for_alice(workers, mode, seats, &postgres).start().await;
-            let port = pooler.port().to_string();
-            let args = [script.to_str().unwrap(), "127.0.0.1", &port];
-            let running = Running::start(&python, &Place::tcp(pooler.port()), &args);
-            let held = running.end().await.well();
-            assert_eq!(held.trim(), (20 * 10 * 4).to_string());
         }
     }
 }

@@ -10,6 +10,7 @@ mod config;
 mod console;
 mod copy;
 mod deaths;
+mod drivers;
 mod fairness;
 mod limits;
 mod parameters;

@@ -52,7 +52,10 @@ impl Registered {
             let mut bytes = [0; CancelKey::RANDOM_LEN];
             getrandom::fill(&mut bytes)?;
             let key = CancelKey::from_random(bytes, minor);
-            let key = process_id.map_or_else(|| key.clone(), |id| key.with_process_id(id));
+            let key = match process_id {
+                Some(id) => key.with_process_id(id),
+                None => key,
+            };
             let shard = process.keys.shard(&key).lock();
             let mut shard = shard.unwrap_or_else(PoisonError::into_inner);
             if let Entry::Vacant(entry) = shard.entry(key.clone()) {

@@ -101,6 +101,10 @@ impl Session {
         };
         let waits = self.client_said(said, server, io)?;
         self.look_for_end(io)?;
+        // Nobody comes back here before the server has answered: it must hear the request.
+        if waits && let Poll::Ready(Err(_)) = io.conn.poll_flush(cx) {
+            return Err(RelayEnd::Server(CloseReason::Crashed));
+        }
         Ok(!waits)
     }
 
@@ -117,6 +121,10 @@ impl Session {
         // What stands between the two goes on as it is, behind what is put together in `out`.
         let (mut from, mut done) = (0, 0);
         let mut verdict = Ok(false);
+        let waited = self
+            .statements
+            .as_mut()
+            .is_some_and(|statements| statements.end_wait());
         while done < bytes.len() {
             let rest = &bytes[done..];
             let between = self.intake.at_boundary();
@@ -155,6 +163,9 @@ impl Session {
                             from = done;
                         }
                         Ok(Taken::Wait) => {
+                            if let Some(statements) = &mut self.statements {
+                                statements.wait(&mut out, waited && done == 0);
+                            }
                             self.conn.hold_news(rest);
                             verdict = Ok(true);
                             break;

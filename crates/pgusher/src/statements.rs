@@ -45,7 +45,7 @@ pub(crate) struct ClientStatements {
     refusals: Vec<(u64, Refused)>,
     /// The batch of the last refusal: the server skips what follows in it.
     refused_batch: Option<u64>,
-    /// Whether a message waits for answers.
+    /// Whether the message that the client said last waits for answers.
     waits: bool,
 }
 
@@ -116,15 +116,9 @@ impl ClientStatements {
         if self.refused_batch == Some(desk.pipeline.syncs_sent()) {
             return Ok(Taken::Skip);
         }
-        if self.must_wait(named.name(), desk.pipeline) {
-            // Whoever waits for an answer sees to it that there is one.
-            if !self.waits {
-                self.waits = true;
-                put_flush(desk.out);
-            }
+        if self.must_wait(named, desk) {
             return Ok(Taken::Wait);
         }
-        self.waits = false;
         match named {
             Named::Parse { name, definition } => self.parse(name, definition, desk),
             Named::Bind { portal, name } => self.bind(header, portal, name, desk),
@@ -136,16 +130,37 @@ impl ClientStatements {
         }
     }
 
+    /// The message at the front is looked at once more, or another one is: did it wait?
+    pub(crate) fn end_wait(&mut self) -> bool {
+        std::mem::take(&mut self.waits)
+    }
+
+    /// A message waits; whoever waits for an answer sees to it that there is one.
+    pub(crate) fn wait(&mut self, out: &mut Vec<u8>, since_before: bool) {
+        self.waits = true;
+        if !since_before {
+            put_flush(out);
+        }
+    }
+
     /// Whether what the name means, or what the server has, depends on answers still to come.
-    fn must_wait(&mut self, name: &[u8], pipeline: &Pipeline) -> bool {
+    fn must_wait(&mut self, named: Named<'_>, desk: &Desk<'_>) -> bool {
         if !self.journal.is_empty() {
             self.journal
-                .retain(|change| !pipeline.has_settled(change.ticket));
+                .retain(|change| !desk.pipeline.has_settled(change.ticket));
         }
-        let batch = pipeline.syncs_sent();
-        let mut changes = self.journal.iter();
-        pipeline.may_be_dropping()
-            || changes.any(|change| change.batch != batch && change.is_about(name))
+        let batch = desk.pipeline.syncs_sent();
+        let may_fail = |change: &&Change| change.batch != batch;
+        if desk.pipeline.may_be_dropping() || !self.journal.iter().any(|change| may_fail(&change)) {
+            return desk.pipeline.may_be_dropping();
+        }
+        let statement = match named {
+            Named::Parse { definition, .. } => desk.statements.find(definition),
+            Named::Bind { name, .. } | Named::Describe { name } => self.names.get(name).cloned(),
+            Named::Close { .. } => None,
+        };
+        let mut changes = self.journal.iter().filter(may_fail);
+        changes.any(|change| change.is_about(named.name(), statement.as_deref()))
     }
 
     fn parse(
@@ -484,8 +499,14 @@ impl ClientStatements {
 }
 
 impl Change {
-    fn is_about(&self, name: &[u8]) -> bool {
-        matches!(&self.what, What::Name(changed, _) if **changed == *name)
+    /// Whether it matters to who means this statement by this name.
+    fn is_about(&self, name: &[u8], statement: Option<&Statement>) -> bool {
+        match &self.what {
+            What::Name(changed, _) => **changed == *name,
+            What::Added(changed) | What::Evicted(changed) => {
+                statement.is_some_and(|statement| statement.id == changed.id)
+            }
+        }
     }
 }
 

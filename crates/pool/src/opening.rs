@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use net::Conn;
 use settings::LoadBalanceHosts;
 use tokio::time::timeout;
 
@@ -13,9 +14,9 @@ use crate::limits::{Bounds, Passed, Permit, Purpose};
 use crate::own::OwnStartup;
 use crate::pool::Pool;
 use crate::roster::Turn;
-use crate::server::Server;
 use crate::server::login::{self, LoggedIn, LoginError};
-use crate::shared::{Failure, Mail, Reported, Welcome, lock};
+use crate::server::{Facts, Server};
+use crate::shared::{Failure, Mail, Welcome, lock};
 
 impl Pool {
     /// Opens servers for waiters for whom none is on its way, as far as the limits allow.
@@ -109,14 +110,19 @@ impl Pool {
         }
     }
 
-    fn opened(self: &Rc<Self>, mut logged_in: LoggedIn) {
+    fn opened(self: &Rc<Self>, logged_in: LoggedIn) {
         let passed = self.note_success();
-        let known = self.shared.make_known(&logged_in.reported);
-        if *known.tracked == *logged_in.facts.defaults {
+        let LoggedIn {
+            mut facts,
+            conn,
+            reported,
+        } = logged_in;
+        let known = self.shared.make_known(reported);
+        if *known.tracked == *facts.defaults {
             // Clients with nothing of their own have this very one.
-            logged_in.facts.defaults = known.tracked.clone();
+            facts.defaults = known.tracked.clone();
         }
-        let (server, _) = self.take_in(logged_in);
+        let server = self.take_in(facts, conn);
         let place = self.add(server.clone());
         let now = Instant::now();
         self.lend_if_fit(place, &server);
@@ -133,16 +139,11 @@ impl Pool {
         self.local.shared.limits(|limits| limits.logged_in(id))
     }
 
-    /// The server of a login that succeeded, and what it reported.
-    pub(crate) fn take_in(&self, logged_in: LoggedIn) -> (Rc<Server>, Arc<Reported>) {
-        let LoggedIn {
-            facts,
-            conn,
-            reported,
-        } = logged_in;
-        let params = facts.defaults.clone();
+    /// The server of a login that succeeded.
+    pub(crate) fn take_in(&self, facts: Facts, conn: Conn) -> Rc<Server> {
         let number = self.local.shared.next_id();
         let local = facts.local;
+        let params = facts.defaults.clone();
         let server = Rc::new(Server::new(number, facts, conn, params));
         match local {
             Some(local) => tracing::info!(
@@ -151,7 +152,7 @@ impl Pool {
             ),
             None => tracing::info!("{} new connection to server", self.tag(&server)),
         }
-        (server, reported)
+        server
     }
 
     fn login_failed(self: &Rc<Self>, error: LoginError) {

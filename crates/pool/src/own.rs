@@ -19,7 +19,7 @@ use crate::lease::{Lease, LeaseError};
 use crate::limits::{Owner, Permit, Purpose, Scope};
 use crate::pool::{Pool, micros};
 use crate::roster::{ClientEntry, ClientState};
-use crate::server::login::LoginError;
+use crate::server::login::{LoggedIn, LoginError};
 use crate::server::{CloseReason, Server};
 use crate::shared::Reported;
 
@@ -38,7 +38,7 @@ pub struct OwnServer {
     /// The server, lent for as long as the client stays.
     pub lease: Lease,
     /// Its parameters.
-    pub reported: Arc<Reported>,
+    pub reported: Reported,
 }
 
 /// Clients of a pool, on one worker, that are about to have a server of their own.
@@ -87,7 +87,12 @@ impl Pool {
             match self.login(Some(own)).await {
                 Ok(logged_in) => {
                     permit.ends(Outcome::Open);
-                    let (server, reported) = self.take_in(logged_in);
+                    let LoggedIn {
+                        facts,
+                        conn,
+                        reported,
+                    } = logged_in;
+                    let server = self.take_in(facts, conn);
                     let place = self.add_leased(client.id, server.clone());
                     match self.came_too_late(&server) {
                         Some(reason) => self.close(place, reason),

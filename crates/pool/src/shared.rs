@@ -408,8 +408,8 @@ impl PoolShared {
     }
 
     /// Keeps what a server reported, if it is the first; returns what clients are told.
-    pub(crate) fn make_known(&self, reported: &Arc<Reported>) -> Arc<Reported> {
-        let mut known = reported.clone();
+    pub(crate) fn make_known(&self, reported: Reported) -> Arc<Reported> {
+        let mut known = Arc::new(reported);
         self.welcome.send_if_modified(|welcome| {
             if let Welcome::Known(first) = welcome {
                 known = first.clone();

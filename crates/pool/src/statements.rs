@@ -64,7 +64,8 @@ impl Statements {
         Some(self.insert(definition.into()))
     }
 
-    fn find(&self, definition: &[u8]) -> Option<Arc<Statement>> {
+    /// The statement of this definition, if there is one.
+    pub fn find(&self, definition: &[u8]) -> Option<Arc<Statement>> {
         lock(&self.table.by_definition)
             .get(definition)
             .and_then(Weak::upgrade)

@@ -40,12 +40,6 @@ impl CancelKey {
         Self(random.get(..len).unwrap_or_default().into())
     }
 
-    /// The same key behind another process id.
-    pub fn with_process_id(&self, id: u32) -> Self {
-        let secret = self.0.get(PROCESS_ID_LEN..).unwrap_or_default();
-        Self([&id.to_be_bytes(), secret].concat().into())
-    }
-
     /// Reads a key that somebody sent; `None` if its length can't be.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let secret_len = bytes.len().checked_sub(PROCESS_ID_LEN)?;
@@ -55,6 +49,12 @@ impl CancelKey {
     /// All of it.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The same key behind another process id.
+    pub fn with_process_id(&self, id: u32) -> Self {
+        let secret = self.0.get(PROCESS_ID_LEN..).unwrap_or_default();
+        Self([&id.to_be_bytes(), secret].concat().into())
     }
 
     /// The process id in front of the secret.
@@ -94,13 +94,6 @@ mod tests {
             key.as_bytes().len()
         });
         assert_eq!(lens, [8, 8, 36]);
-    }
-
-    #[test]
-    fn a_key_may_be_put_behind_the_process_id_of_a_server() {
-        let key = CancelKey::from_random([5; 36], 2).with_process_id(7);
-        assert_eq!(key.process_id(), 7);
-        assert_eq!(key.as_bytes(), [&[0, 0, 0, 7][..], &[5; 32]].concat());
     }
 
     #[test]

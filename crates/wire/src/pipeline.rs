@@ -208,9 +208,10 @@ impl Pipeline {
         self.dropping > 0
     }
 
-    /// True if a Sync is unanswered, so that what it ends may yet turn out to have failed.
+    /// True if a request is unanswered that may leave the transaction failed.
     pub fn is_in_doubt(&self) -> bool {
-        self.holds(Request::Sync)
+        let ends = [Request::Sync, Request::Query, Request::FunctionCall];
+        ends.into_iter().any(|request| self.holds(request))
     }
 
     fn holds(&self, request: Request) -> bool {

@@ -16,7 +16,7 @@ use wire::backend::put_negotiate;
 use wire::{Params, Replication, Startup};
 
 use super::seat::Listed;
-use super::startup::Parameters;
+use super::startup::Wishes;
 use super::{Newcomer, Outcome, Refused, startup, welcome};
 use crate::cancel::Registered;
 use crate::process::{Counted, Process};
@@ -39,9 +39,9 @@ pub(crate) struct Admitted {
 }
 
 /// What a client asked for in its startup packet.
-struct Wishes {
+struct Wanted {
     user: Arc<str>,
-    parameters: Parameters,
+    wishes: Wishes,
     /// For replication: a server of its own.
     own: Option<OwnStartup>,
 }
@@ -89,7 +89,7 @@ pub(super) async fn run(
     } else {
         startup.replication()?
     };
-    let mut parameters = startup::parameters(&startup, settings, names, to_console, replication)?;
+    let mut wishes = startup::parameters(&startup, settings, names, to_console, replication)?;
     negotiate(newcomer, &startup).await?;
 
     let destination = match setup.config.database(&name) {
@@ -102,28 +102,24 @@ pub(super) async fn run(
         Destination::Console => {
             let privilege = console_privilege(worker, &setup, newcomer, &user).await?;
             let place = names.find("application_name");
-            let application_name = place.and_then(|place| parameters.tracked.get(place));
+            let application_name = place.and_then(|place| wishes.params.get(place));
             let admitted = AdmittedToConsole {
                 user,
                 privilege,
                 application_name: application_name.unwrap_or("").into(),
                 key: register(worker, newcomer, None)?,
             };
-            welcome::to_console(newcomer, &admitted, names, &parameters.tracked).await?;
+            welcome::to_console(newcomer, &admitted, names, &wishes.params).await?;
             Ok(Outcome::Console(Box::new(admitted)))
         }
         Destination::Database(database) => {
             let identity = authenticate(worker, &setup, newcomer, &user).await?;
             if settings.application_name_add_host {
-                welcome::add_host(newcomer, names, &mut parameters.tracked);
+                welcome::add_host(newcomer, names, &mut wishes.params);
             }
-            let own = startup::own(&startup, replication, names, &parameters.tracked);
-            let wishes = Wishes {
-                user,
-                parameters,
-                own,
-            };
-            let admitted = admit(worker, &setup, newcomer, &database, wishes, identity);
+            let own = startup::own(&startup, replication, names, &wishes.params);
+            let wanted = Wanted { user, wishes, own };
+            let admitted = admit(worker, &setup, newcomer, &database, wanted, identity);
             Ok(Outcome::Session(Box::new(admitted.await?)))
         }
         Destination::Unknown => {
@@ -308,7 +304,7 @@ async fn admit(
     setup: &Setup,
     newcomer: &mut Newcomer,
     config: &Arc<Database>,
-    wishes: Wishes,
+    wanted: Wanted,
     identity: Identity,
 ) -> Result<Admitted, Refused> {
     let shared = &worker.process.shared;
@@ -320,32 +316,31 @@ async fn admit(
         let name = &database.name;
         return Err(Refused::Told(format!("database \"{name}\" is disabled")));
     }
-    let counts = count_in(worker, setup, config, &database, &wishes.user)?;
+    let counts = count_in(worker, setup, config, &database, &wanted.user)?;
     // Counted first, looked at then: whoever forgets unused databases does it the other way round.
     if database.removed.load(Ordering::SeqCst) {
         return Err(Refused::told("database removed"));
     }
-    let pool = find_pool(worker, setup, config, &database, &wishes.user, identity)?;
+    let pool = find_pool(worker, setup, config, &database, &wanted.user, identity)?;
     newcomer.has_done_its_part = true;
     let settings = &setup.config.settings;
     let Seated {
         listed,
         lease,
         reported,
-    } = seat(worker, setup, newcomer, config, &pool, &wishes).await?;
+    } = seat(worker, setup, newcomer, config, &pool, &wanted).await?;
     let server = lease.as_ref().filter(|_| settings.session_backend_pid);
     let pid = server.and_then(|lease| Some(lease.server().facts.key.as_ref()?.process_id()));
     let key = register(worker, newcomer, pid)?;
     let notice = settings.login_notify_message.as_deref();
-    let params = match (&wishes.own, &lease) {
+    let params = match (&wanted.own, &lease) {
         (Some(_), Some(lease)) => {
             welcome::to_replication(newcomer, &reported, key.key(), notice).await?;
             lease.server().io.borrow().params.clone()
         }
         _ => {
-            wishes.parameters.check(&reported.tracked)?;
-            let (names, own) = (&shared.names, wishes.parameters.tracked);
-            welcome::to_session(newcomer, &reported, names, own, key.key(), notice).await?
+            let (names, params) = (&shared.names, wanted.wishes.params);
+            welcome::to_session(newcomer, &reported, names, params, key.key(), notice).await?
         }
     };
     pool.counters.borrow_mut().client_login_count += 1;
@@ -398,22 +393,23 @@ async fn seat(
     newcomer: &Newcomer,
     config: &Database,
     pool: &Rc<Pool>,
-    wishes: &Wishes,
+    wanted: &Wanted,
 ) -> Result<Seated, Refused> {
-    let user = &wishes.user;
+    let user = &wanted.user;
     let list = |replication| Listed::new(worker, newcomer, pool, user.clone(), replication);
     let limits = setup.config.client_settings(config, user);
     let wait_max = limits.query_wait_timeout;
-    if let Some(own) = &wishes.own {
+    if let Some(own) = &wanted.own {
         let listed = list(own.replication);
         let OwnServer { lease, reported } = listed.open_own(newcomer, own, wait_max).await?;
         return Ok(Seated {
             listed,
             lease: Some(lease),
-            reported,
+            reported: reported.into(),
         });
     }
     let reported = first_server(pool, wait_max).await?;
+    wanted.wishes.check(&reported.tracked)?;
     let listed = list(Replication::None);
     let begins_with_one =
         setup.config.settings.session_backend_pid && pool.mode() == PoolMode::Session;

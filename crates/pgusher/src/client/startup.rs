@@ -8,17 +8,17 @@ use wire::{ParamNames, Params, Replication, Startup};
 
 use super::Refused;
 
-/// The parameters of a startup packet, as far as they count.
+/// What a client asks for in its startup packet.
 #[derive(Debug, Default)]
-pub(super) struct Parameters {
-    /// Those that are tracked.
-    pub(super) tracked: Params,
+pub(super) struct Wishes {
+    /// The tracked parameters among it.
+    pub(super) params: Params,
     /// Parameters that only some versions of PostgreSQL report, and what the client is told if
     /// its server is of another: silence would leave it with another value than it believes.
     unsure: Vec<(usize, String)>,
 }
 
-impl Parameters {
+impl Wishes {
     /// Looks whether the server reports all that is asked for.
     pub(super) fn check(&self, reported: &Params) -> Result<(), Refused> {
         let lacks = |&&(place, _): &&(usize, String)| reported.get(place).is_none();
@@ -36,12 +36,12 @@ pub(super) fn parameters(
     names: &ParamNames,
     to_console: bool,
     replication: Replication,
-) -> Result<Parameters, Refused> {
+) -> Result<Wishes, Refused> {
     let mut reader = Reader {
         settings,
         names,
         to_console,
-        parameters: Parameters::default(),
+        wishes: Wishes::default(),
     };
     for (name, value) in &startup.params {
         match name.as_str() {
@@ -52,7 +52,60 @@ pub(super) fn parameters(
             name => reader.take(name, value, Some("unsupported startup parameter"))?,
         }
     }
-    Ok(reader.parameters)
+    Ok(reader.wishes)
+}
+
+/// Sorts parameters into those that are tracked, ignored, refused.
+struct Reader<'a> {
+    settings: &'a Settings,
+    names: &'a ParamNames,
+    to_console: bool,
+    wishes: Wishes,
+}
+
+impl Reader<'_> {
+    fn take_options(&mut self, options: &str) -> Result<(), Refused> {
+        let settings = match parse_options(options) {
+            Ok(settings) => settings,
+            Err(_) if self.is_ignored("options") => return Ok(()),
+            Err(error) => return Err(Refused::Told(error.to_string())),
+        };
+        // Who ignores options has what is tracked set all the same.
+        let refusal = "unsupported startup parameter in options";
+        let refusal = Some(refusal).filter(|_| !self.is_ignored("options"));
+        for (name, value) in &settings {
+            self.take(name, value, refusal)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a parameter if it is tracked; otherwise refuses it with these words, if with any.
+    fn take(&mut self, name: &str, value: &str, refusal: Option<&str>) -> Result<(), Refused> {
+        let refusal = refusal.map(|text| format!("{text}: {name}"));
+        let place = self.names.find(name);
+        let origin = place.and_then(|place| self.names.origin(place));
+        match place.zip(origin) {
+            Some((place, Origin::Asked)) => self.wishes.params.set(place, value),
+            _ if self.is_ignored(name) => {}
+            Some((place, Origin::Standard)) if !self.to_console => {
+                self.wishes.params.set(place, value);
+                let unsure = refusal.map(|refusal| (place, refusal));
+                self.wishes.unsure.extend(unsure);
+            }
+            _ => {
+                if let Some(refusal) = refusal {
+                    return Err(Refused::Told(refusal));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_ignored(&self, name: &str) -> bool {
+        // Drivers of monitoring tools send this one to the console.
+        let by_console = self.to_console && name == "extra_float_digits";
+        by_console || self.settings.ignore_startup_parameters.contains(name)
+    }
 }
 
 /// What the server of a replication client is asked for: the same as its client asked of us.
@@ -78,59 +131,6 @@ pub(super) fn own(
     })
 }
 
-/// Sorts parameters into those that are tracked, ignored, refused.
-struct Reader<'a> {
-    settings: &'a Settings,
-    names: &'a ParamNames,
-    to_console: bool,
-    parameters: Parameters,
-}
-
-impl Reader<'_> {
-    fn take_options(&mut self, options: &str) -> Result<(), Refused> {
-        let settings = match parse_options(options) {
-            Ok(settings) => settings,
-            Err(_) if self.is_ignored("options") => return Ok(()),
-            Err(error) => return Err(Refused::Told(error.to_string())),
-        };
-        // Who ignores options has what is tracked set all the same.
-        let refusal = "unsupported startup parameter in options";
-        let refusal = Some(refusal).filter(|_| !self.is_ignored("options"));
-        for (name, value) in &settings {
-            self.take(name, value, refusal)?;
-        }
-        Ok(())
-    }
-
-    /// Takes a parameter if it is tracked; otherwise refuses it with these words, if with any.
-    fn take(&mut self, name: &str, value: &str, refusal: Option<&str>) -> Result<(), Refused> {
-        let refusal = refusal.map(|text| format!("{text}: {name}"));
-        let place = self.names.find(name);
-        let origin = place.and_then(|place| self.names.origin(place));
-        match place.zip(origin) {
-            Some((place, Origin::Asked)) => self.parameters.tracked.set(place, value),
-            _ if self.is_ignored(name) => {}
-            Some((place, Origin::Standard)) if !self.to_console => {
-                self.parameters.tracked.set(place, value);
-                let unsure = refusal.map(|refusal| (place, refusal));
-                self.parameters.unsure.extend(unsure);
-            }
-            _ => {
-                if let Some(refusal) = refusal {
-                    return Err(Refused::Told(refusal));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn is_ignored(&self, name: &str) -> bool {
-        // Drivers of monitoring tools send this one to the console.
-        let by_console = self.to_console && name == "extra_float_digits";
-        by_console || self.settings.ignore_startup_parameters.contains(name)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,9 +151,8 @@ mod tests {
             names.find("search_path").expect("a standard name"),
             "public",
         );
-        let parameters = parameters(&startup, &settings, &names, false, Replication::None);
-        let params = parameters
-            .and_then(|parameters| parameters.check(&reported).map(|()| parameters.tracked));
+        let wishes = parameters(&startup, &settings, &names, false, Replication::None);
+        let params = wishes.and_then(|wishes| wishes.check(&reported).map(|()| wishes.params));
         let params = params.map_err(|refused| refused.to_string())?;
         let told = names.iter().enumerate();
         let pairs = told.filter_map(|(place, name)| Some((name, params.get(place)?)));
@@ -241,9 +240,8 @@ mod tests {
             .expect("a list");
         let names = ParamNames::new([]);
         let kind = startup.replication().unwrap();
-        let params = parameters(&startup, &settings, &names, false, kind)
-            .unwrap()
-            .tracked;
+        let wishes = parameters(&startup, &settings, &names, false, kind).unwrap();
+        let params = wishes.params;
         let asked = super::own(&startup, kind, &names, &params).unwrap();
         let asked: Vec<_> = asked.parameters.iter().map(|(n, v)| (&**n, &**v)).collect();
         let expected = [

@@ -122,7 +122,7 @@ pub struct LoggedIn {
     /// Its connection.
     pub conn: Conn,
     /// What it reported.
-    pub reported: Arc<Reported>,
+    pub reported: Reported,
 }
 
 /// Where the next server of a pool is connected to: hosts take turns, and so do the addresses of
@@ -182,14 +182,14 @@ pub async fn login(
 ) -> Result<LoggedIn, LoginError> {
     let generation = pool.database.generation.load(Ordering::SeqCst);
     let (opened, connect_time) = (Instant::now(), SystemTime::now());
-    let door = Door {
+    let greeting = Greeting {
         pool,
         config,
-        own,
         target: &target,
         options,
+        own,
     };
-    let Greeted { mut conn, first } = door.greet(generation).await?;
+    let Greeted { mut conn, first } = greeting.greet(generation).await?;
     let (peer, local) = ends(conn.stream(), &target, config.port);
 
     authenticate(&mut conn, pool, first).await?;
@@ -215,11 +215,11 @@ pub async fn login(
             opened,
             connect_time,
             generation,
-            defaults: reported.tracked.clone(),
             replication: own.map_or(Replication::None, |own| own.replication),
+            defaults: reported.tracked.clone(),
         },
         conn,
-        reported: reported.into(),
+        reported,
     })
 }
 
@@ -249,24 +249,24 @@ fn ends(stream: &Stream, target: &Target, port: u16) -> (PeerAddr, Option<std::n
     (peer, stream.local_addr())
 }
 
-/// Where a server is met, and what it is asked for there.
-struct Door<'a> {
-    pool: &'a PoolShared,
-    config: &'a Database,
-    own: Option<&'a OwnStartup>,
-    target: &'a Target,
-    options: &'a TcpOptions,
-}
-
 /// A server that takes the startup packet, and its first word on who we are.
 struct Greeted {
     conn: Conn,
     first: (u8, Vec<u8>),
 }
 
-impl Door<'_> {
-    /// Greets a server with the newest protocol. One that does not even understand the question
-    /// is asked again with 3.0, and not bothered any more.
+/// What a server is told first, and where it is.
+struct Greeting<'a> {
+    pool: &'a PoolShared,
+    config: &'a Database,
+    target: &'a Target,
+    options: &'a TcpOptions,
+    own: Option<&'a OwnStartup>,
+}
+
+impl Greeting<'_> {
+    /// Greets a server with the newest protocol. One that does not even understand the question is
+    /// asked again with 3.0, and not bothered any more.
     async fn greet(&self, generation: u64) -> Result<Greeted, LoginError> {
         let newest = self.pool.newest_minor(self.target, generation);
         match self.greet_with(newest).await {

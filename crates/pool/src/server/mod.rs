@@ -65,10 +65,10 @@ pub struct Facts {
     pub connect_time: SystemTime,
     /// The database's generation when it was opened.
     pub generation: u64,
-    /// Its tracked parameters as they were before its first client.
-    pub defaults: Arc<Params>,
     /// Whether it serves replication: then it is its client's own, and nobody else's.
     pub replication: Replication,
+    /// Its tracked parameters as they were before its first client.
+    pub defaults: Arc<Params>,
 }
 
 impl Facts {

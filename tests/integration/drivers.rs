@@ -1,0 +1,3 @@
+//! Drivers, each its real package at a pinned version, find nothing missing.
+
+mod python;
