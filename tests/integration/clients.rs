@@ -21,9 +21,12 @@ async fn pgbench_loses_no_transaction() {
             run("pgbench", &place, &["-i", "-s", "1", "-q"])
                 .await
                 .well();
-            for protocol in ["simple", "extended"] {
+            for protocol in ["simple", "extended", "prepared"] {
                 let (clients, each) = (CLIENTS.to_string(), EACH.to_string());
-                let load = ["-n", "-M", protocol, "-c", &clients, "-j", "2", "-t", &each];
+                // A thread for each: those that wait in PQprepare keep no transaction waiting.
+                let load = [
+                    "-n", "-M", protocol, "-c", &clients, "-j", &clients, "-t", &each,
+                ];
                 let report = run("pgbench", &place, &load).await.well();
                 let all = CLIENTS * EACH;
                 let processed = format!("actually processed: {all}/{all}");
@@ -33,7 +36,7 @@ async fn pgbench_loses_no_transaction() {
                     "{report}"
                 );
             }
-            assert_books_balance(&postgres, i64::from(2 * CLIENTS * EACH)).await;
+            assert_books_balance(&postgres, i64::from(3 * CLIENTS * EACH)).await;
             let servers = servers_opened(&pooler).await;
             assert!(servers <= seats as usize, "{servers} servers");
         }

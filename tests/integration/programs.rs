@@ -7,9 +7,10 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
 };
 
-use testkit::{PoolerSetup, Postgres, Scratch, client_program, eventually};
+use nix::{sys::signal::kill, unistd::Pid};
+use testkit::{PoolerSetup, Postgres, Scratch, Signal, client_program, eventually};
 
-use crate::support::{major_version, pgusher};
+use crate::support::{WORKERS, major_version, pgusher, postgres};
 
 /// A pooler for `alice` and her password.
 pub(crate) fn for_alice(workers: u32, mode: &str, seats: u32, postgres: &Postgres) -> PoolerSetup {
@@ -76,6 +77,11 @@ impl Running {
         Self { child, scratch }
     }
 
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().try_into().unwrap());
+        kill(pid, signal).unwrap();
+    }
+
     pub(crate) async fn end(mut self) -> Said {
         let mut ended = None;
         eventually("the program's end", || {
@@ -98,12 +104,6 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-pub(crate) async fn run(program: &str, place: &Place, args: &[&str]) -> Said {
-    Running::start(&client_program(program), place, args)
-        .end()
-        .await
 }
 
 impl Said {
@@ -130,4 +130,64 @@ pub(crate) async fn is_too_old(program: &str, postgres: &Postgres) -> bool {
     let version = said.split_whitespace().nth(2).unwrap();
     let major: u32 = version.split('.').next().unwrap().parse().unwrap();
     major < major_version(postgres).await
+}
+
+pub(crate) async fn run(program: &str, place: &Place, args: &[&str]) -> Said {
+    Running::start(&client_program(program), place, args)
+        .end()
+        .await
+}
+
+/// A driver's script. It makes its own checks, ends well if all hold, and is told in a last word
+/// who answers it: PostgreSQL itself (`direct`), a pooler in that mode, or `forgetful`, one in
+/// transaction mode whose servers soon forget statements.
+pub(crate) struct Script {
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<PathBuf>,
+}
+
+/// More servers than any script has connections at once.
+const FOR_EVERYBODY: u32 = 40;
+
+impl Script {
+    /// In transaction mode, its connections share three servers.
+    pub(crate) async fn holds_on_three_servers(&self) {
+        let postgres = postgres().await;
+        for workers in WORKERS {
+            let setup = for_drivers(workers, "transaction", 3, &postgres);
+            let pooler = setup.start().await;
+            self.holds(&Place::tcp(pooler.port()), "transaction").await;
+        }
+    }
+
+    /// The same where a statement has often to be prepared again.
+    pub(crate) async fn holds_on_forgetful_servers(&self) {
+        let postgres = postgres().await;
+        let setup = for_drivers(3, "transaction", 3, &postgres);
+        let pooler = setup.set("max_prepared_statements", 2).start().await;
+        self.holds(&Place::tcp(pooler.port()), "forgetful").await;
+    }
+
+    /// Without a pooler, and with servers of its own in session mode.
+    pub(crate) async fn holds_directly_and_in_sessions(&self) {
+        let postgres = postgres().await;
+        self.holds(&Place::tcp(postgres.port()), "direct").await;
+        let setup = for_drivers(3, "session", FOR_EVERYBODY, &postgres);
+        let pooler = setup.start().await;
+        self.holds(&Place::tcp(pooler.port()), "session").await;
+    }
+
+    async fn holds(&self, place: &Place, mode: &str) {
+        let mut args: Vec<&str> = Vec::new();
+        args.extend(self.args.iter().map(|arg| arg.to_str().unwrap()));
+        args.push(mode);
+        let running = Running::start(&self.program, place, &args);
+        let said = running.end().await.well();
+        assert!(said.contains(" checks hold"), "{mode}: {said}");
+    }
+}
+
+/// A pooler for `alice` that overlooks what JDBC asks for at the start, as most do.
+fn for_drivers(workers: u32, mode: &str, seats: u32, postgres: &Postgres) -> PoolerSetup {
+    for_alice(workers, mode, seats, postgres).set("ignore_startup_parameters", "extra_float_digits")
 }

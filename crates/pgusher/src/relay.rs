@@ -14,7 +14,7 @@ use pool::{CloseReason, Server};
 use settings::{PoolMode, StatementSettings};
 use wire::backend::{self, Parameter, put_fake};
 use wire::frontend::{self, Refusal, put_query};
-use wire::pipeline::{Failure, Pipeline};
+use wire::pipeline::{About, Failure, Pipeline};
 use wire::statements::Named;
 use wire::{FrameHeader, TxStatus};
 
@@ -335,6 +335,19 @@ impl Session {
                     self.dropped_all(io);
                     done += count;
                 }
+                Ok(backend::Action::Described {
+                    len,
+                    tag,
+                    body,
+                    about,
+                }) => {
+                    self.statement_described(about, tag, body, io);
+                    if about.0 == About::OwnDescribe {
+                        out.extend_from_slice(&bytes[from..done]);
+                        from = done + len;
+                    }
+                    done += len;
+                }
                 Ok(backend::Action::Failed { len, body, failure }) => {
                     if let Some(instead) = self.statement_failed(failure, body, io) {
                         out.extend_from_slice(&bytes[from..done]);
@@ -385,6 +398,19 @@ impl Session {
                 self.entry.prepared_statements.set(statements.len());
             }
             None => io.prepared.clear(),
+        }
+    }
+
+    fn statement_described(
+        &mut self,
+        about: (About, u64),
+        tag: u8,
+        body: Option<&[u8]>,
+        io: &mut ServerIo,
+    ) {
+        let all = &self.worker.process.shared.statements;
+        if let Some(statements) = &mut self.statements {
+            statements.described(about, tag, body, all, io);
         }
     }
 
