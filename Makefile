@@ -6,6 +6,7 @@ export PG
 
 PROFILE = $(if $(CI),ci,default)
 VENV = .venv/ready
+NODE = tests/drivers/node/node_modules/ready
 
 .PHONY: help test demo bench bench-setup
 
@@ -13,9 +14,9 @@ help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 14
 
 test: ## Formatting, lints, and all tests; installs what they need
-	@.ci/install linker postgres python nextest
+	@.ci/install linker postgres python node java nextest
 	@[ "$${PG:-15}" = 15 ] || .ci/fetch-postgres "$$PG" "target/postgres/$$PG"
-	@$(MAKE) --no-print-directory $(VENV)
+	@$(MAKE) --no-print-directory $(VENV) $(NODE)
 	cargo fmt --all --check
 	cargo lint
 	cargo nextest run --workspace --profile $(PROFILE)
@@ -38,4 +39,9 @@ $(VENV): tests/drivers/requirements.txt
 	python3 -m venv --clear .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check --timeout 60 --retries 5 --no-deps -r $<
 	.venv/bin/pip check --quiet --disable-pip-version-check
+	@cp $< $@
+
+# And in JavaScript.
+$(NODE): tests/drivers/node/package-lock.json tests/drivers/node/package.json
+	npm ci --prefix tests/drivers/node --ignore-scripts --no-audit --no-fund --fetch-retries 5
 	@cp $< $@

@@ -144,7 +144,7 @@ fn nothing_is_left_for_later_in_the_code() {
 #[test]
 fn nobodys_own_directories_are_named() {
     let places = ["/home/", "/root/", "/Users/"];
-    let texts = ["md", "rs", "toml", "ini", "txt", "py"];
+    let texts = ["md", "rs", "toml", "ini", "txt", "py", "js", "json", "java"];
     for top in [
         "README.md",
         "CHANGELOG.md",
@@ -328,13 +328,14 @@ fn sources() -> Vec<Source> {
         .collect()
 }
 
-/// The file, or all files under the directory, in order.
+/// The file, or all files of ours under the directory, in order.
 fn files(path: &Path) -> Vec<PathBuf> {
     if !path.is_dir() {
         return vec![path.to_owned()];
     }
     let entries = fs::read_dir(path).unwrap();
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| !path.ends_with("node_modules"));
     paths.sort();
     paths.iter().flat_map(|path| files(path)).collect()
 }

@@ -7,9 +7,10 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
 };
 
-use testkit::{PoolerSetup, Postgres, Scratch, client_program, eventually};
+use nix::{sys::signal::kill, unistd::Pid};
+use testkit::{PoolerSetup, Postgres, Scratch, Signal, client_program, eventually};
 
-use crate::support::pgusher;
+use crate::support::{WORKERS, major_version, pgusher, postgres};
 
 /// A pooler for `alice` and her password.
 pub(crate) fn for_alice(workers: u32, mode: &str, seats: u32, postgres: &Postgres) -> PoolerSetup {
@@ -76,10 +77,9 @@ impl Running {
         Self { child, scratch }
     }
 
-    /// As ^C does.
-    pub(crate) fn interrupt(&self) {
-        let pid = i32::try_from(self.child.id()).unwrap();
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), testkit::Signal::SIGINT).unwrap();
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().try_into().unwrap());
+        kill(pid, signal).unwrap();
     }
 
     pub(crate) async fn end(mut self) -> Said {
@@ -106,12 +106,6 @@ impl Drop for Running {
     }
 }
 
-pub(crate) async fn run(program: &str, place: &Place, args: &[&str]) -> Said {
-    Running::start(&client_program(program), place, args)
-        .end()
-        .await
-}
-
 impl Said {
     #[track_caller]
     pub(crate) fn well(self) -> String {
@@ -124,4 +118,76 @@ impl Said {
         );
         self.out
     }
+}
+
+/// Whether a program is older than the PostgreSQL that the tests run with: what copies a whole
+/// server refuses to have to do with newer ones.
+pub(crate) async fn is_too_old(program: &str, postgres: &Postgres) -> bool {
+    let said = Command::new(client_program(program))
+        .arg("--version")
+        .output();
+    let said = String::from_utf8_lossy(&said.unwrap().stdout).into_owned();
+    let version = said.split_whitespace().nth(2).unwrap();
+    let major: u32 = version.split('.').next().unwrap().parse().unwrap();
+    major < major_version(postgres).await
+}
+
+pub(crate) async fn run(program: &str, place: &Place, args: &[&str]) -> Said {
+    Running::start(&client_program(program), place, args)
+        .end()
+        .await
+}
+
+/// A driver's script. It makes its own checks, ends well if all hold, and is told in a last word
+/// who answers it: PostgreSQL itself (`direct`), a pooler in that mode, or `forgetful`, one in
+/// transaction mode whose servers soon forget statements.
+pub(crate) struct Script {
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<PathBuf>,
+}
+
+/// More servers than any script has connections at once.
+const FOR_EVERYBODY: u32 = 40;
+
+impl Script {
+    /// In transaction mode, its connections share three servers.
+    pub(crate) async fn holds_on_three_servers(&self) {
+        let postgres = postgres().await;
+        for workers in WORKERS {
+            let setup = for_drivers(workers, "transaction", 3, &postgres);
+            let pooler = setup.start().await;
+            self.holds(&Place::tcp(pooler.port()), "transaction").await;
+        }
+    }
+
+    /// The same where a statement has often to be prepared again.
+    pub(crate) async fn holds_on_forgetful_servers(&self) {
+        let postgres = postgres().await;
+        let setup = for_drivers(3, "transaction", 3, &postgres);
+        let pooler = setup.set("max_prepared_statements", 2).start().await;
+        self.holds(&Place::tcp(pooler.port()), "forgetful").await;
+    }
+
+    /// Without a pooler, and with servers of its own in session mode.
+    pub(crate) async fn holds_directly_and_in_sessions(&self) {
+        let postgres = postgres().await;
+        self.holds(&Place::tcp(postgres.port()), "direct").await;
+        let setup = for_drivers(3, "session", FOR_EVERYBODY, &postgres);
+        let pooler = setup.start().await;
+        self.holds(&Place::tcp(pooler.port()), "session").await;
+    }
+
+    async fn holds(&self, place: &Place, mode: &str) {
+        let mut args: Vec<&str> = Vec::new();
+        args.extend(self.args.iter().map(|arg| arg.to_str().unwrap()));
+        args.push(mode);
+        let running = Running::start(&self.program, place, &args);
+        let said = running.end().await.well();
+        assert!(said.contains(" checks hold"), "{mode}: {said}");
+    }
+}
+
+/// A pooler for `alice` that overlooks what JDBC asks for at the start, as most do.
+fn for_drivers(workers: u32, mode: &str, seats: u32, postgres: &Postgres) -> PoolerSetup {
+    for_alice(workers, mode, seats, postgres).set("ignore_startup_parameters", "extra_float_digits")
 }

@@ -2,7 +2,7 @@
 
 use testkit::{FakeClient, Message, transcript};
 
-use super::{prepare, run, say, value};
+use super::{first_value, prepare, run, say, value};
 use crate::support::{WORKERS, alice, before_postgres, clients, converse, postgres};
 
 /// Conversations with named statements, and how many ReadyForQuery answer each.
@@ -234,5 +234,33 @@ async fn a_client_that_leaves_in_the_middle_leaves_no_trace() {
         let mut next = alice(&pooler).await;
         prepare(&mut next, "b", "SELECT 1").await;
         assert_eq!(value(&mut next, "b", &[]).await, "1");
+    }
+}
+
+#[tokio::test]
+async fn a_name_behind_a_query_reaches_a_server_that_comes_over_from_another_worker() {
+    let postgres = postgres().await;
+    for workers in WORKERS {
+        let pooler = before_postgres(&postgres, workers)
+            .set("default_pool_size", 1)
+            .start()
+            .await;
+        let mut clients = clients::<3>(&pooler).await;
+        for client in &mut clients {
+            prepare(client, "mine", "SELECT 'mine'").await;
+        }
+        let query = [Message::query("SELECT 'first'")];
+        let batch = [&query[..], &run("mine", &[]), &[Message::sync()]].concat();
+        for _ in 0..50 {
+            // The server has just arrived, and its socket takes nothing at the first try.
+            for client in &mut clients {
+                client.send_all(&batch).await;
+            }
+            for client in &mut clients {
+                for value in ["first", "mine"] {
+                    assert_eq!(first_value(&client.read_until_ready().await), value);
+                }
+            }
+        }
     }
 }

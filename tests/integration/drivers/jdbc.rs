@@ -1,0 +1,35 @@
+//! JDBC, on a normal day.
+
+use std::path::Path;
+
+use crate::programs::Script;
+
+/// Where Debian's libpostgresql-jdbc-java puts it.
+const JDBC: &str = "/usr/share/java/postgresql.jar";
+
+fn script() -> Script {
+    assert!(Path::new(JDBC).exists(), "no JDBC: .ci/install java");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let source = root.join("tests/drivers/jdbc/Jdbc.java");
+    // It ends before a better compiler would have paid.
+    let options = ["-XX:TieredStopAtLevel=1", "-cp", JDBC].map(Into::into);
+    Script {
+        program: "java".into(),
+        args: options.into_iter().chain([source]).collect(),
+    }
+}
+
+#[tokio::test]
+async fn jdbc_shares_servers() {
+    script().holds_on_three_servers().await;
+}
+
+#[tokio::test]
+async fn jdbc_shares_servers_that_forget_statements() {
+    script().holds_on_forgetful_servers().await;
+}
+
+#[tokio::test]
+async fn jdbc_finds_in_a_session_what_it_finds_without_a_pooler() {
+    script().holds_directly_and_in_sessions().await;
+}
