@@ -253,9 +253,10 @@ async fn a_replication_client_that_dies_while_its_server_logs_in_takes_it_along(
         server.set_login(Login::Behind(door.clone()));
         for (count, leaves) in (1..).zip(WAYS) {
             let own = follower_to_be(&pooler).await;
+            let connection = server.connection(count - 1).await;
             eventually_async("the login", async || sv_login(&pooler).await == 1).await;
             leaves(own);
-            server.connection(count - 1).await.wait_closed().await;
+            connection.wait_closed().await;
             eventually_async("its end", async || sv_login(&pooler).await == 0).await;
         }
         door.open();

@@ -3,7 +3,7 @@
 use std::fs;
 
 use testkit::{
-    Authority, FakeClient, FakeServer, Message, Pooler, TlsDoor, TlsTunnel, Visit,
+    Authority, FakeClient, FakeServer, Message, Pooler, Signal, TlsDoor, TlsTunnel, Visit,
     eventually_async, in_time,
 };
 
@@ -246,7 +246,7 @@ async fn psql_cancels_through_us_over_tls() {
         admin.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 1
     })
     .await;
-    psql.signal(testkit::Signal::SIGINT);
+    psql.signal(Signal::SIGINT);
     let said = psql.end().await;
     assert!(
         said.err.contains("canceling statement due to user request"),

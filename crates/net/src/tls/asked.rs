@@ -15,7 +15,8 @@ pub(super) struct Asked {
     pub(super) protocols: Protocols,
     suites: Suites,
     curves: Vec<&'static dyn SupportedKxGroup>,
-    warnings: Vec<String>,
+    /// What the library can't do of it.
+    pub(super) warnings: Vec<String>,
 }
 
 impl Asked {
@@ -82,13 +83,12 @@ impl Asked {
         })
     }
 
-    /// The library's parts that may be used, and what it can't do.
-    pub(super) fn provider(&self) -> (Arc<CryptoProvider>, Vec<String>) {
-        let provider = CryptoProvider {
+    /// The library's parts that may be used.
+    pub(super) fn provider(&self) -> Arc<CryptoProvider> {
+        Arc::new(CryptoProvider {
             cipher_suites: self.suites.all(),
             kx_groups: self.curves.clone(),
             ..default_provider()
-        };
-        (Arc::new(provider), self.warnings.clone())
+        })
     }
 }

@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::pki_types::CertificateDer;
 use rustls::server::{NoServerSessionStorage, UnbufferedServerConnection};
 use rustls::{CommonState, ServerConfig};
 use settings::{Settings, SslMode};
@@ -12,6 +13,7 @@ use tokio::net::TcpStream;
 
 use super::asked::Asked;
 use super::files::{Files, Print, Printer};
+use super::identity::Identity;
 use super::records::Session;
 use super::trust::{ClientVerifier, Trust};
 use super::{
@@ -61,35 +63,11 @@ impl ClientTls {
         if let Some(old) = old.filter(|old| old.print == print) {
             return Ok(Some(old.clone()));
         }
-        let (provider, warnings) = asked.provider();
-        let verifies = authorities.is_some();
-        let builder = ServerConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(&asked.protocols.versions())?;
-        let builder = match authorities {
-            Some(authorities) => {
-                let trust = Trust::new(authorities, &provider)?;
-                builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(trust)?))
-            }
-            None => builder.with_no_client_auth(),
-        };
-        let end_point = identity.end_point();
-        let mut config = builder.with_cert_resolver(Arc::new(identity));
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        config.ignore_client_order = true;
-        // A session that is resumed brings back the client it began with, whatever has become of
-        // its certificate: where certificates count, every handshake is a whole one.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        if verifies {
-            config.send_tls13_tickets = 0;
-        } else {
-            config.ticketer = Ticketer::new()?;
-            config.send_tls13_tickets = 1;
-        }
         Ok(Some(Arc::new(Self {
             required: is_required(mode),
-            config: Arc::new(config),
-            end_point,
-            warnings,
+            end_point: identity.end_point(),
+            config: Arc::new(configure(&asked, identity, authorities)?),
+            warnings: asked.warnings,
             print,
         })))
     }
@@ -136,6 +114,37 @@ impl ClientTls {
         };
         poll_fn(|cx| stream.poll_handshake(cx, secured)).await
     }
+}
+
+fn configure(
+    asked: &Asked,
+    identity: Identity,
+    authorities: Option<Vec<CertificateDer<'static>>>,
+) -> Result<ServerConfig, TlsSetupError> {
+    let provider = asked.provider();
+    let verifies = authorities.is_some();
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&asked.protocols.versions())?;
+    let builder = match authorities {
+        Some(authorities) => {
+            let trust = Trust::new(authorities, &provider)?;
+            builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(trust)?))
+        }
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(identity));
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.ignore_client_order = true;
+    // A session that is resumed brings back the client it began with, whatever has become of its
+    // certificate: where certificates count, every handshake is a whole one.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    if verifies {
+        config.send_tls13_tickets = 0;
+    } else {
+        config.ticketer = Ticketer::new()?;
+        config.send_tls13_tickets = 1;
+    }
+    Ok(config)
 }
 
 impl fmt::Debug for ClientTls {

@@ -5,13 +5,14 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use rustls::client::{Resumption, UnbufferedClientConnection};
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, CommonState};
 use settings::{Settings, SslMode, TlsNegotiation};
 use tokio::net::TcpStream;
 
 use super::asked::Asked;
 use super::files::{Files, Print, Printer};
+use super::identity::Identity;
 use super::records::Session;
 use super::trust::{ServerVerifier, Trust};
 use super::{
@@ -64,30 +65,12 @@ impl ServerTls {
         if let Some(old) = old.filter(|old| old.print == print) {
             return Ok(Some(old.clone()));
         }
-        let (provider, warnings) = asked.provider();
-        let verifies = authorities.is_some();
-        let trust = authorities.map(|them| Trust::new(them, &provider));
-        let trust = trust.transpose()?;
-        let verifier = ServerVerifier::new(trust, names, &provider);
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&asked.protocols.versions())?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
-        let mut config = match identity {
-            Some(identity) => builder.with_client_cert_resolver(Arc::new(identity)),
-            None => builder.with_no_client_auth(),
-        };
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        if verifies {
-            // A resumed session would bring back a certificate that has perhaps run out.
-            config.resumption = Resumption::disabled();
-        }
         Ok(Some(Arc::new(Self {
             required: is_required(mode),
             direct,
             names,
-            config: Arc::new(config),
-            warnings,
+            config: Arc::new(configure(&asked, identity, authorities, names)?),
+            warnings: asked.warnings,
             print,
         })))
     }
@@ -142,6 +125,32 @@ impl ServerTls {
         };
         poll_fn(|cx| stream.poll_handshake(cx, secured)).await
     }
+}
+
+fn configure(
+    asked: &Asked,
+    identity: Option<Identity>,
+    authorities: Option<Vec<CertificateDer<'static>>>,
+    names: bool,
+) -> Result<ClientConfig, TlsSetupError> {
+    let provider = asked.provider();
+    let verifies = authorities.is_some();
+    let trust = authorities.map(|them| Trust::new(them, &provider));
+    let verifier = ServerVerifier::new(trust.transpose()?, names, &provider);
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&asked.protocols.versions())?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match identity {
+        Some(identity) => builder.with_client_cert_resolver(Arc::new(identity)),
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    if verifies {
+        // A resumed session would bring back a certificate that has perhaps run out.
+        config.resumption = Resumption::disabled();
+    }
+    Ok(config)
 }
 
 impl fmt::Debug for ServerTls {

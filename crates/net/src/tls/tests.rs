@@ -1,6 +1,9 @@
 //! TLS between the two of us, and what becomes of certificates good and bad.
 
+mod forged;
+mod judge;
 mod loading;
+mod names;
 mod resumption;
 mod talk;
 mod trust;

@@ -22,6 +22,8 @@ fn keys_are_read_in_every_shape_that_openssl_writes() {
     for key in keys {
         for protocol in ["tlsv1.2", "tlsv1.3"] {
             let certificate = authority.request("localhost").key(key).issue();
+            let file = std::fs::read(&certificate.cert).unwrap();
+            assert!(file.starts_with(b"Certificate:"), "text comes first");
             let mut settings = serving(&certificate);
             set(&mut settings, "client_tls_protocols", protocol);
             let mut pair = Pair::of(&settings);
