@@ -73,6 +73,7 @@ public class Jdbc {
         if (arguments.size() > 1) {
             checks.keySet().retainAll(arguments);
         }
+        same(false, checks.isEmpty());
         checks.forEach(Jdbc::holds);
         System.out.println(checks.size() + " checks hold");
         System.exit(0);

@@ -15,6 +15,11 @@ assert(MODES.includes(mode), `usage: ${process.argv[1]} ${MODES.join("|")}`);
 export const pooled = mode !== "direct";
 /** Whether clients get their servers for a transaction only. */
 export const shared = pooled && mode !== "session";
+/**
+ * Whether a statement may be prepared again by the pooler between two uses. It has its new columns
+ * then, without an error, and drivers that ask but once what they are would keep to the old ones.
+ */
+export const forgetful = mode === "forgetful";
 /** How many servers a pooler shares. */
 const SEATS = 3;
 /** How many ask at once. */
@@ -25,6 +30,7 @@ const PATIENCE = 20_000;
 /** Runs the checks; the first that fails is named, and ends the script. */
 export async function hold(...checks) {
   const wanted = checks.filter(({ name }) => !chosen.length || chosen.includes(name));
+  assert(wanted.length > 0, `no such check: ${chosen}`);
   for (const check of wanted) {
     const late = setTimeout(() => fail(check, new Error("stuck")), PATIENCE);
     await check().catch((error) => fail(check, error));
