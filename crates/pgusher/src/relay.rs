@@ -14,7 +14,7 @@ use pool::{CloseReason, Server};
 use settings::{PoolMode, StatementSettings};
 use wire::backend::{self, Parameter, put_fake};
 use wire::frontend::{self, Refusal, put_query};
-use wire::pipeline::{Failure, Pipeline};
+use wire::pipeline::{About, Failure, Pipeline};
 use wire::statements::Named;
 use wire::{FrameHeader, TxStatus};
 
@@ -101,8 +101,11 @@ impl Session {
         };
         let waits = self.client_said(said, server, io)?;
         self.look_for_end(io)?;
-        // Whoever waits for answers to what is still unsent must be woken to send it.
-        Ok(!waits || !io.conn.is_flushed())
+        // Nobody comes back here before the server has answered: it must hear the request.
+        if waits && let Poll::Ready(Err(_)) = io.conn.poll_flush(cx) {
+            return Err(RelayEnd::Server(CloseReason::Crashed));
+        }
+        Ok(!waits)
     }
 
     /// Sends on what the client said; true if the rest of it waits for answers of the server's.
@@ -118,6 +121,10 @@ impl Session {
         // What stands between the two goes on as it is, behind what is put together in `out`.
         let (mut from, mut done) = (0, 0);
         let mut verdict = Ok(false);
+        let waited = self
+            .statements
+            .as_mut()
+            .is_some_and(|statements| statements.end_wait());
         while done < bytes.len() {
             let rest = &bytes[done..];
             let between = self.intake.at_boundary();
@@ -156,6 +163,9 @@ impl Session {
                             from = done;
                         }
                         Ok(Taken::Wait) => {
+                            if let Some(statements) = &mut self.statements {
+                                statements.wait(&mut out, waited && done == 0);
+                            }
                             self.conn.hold_news(rest);
                             verdict = Ok(true);
                             break;
@@ -325,6 +335,19 @@ impl Session {
                     self.dropped_all(io);
                     done += count;
                 }
+                Ok(backend::Action::Described {
+                    len,
+                    tag,
+                    body,
+                    about,
+                }) => {
+                    self.statement_described(about, tag, body, io);
+                    if about.0 == About::OwnDescribe {
+                        out.extend_from_slice(&bytes[from..done]);
+                        from = done + len;
+                    }
+                    done += len;
+                }
                 Ok(backend::Action::Failed { len, body, failure }) => {
                     if let Some(instead) = self.statement_failed(failure, body, io) {
                         out.extend_from_slice(&bytes[from..done]);
@@ -375,6 +398,19 @@ impl Session {
                 self.entry.prepared_statements.set(statements.len());
             }
             None => io.prepared.clear(),
+        }
+    }
+
+    fn statement_described(
+        &mut self,
+        about: (About, u64),
+        tag: u8,
+        body: Option<&[u8]>,
+        io: &mut ServerIo,
+    ) {
+        let all = &self.worker.process.shared.statements;
+        if let Some(statements) = &mut self.statements {
+            statements.described(about, tag, body, all, io);
         }
     }
 

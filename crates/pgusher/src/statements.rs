@@ -19,7 +19,7 @@ use wire::error::{CHANGED_PLAN, ErrorFields, put_error_about, put_error_fields};
 use wire::frontend::Refusal;
 use wire::pipeline::{About, Failure, Pipeline};
 use wire::statements::{
-    Named, bind_front_len, put_bind_front, put_close, put_describe, put_flush, put_parse,
+    Named, bind_front_len, put_bind_front, put_close, put_describe, put_flush, put_parse, shape,
 };
 use wire::{FrameHeader, SqlState, TxStatus};
 
@@ -43,9 +43,13 @@ pub(crate) struct ClientStatements {
     journal: Vec<Change>,
     /// Requests that will fail, by their tickets, and what the client is to hear.
     refusals: Vec<(u64, Refused)>,
+    /// Comparisons with what clients were told, under way on the server.
+    comparing: Vec<Comparing>,
+    /// The digest of the first half of a description.
+    half: u64,
     /// The batch of the last refusal: the server skips what follows in it.
     refused_batch: Option<u64>,
-    /// Whether a message waits for answers.
+    /// Whether the message that the client said last waits for answers.
     waits: bool,
 }
 
@@ -64,6 +68,14 @@ enum What {
     Added(Arc<Statement>),
     /// The server has lost this one.
     Evicted(Arc<Statement>),
+}
+
+/// A Describe of our own, and what it is for.
+struct Comparing {
+    ticket: u64,
+    statement: Arc<Statement>,
+    /// The name that the client has just given it, expecting whatever it returns now.
+    fresh: Option<Box<[u8]>>,
 }
 
 /// Why a request is made to fail: an error of the server's keeps transaction and batch as they
@@ -116,15 +128,9 @@ impl ClientStatements {
         if self.refused_batch == Some(desk.pipeline.syncs_sent()) {
             return Ok(Taken::Skip);
         }
-        if self.must_wait(named.name(), desk.pipeline) {
-            // Whoever waits for an answer sees to it that there is one.
-            if !self.waits {
-                self.waits = true;
-                put_flush(desk.out);
-            }
+        if self.must_wait(named, desk) {
             return Ok(Taken::Wait);
         }
-        self.waits = false;
         match named {
             Named::Parse { name, definition } => self.parse(name, definition, desk),
             Named::Bind { portal, name } => self.bind(header, portal, name, desk),
@@ -136,16 +142,51 @@ impl ClientStatements {
         }
     }
 
+    /// The message at the front is looked at once more, or another one is: did it wait?
+    pub(crate) fn end_wait(&mut self) -> bool {
+        std::mem::take(&mut self.waits)
+    }
+
+    /// A message waits; whoever waits for an answer sees to it that there is one.
+    pub(crate) fn wait(&mut self, out: &mut Vec<u8>, since_before: bool) {
+        self.waits = true;
+        if !since_before {
+            put_flush(out);
+        }
+    }
+
     /// Whether what the name means, or what the server has, depends on answers still to come.
-    fn must_wait(&mut self, name: &[u8], pipeline: &Pipeline) -> bool {
+    fn must_wait(&mut self, named: Named<'_>, desk: &Desk<'_>) -> bool {
         if !self.journal.is_empty() {
             self.journal
-                .retain(|change| !pipeline.has_settled(change.ticket));
+                .retain(|change| !desk.pipeline.has_settled(change.ticket));
         }
-        let batch = pipeline.syncs_sent();
-        let mut changes = self.journal.iter();
-        pipeline.may_be_dropping()
-            || changes.any(|change| change.batch != batch && change.is_about(name))
+        if let Named::Bind { name, .. } = named
+            && self.is_compared(name)
+        {
+            return true;
+        }
+        let batch = desk.pipeline.syncs_sent();
+        let may_fail = |change: &&Change| change.batch != batch;
+        if desk.pipeline.may_be_dropping() || !self.journal.iter().any(|change| may_fail(&change)) {
+            return desk.pipeline.may_be_dropping();
+        }
+        let statement = match named {
+            Named::Parse { definition, .. } => desk.statements.find(definition),
+            Named::Bind { name, .. } | Named::Describe { name } => self.names.get(name).cloned(),
+            Named::Close { .. } => None,
+        };
+        let mut changes = self.journal.iter().filter(may_fail);
+        changes.any(|change| change.is_about(named.name(), statement.as_deref()))
+    }
+
+    /// Whether the server is being asked what the statement of this name returns.
+    fn is_compared(&self, name: &[u8]) -> bool {
+        !self.comparing.is_empty()
+            && self.names.get(name).is_some_and(|statement| {
+                let mut comparing = self.comparing.iter();
+                comparing.any(|comparing| comparing.statement.id == statement.id)
+            })
     }
 
     fn parse(
@@ -172,14 +213,20 @@ impl ClientStatements {
         };
         let ticket = match desk.prepared.touch(statement.id) {
             // In a failed transaction the server has to refuse it, and it may be failing now.
-            Held::Ready
+            Held::Ready | Held::Unseen
                 if desk.pipeline.status() != TxStatus::Failed && !desk.pipeline.is_in_doubt() =>
             {
                 let ticket = desk.pipeline.ticket();
                 desk.pipeline.sent_about(About::FakeParse, ticket);
                 ticket
             }
-            held => self.prepare(&statement, held, About::Parse, desk),
+            held => {
+                let ticket = self.prepare(&statement, held, About::Parse, desk);
+                if statement.is_described() {
+                    self.compare(&statement, Some(name.into()), desk);
+                }
+                ticket
+            }
         };
         let before = self.names.insert(name.into(), statement);
         self.note(ticket, What::Name(name.into(), before), desk.pipeline);
@@ -226,7 +273,6 @@ impl ClientStatements {
         name: &[u8],
         desk: &mut Desk<'_>,
     ) -> Result<Taken, Refusal> {
-        desk.counters.bind_count += 1;
         let front = Taken::Front(bind_front_len(portal, name));
         let Some(statement) = self.names.get(name).cloned() else {
             if may_pass(name, desk)? {
@@ -243,7 +289,10 @@ impl ClientStatements {
             self.refuse(Refused::PlanChanged, desk);
             return Ok(front);
         }
-        self.ensure(&statement, desk);
+        if !self.ensure(&statement, desk) {
+            return Ok(Taken::Wait);
+        }
+        desk.counters.bind_count += 1;
         if statement.drops_all {
             desk.pipeline.beware_of_drops();
         }
@@ -265,7 +314,13 @@ impl ClientStatements {
             // What it asks for is the new result.
             statement = self.renew(&statement, desk.statements);
         }
-        self.ensure(&statement, desk);
+        match desk.prepared.touch(statement.id) {
+            // The answer is compared when it comes.
+            Held::Ready | Held::Unseen => {}
+            held => {
+                self.prepare(&statement, held, About::OwnParse, desk);
+            }
+        }
         put_describe(desk.out, &statement.name);
         desk.pipeline.sent_about(About::Describe, statement.id);
         Ok(Taken::Whole)
@@ -282,13 +337,78 @@ impl ClientStatements {
         }
     }
 
-    /// Has the server prepare a statement, unless it has it.
-    fn ensure(&mut self, statement: &Arc<Statement>, desk: &mut Desk<'_>) {
+    /// Has the server prepare a statement, unless it has it; false if it is to be seen first whether
+    /// it returns there what clients were told. Whoever knows an old result would misread a new one.
+    fn ensure(&mut self, statement: &Arc<Statement>, desk: &mut Desk<'_>) -> bool {
         match desk.prepared.touch(statement.id) {
-            Held::Ready => {}
+            Held::Ready => return true,
+            Held::Unseen => {}
             held => {
                 self.prepare(statement, held, About::OwnParse, desk);
             }
+        }
+        let described = statement.is_described();
+        if described {
+            self.compare(statement, None, desk);
+        }
+        !described
+    }
+
+    /// Asks the server what the statement takes and returns.
+    fn compare(
+        &mut self,
+        statement: &Arc<Statement>,
+        fresh: Option<Box<[u8]>>,
+        desk: &mut Desk<'_>,
+    ) {
+        put_describe(desk.out, &statement.name);
+        put_flush(desk.out);
+        let ticket = desk.pipeline.ticket();
+        desk.pipeline.sent_about(About::OwnDescribe, ticket);
+        self.comparing.push(Comparing {
+            ticket,
+            statement: statement.clone(),
+            fresh,
+        });
+    }
+
+    /// A server described a statement, to the client or to us.
+    pub(crate) fn described(
+        &mut self,
+        (about, mark): (About, u64),
+        tag: u8,
+        body: Option<&[u8]>,
+        statements: &Statements,
+        io: &mut ServerIo,
+    ) {
+        let shape = body.map(|body| shape(std::mem::take(&mut self.half), tag, body));
+        if tag == b't' {
+            self.half = shape.unwrap_or_default();
+            return;
+        }
+        let (statement, fresh, told) = if about == About::OwnDescribe {
+            let Some(place) = self.comparing.iter().position(|c| c.ticket == mark) else {
+                return;
+            };
+            let comparing = self.comparing.remove(place);
+            (comparing.statement, comparing.fresh, false)
+        } else {
+            let Some(statement) = self.names.values().find(|s| s.id == mark).cloned() else {
+                return;
+            };
+            (statement, None, true)
+        };
+        // One too long to be looked at counts as what it was.
+        if shape.is_none_or(|shape| statement.agrees(shape)) {
+            io.prepared.compared(statement.id);
+            return;
+        }
+        statements.supersede(&statement);
+        if told {
+            let new = self.renew(&statement, statements);
+            new.agrees(shape.unwrap_or_default());
+        } else if let Some(name) = fresh.and_then(|name| self.names.get_mut(&name)) {
+            *name = statements.renew(&statement);
         }
     }
 
@@ -421,6 +541,8 @@ impl ClientStatements {
         let undone = io.pipeline.take_undone();
         let undone = |ticket: &u64| undone.binary_search(ticket).is_ok();
         self.refusals.retain(|(ticket, _)| !undone(ticket));
+        self.comparing
+            .retain(|comparing| !undone(&comparing.ticket));
         let (back, journal) = std::mem::take(&mut self.journal)
             .into_iter()
             .partition(|change| undone(&change.ticket));
@@ -478,14 +600,22 @@ impl ClientStatements {
     pub(crate) fn lease_over(&mut self) {
         self.journal.clear();
         self.refusals.clear();
+        self.comparing.clear();
+        self.half = 0;
         self.refused_batch = None;
         self.waits = false;
     }
 }
 
 impl Change {
-    fn is_about(&self, name: &[u8]) -> bool {
-        matches!(&self.what, What::Name(changed, _) if **changed == *name)
+    /// Whether it matters to who means this statement by this name.
+    fn is_about(&self, name: &[u8], statement: Option<&Statement>) -> bool {
+        match &self.what {
+            What::Name(changed, _) => **changed == *name,
+            What::Added(changed) | What::Evicted(changed) => {
+                statement.is_some_and(|statement| statement.id == changed.id)
+            }
+        }
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Statement {
     pub drops_all: bool,
     /// Its result changed: it is bound no more, another one of the same definition is.
     superseded: AtomicBool,
+    /// What clients were told that it takes and returns, as a digest; 0: nobody asked.
+    shape: AtomicU64,
     table: Arc<Table>,
 }
 
@@ -64,7 +66,8 @@ impl Statements {
         Some(self.insert(definition.into()))
     }
 
-    fn find(&self, definition: &[u8]) -> Option<Arc<Statement>> {
+    /// The statement of this definition, if there is one.
+    pub fn find(&self, definition: &[u8]) -> Option<Arc<Statement>> {
         lock(&self.table.by_definition)
             .get(definition)
             .and_then(Weak::upgrade)
@@ -79,6 +82,7 @@ impl Statements {
             drops_all: definition_drops_all(&definition),
             definition: definition.clone(),
             superseded: AtomicBool::new(false),
+            shape: AtomicU64::new(0),
             table: self.table.clone(),
         });
         let mut by_definition = lock(&self.table.by_definition);
@@ -141,6 +145,20 @@ impl Statement {
     /// True once its result has changed.
     pub fn is_superseded(&self) -> bool {
         self.superseded.load(Ordering::Relaxed)
+    }
+
+    /// Whether clients were told what it takes and returns.
+    pub fn is_described(&self) -> bool {
+        self.shape.load(Ordering::Relaxed) != 0
+    }
+
+    /// A server described it with this digest; false if others were told otherwise.
+    pub fn agrees(&self, shape: u64) -> bool {
+        let order = Ordering::Relaxed;
+        match self.shape.compare_exchange(0, shape, order, order) {
+            Ok(_) => true,
+            Err(told) => told == shape,
+        }
     }
 
     /// Nobody finds it any more, unless another one of its definition has taken its place.
@@ -254,6 +272,15 @@ mod tests {
         assert_eq!(all.get(ONE, None).unwrap().id, new.id);
         drop(new);
         assert_eq!((all.len(), all.used()), (0, 0));
+    }
+
+    #[test]
+    fn the_first_description_is_what_others_are_compared_with() {
+        let all = Statements::default();
+        let statement = all.get(ONE, None).unwrap();
+        assert!(!statement.is_described());
+        assert!(statement.agrees(7) && statement.agrees(7));
+        assert!(statement.is_described() && !statement.agrees(8));
     }
 
     #[test]

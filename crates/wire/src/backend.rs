@@ -2,13 +2,13 @@
 
 use crate::cancel::CancelKey;
 use crate::frame::{FrameHeader, ProtocolError, Scanner, body_here, put, put_str, take_str, whole};
-use crate::pipeline::{Failure, Fake, Pipeline, TxStatus};
+use crate::pipeline::{About, Failure, Fake, Pipeline, TxStatus};
 
 /// Longest ParameterStatus that is gathered to be read, in bytes.
 const PARAMETER_LEN_MAX: usize = 4096;
 
-/// Longest ErrorResponse that is gathered to be read, in bytes; a longer one passes unread.
-const ERROR_LEN_MAX: usize = 32 << 10;
+/// Longest error or description that is gathered to be read, in bytes; a longer one passes unread.
+const READ_LEN_MAX: usize = 32 << 10;
 
 /// What to do with the bytes at hand.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,6 +26,17 @@ pub enum Action<'a> {
     /// Send that many bytes to the client; they end with the news that all prepared statements
     /// of the session are gone.
     DroppedAll(usize),
+    /// The first `len` bytes describe a pooled statement: its parameters or its result.
+    Described {
+        /// Bytes of it that are here.
+        len: usize,
+        /// The message's type.
+        tag: u8,
+        /// Its body, if all of it is here.
+        body: Option<&'a [u8]>,
+        /// What it answers, with its mark; the pooler's own answers go nowhere.
+        about: (About, u64),
+    },
     /// The first `len` bytes are an error, or its front, about a pooled statement.
     Failed {
         /// Bytes of it that are here.
@@ -65,6 +76,8 @@ impl<'a> Parameter<'a> {
 #[derive(Debug, Default)]
 pub struct Outflow {
     scanner: Scanner,
+    /// Whether the rest of the current message goes nowhere.
+    drops: bool,
 }
 
 impl Outflow {
@@ -80,6 +93,10 @@ impl Outflow {
         pipeline: &mut Pipeline,
     ) -> Result<Action<'a>, ProtocolError> {
         let mut done = self.scanner.pass(bytes);
+        if done > 0 && self.drops {
+            self.drops = !self.at_boundary();
+            return Ok(Action::Drop(done));
+        }
         if done > 0 && self.at_boundary() && pipeline.owes_fake() {
             return Ok(Action::Forward(done));
         }
@@ -92,11 +109,18 @@ impl Outflow {
                     done = done.saturating_add(self.scanner.enter(header, rest));
                     continue;
                 }
+                b't' | b'T' | b'n' if let Some(about) = pipeline.describes() => {
+                    let whole = rest.len() >= header.frame_len();
+                    if done > 0 || (!whole && header.frame_len() <= READ_LEN_MAX) {
+                        break;
+                    }
+                    return Ok(self.description(header, rest, about, pipeline));
+                }
                 tag if pipeline.swallows(tag) => {
                     if done > 0 || rest.len() < header.frame_len() {
                         break;
                     }
-                    pipeline.swallowed();
+                    pipeline.swallowed(tag);
                     return Ok(Action::Drop(header.frame_len()));
                 }
                 b'Z' => {
@@ -140,7 +164,7 @@ impl Outflow {
                 }
                 b'E' if pipeline.error_is_about() => {
                     let whole = rest.len() >= header.frame_len();
-                    if done > 0 || (!whole && header.frame_len() <= ERROR_LEN_MAX) {
+                    if done > 0 || (!whole && header.frame_len() <= READ_LEN_MAX) {
                         break;
                     }
                     return Ok(self.error_about(header, rest, pipeline));
@@ -157,6 +181,30 @@ impl Outflow {
         } else {
             Action::Hold
         })
+    }
+
+    fn description<'a>(
+        &mut self,
+        header: FrameHeader,
+        rest: &'a [u8],
+        about: (About, u64),
+        pipeline: &mut Pipeline,
+    ) -> Action<'a> {
+        let tag = header.tag;
+        let len = self.scanner.enter(header, rest);
+        if pipeline.swallows(tag) {
+            pipeline.swallowed(tag);
+            self.drops = !self.at_boundary();
+        } else {
+            pipeline.received(tag);
+        }
+        let body = (len == header.frame_len()).then(|| body_here(header, rest));
+        Action::Described {
+            len,
+            tag,
+            body,
+            about,
+        }
     }
 
     fn error_about<'a>(

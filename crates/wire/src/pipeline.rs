@@ -54,6 +54,8 @@ pub enum About {
     Bind,
     /// The client's Describe, under the pooled name.
     Describe,
+    /// A Describe of the pooler's own, to compare with what clients were told.
+    OwnDescribe,
     /// A request that is sure to fail: its error is the pooler's to word.
     Refused,
 }
@@ -208,9 +210,10 @@ impl Pipeline {
         self.dropping > 0
     }
 
-    /// True if a Sync is unanswered, so that what it ends may yet turn out to have failed.
+    /// True if a request is unanswered that may leave the transaction failed.
     pub fn is_in_doubt(&self) -> bool {
-        self.holds(Request::Sync)
+        let ends = [Request::Sync, Request::Query, Request::FunctionCall];
+        ends.into_iter().any(|request| self.holds(request))
     }
 
     fn holds(&self, request: Request) -> bool {
@@ -250,8 +253,8 @@ impl Pipeline {
     }
 
     /// Notes a request about a pooled statement, where [`Self::takes_requests`] allows it and the
-    /// server does not skip it. `mark` is a ticket; of Bind and Describe it is the statement's
-    /// number.
+    /// server does not skip it. `mark` is a ticket; of the client's Bind and Describe it is the
+    /// statement's number.
     pub fn sent_about(&mut self, about: About, mark: u64) {
         self.phase = Phase::Busy;
         self.push(Request::About(about), mark);
@@ -275,6 +278,18 @@ impl Pipeline {
             self.front(),
             Some(Request::About(About::FakeParse | About::FakeClose))
         )
+    }
+
+    /// What a description now would be about, with its mark: a pooled statement's, which had better
+    /// be read.
+    pub fn describes(&self) -> Option<(About, u64)> {
+        match self.queue.front()? {
+            Entry {
+                request: Request::About(about @ (About::Describe | About::OwnDescribe)),
+                mark,
+            } => Some((*about, *mark)),
+            _ => None,
+        }
     }
 
     /// True if an error now would concern a pooled statement: then it had better be read.
@@ -470,13 +485,15 @@ impl Pipeline {
                 | (Some(Request::ProbeReady), b'Z')
                 | (Some(Request::About(About::OwnParse)), b'1')
                 | (Some(Request::About(About::OwnClose)), b'3')
+                | (Some(Request::About(About::OwnDescribe)), b't' | b'T' | b'n')
         );
         ours && self.phase != Phase::Lost
     }
 
     /// Notes an answer to the pooler's own query.
-    pub fn swallowed(&mut self) {
-        if self.phase == Phase::Lost {
+    pub fn swallowed(&mut self, tag: u8) {
+        // Of two messages that answer a Describe, the second one is the last word.
+        if self.phase == Phase::Lost || tag == b't' {
             return;
         }
         match self.pop().map(|entry| entry.request) {
@@ -618,7 +635,7 @@ mod tests {
     use super::*;
 
     /// Sends a request about a pooled statement: `p` a client's Parse, `o` our own, `c` our own
-    /// Close, `P` and `C` faked ones, `b` a Bind, `r` one that we refuse.
+    /// Close, `d` our own Describe, `P` and `C` faked ones, `b` a Bind, `r` one that we refuse.
     fn sent_about(pipeline: &mut Pipeline, tag: u8) {
         let about = match tag {
             b'p' => About::Parse,
@@ -627,6 +644,7 @@ mod tests {
             b'P' => About::FakeParse,
             b'C' => About::FakeClose,
             b'b' => return pipeline.sent_about(About::Bind, 77),
+            b'd' => About::OwnDescribe,
             b'r' => About::Refused,
             other => panic!("{}", char::from(other)),
         };
@@ -660,7 +678,7 @@ mod tests {
                         pipeline.probe_sent();
                     }
                     (_, tag) if pipeline.swallows(tag) => {
-                        pipeline.swallowed();
+                        pipeline.swallowed(tag);
                         if tag == b'Z' {
                             tags.next();
                         }
@@ -824,6 +842,9 @@ mod tests {
         assert!(settles("@pb >DES <12TDCZI"));
         // Another server: our own Parse goes before the Bind, and nobody hears of it.
         assert!(settles("@ob >DES <12TDCZI"));
+        // What it returns is compared with what it returned elsewhere.
+        assert!(settles("@odb >DES <1tT2TDCZI"));
+        assert!(settles("@odb >DES <1tn2nCZI"));
         // A third one: it makes room first.
         assert!(settles("@cpb >ES <312CZI"));
     }

@@ -4,6 +4,8 @@
 //! A pooled statement is known by what stands behind the name in its Parse: the query and the types
 //! of its parameters (PostgreSQL manual, "Message Formats").
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use crate::frame::{FrameHeader, body_here, put, take_str};
 
 /// Longest front of a message that is awaited in pieces, in bytes; of a longer one all is gathered.
@@ -151,6 +153,32 @@ fn drops_all(query: &[u8]) -> Option<bool> {
 /// Whether the statement of this definition may drop all prepared statements when it is executed.
 pub fn definition_drops_all(definition: &[u8]) -> bool {
     drops_all(definition) == Some(true)
+}
+
+/// A digest of what a statement takes and returns, so far: of an answer to Describe, and of those
+/// before it by their digest. Of columns count names and types, as in PostgreSQL's own comparison,
+/// and not where they come from. Never 0.
+pub fn shape(before: u64, tag: u8, body: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (before, tag).hash(&mut hasher);
+    match tag {
+        b'T' => hash_columns(body, &mut hasher),
+        _ => body.hash(&mut hasher),
+    }
+    hasher.finish().max(1)
+}
+
+fn hash_columns(body: &[u8], hasher: &mut DefaultHasher) {
+    let mut rest = body.get(2..).unwrap_or_default();
+    while let Some((name, fields)) = take_str(rest) {
+        // Table and number of the column, then its type, length, modifier and format.
+        let Some((&[_, _, _, _, _, _, kind @ ..], tail)) = fields.split_first_chunk::<18>() else {
+            break;
+        };
+        (name, kind).hash(hasher);
+        rest = tail;
+    }
+    rest.hash(hasher);
 }
 
 /// Bytes in front of what a Bind says behind its names.
@@ -319,12 +347,36 @@ mod tests {
         assert_eq!(out, frame(b'B', b"p\0PGBOUNCER_1\0\0\0\0\0\0\0"));
     }
 
+    #[test]
+    fn a_shape_is_names_and_types_whatever_the_table() {
+        let column = |name: &str, table: u32, kind: u32| {
+            let fields = [
+                &table.to_be_bytes()[..],
+                &[0, 1],
+                &kind.to_be_bytes(),
+                &[0; 8],
+            ];
+            [name.as_bytes(), b"\0", &fields.concat()].concat()
+        };
+        let of = |columns: &[Vec<u8>]| {
+            let body = [&[0, 1], &columns.concat()[..]].concat();
+            shape(shape(0, b't', b"\0\0"), b'T', &body)
+        };
+        let one = of(&[column("a", 1, 23)]);
+        assert_eq!(one, of(&[column("a", 2, 23)]));
+        assert_ne!(one, of(&[column("b", 1, 23)]));
+        assert_ne!(one, of(&[column("a", 1, 25)]));
+        assert_ne!(one, of(&[column("a", 1, 23), column("b", 1, 23)]));
+        assert_ne!(shape(0, b'n', b""), shape(shape(0, b't', b""), b'n', b""));
+    }
+
     proptest! {
         #[test]
         fn anything_can_be_read(tag: u8, body: Vec<u8>, cut in 5usize..64) {
             let frame = frame(tag, &body);
             let header = FrameHeader::peek(&frame).unwrap().unwrap();
             let _ = read(header, &frame[..cut.min(frame.len())]);
+            prop_assert_ne!(shape(0, b'T', &body), 0);
             prop_assert!(!matches!(read(header, &frame), Reading::TooShort | Reading::Gather));
         }
     }

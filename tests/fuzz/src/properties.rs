@@ -195,6 +195,7 @@ fn server_says(stream: &[u8], piece: usize, asked: u8) -> (Vec<u8>, Pipeline, bo
                     | backend::Action::Parameter(count, _)
                     | backend::Action::Unread(count)
                     | backend::Action::DroppedAll(count)
+                    | backend::Action::Described { len: count, .. }
                     | backend::Action::Failed { len: count, .. },
                 ) => count,
                 Ok(backend::Action::Hold) => break,
@@ -246,6 +247,7 @@ fn step(pipeline: &mut Pipeline, letter: u8) {
         b'z' => About::FakeClose,
         b'b' => About::Bind,
         b't' => About::Describe,
+        b'e' => About::OwnDescribe,
         b'r' => About::Refused,
         tag => {
             pipeline.sent(tag);
@@ -271,12 +273,12 @@ pub fn pipeline(data: &[u8]) {
             2 if letter == b'E' => {
                 pipeline.failed();
             }
-            2 if pipeline.swallows(letter) => pipeline.swallowed(),
+            2 if pipeline.swallows(letter) => pipeline.swallowed(letter),
             2 => pipeline.received(letter),
             _ => {
                 let status = [TxStatus::Idle, TxStatus::Open, TxStatus::Failed];
                 if pipeline.swallows(b'Z') {
-                    pipeline.swallowed();
+                    pipeline.swallowed(b'Z');
                 } else {
                     pipeline.ready(status[usize::from(letter) % 3]);
                 }

@@ -26,7 +26,7 @@ const HOUSES: [House; 4] = [
     House::sharing(1, 200),
     House::sharing(3, 200),
     // Servers forget statements while their clients go on with them.
-    House::sharing(3, 10),
+    House::sharing(3, 2),
     House {
         workers: 3,
         pool_mode: "session",

@@ -139,6 +139,84 @@ async fn a_plan_that_changed_is_told_once_to_each_and_heals() {
 }
 
 #[tokio::test]
+async fn whoever_was_told_of_a_result_does_not_get_another_one_for_it() {
+    let postgres = postgres().await;
+    for workers in WORKERS {
+        let pooler = before_postgres(&postgres, workers)
+            .set("default_pool_size", 1)
+            .start()
+            .await;
+        let all = "SELECT * FROM u";
+        postgres
+            .run_in(
+                "app",
+                "DROP TABLE IF EXISTS u; CREATE TABLE u AS SELECT 1 AS a; \
+                 GRANT ALL ON u TO PUBLIC",
+            )
+            .await;
+        let [mut told, mut untold, mut next] = clients(&pooler).await;
+        for client in [&mut told, &mut untold] {
+            prepare(client, "all", all).await;
+        }
+        let describe = [Message::describe_statement("all")];
+        say(&mut told, &[&describe]).await;
+        assert_eq!(value(&mut untold, "all", &[]).await, "1");
+        // As long as nothing changes, servers may come and go.
+        let console = pooler.console().await;
+        console.run("RECONNECT").await;
+        assert_eq!(value(&mut told, "all", &[]).await, "1");
+
+        postgres
+            .run_in("app", "ALTER TABLE u ALTER a TYPE real")
+            .await;
+        console.run("RECONNECT").await;
+        let answer = say(&mut told, &[&run("all", &[])]).await;
+        assert_eq!(code(&answer), "0A000");
+        assert_eq!(answer.len(), 2, "{answer:?}");
+        let answer = say(&mut told, &[&describe, &run("all", &[])]).await;
+        assert_eq!(answer[1].column_types(), Some(vec![700]));
+        // Whoever prepares it now wants it as it is now.
+        let fresh = [Message::parse("all", all)];
+        let answer = say(&mut next, &[&fresh, &run("all", &[])]).await;
+        assert!(answer.iter().any(|m| m.values().is_some()), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_statement_prepared_anew_is_what_it_is_by_then() {
+    let postgres = postgres().await;
+    let pooler = before_postgres(&postgres, 1)
+        .set("default_pool_size", 1)
+        .start()
+        .await;
+    let sql = |change: &str| format!("DROP TABLE IF EXISTS v; CREATE TABLE v AS SELECT {change}");
+    let console = pooler.console().await;
+    let [mut first, mut second] = clients(&pooler).await;
+    postgres.run_in("app", &sql("1 AS a")).await;
+    postgres.run_in("app", "GRANT ALL ON v TO PUBLIC").await;
+    prepare(&mut first, "all", "SELECT * FROM v").await;
+    let describe = [Message::describe_statement("all")];
+    say(&mut first, &[&describe]).await;
+    postgres.run_in("app", &sql("2 AS a, 3 AS b")).await;
+    postgres.run_in("app", "GRANT ALL ON v TO PUBLIC").await;
+    console.run("RECONNECT").await;
+    // All at once: its description is that of its rows, and no error comes between.
+    let batch = [
+        &[Message::parse("all", "SELECT * FROM v")][..],
+        &run("all", &[]),
+        &describe,
+    ];
+    let answer = say(&mut second, &batch).await;
+    let row = answer.iter().find_map(Message::values).unwrap();
+    assert_eq!(row.len(), 2);
+    let columns = answer.iter().find_map(Message::columns).unwrap();
+    assert_eq!(columns, ["a", "b"]);
+    assert_eq!(code(&say(&mut first, &[&run("all", &[])]).await), "0A000");
+    let answer = say(&mut first, &[&run("all", &[])]).await;
+    assert_eq!(answer.iter().find_map(Message::values).unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn a_statement_lost_behind_our_back_is_prepared_anew() {
     let postgres = postgres().await;
     let pooler = before_postgres(&postgres, 1)

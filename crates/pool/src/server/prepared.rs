@@ -16,6 +16,8 @@ pub struct Prepared {
 struct Entry {
     statement: Arc<Statement>,
     stale: bool,
+    /// Whether what it returns here was compared with what clients were told.
+    compared: bool,
 }
 
 /// Whether a server can bind a statement.
@@ -23,6 +25,8 @@ struct Entry {
 pub enum Held {
     /// It can.
     Ready,
+    /// The same, but nobody has seen what it returns there.
+    Unseen,
     /// It has another one under this name: close that first.
     Stale,
     /// It has none.
@@ -42,27 +46,36 @@ impl Prepared {
     pub fn touch(&mut self, id: u64) -> Held {
         match self.statements.get(&id) {
             Some(entry) if entry.stale => Held::Stale,
-            Some(_) => Held::Ready,
+            Some(entry) if entry.compared => Held::Ready,
+            Some(_) => Held::Unseen,
             None => Held::Missing,
         }
     }
 
     /// A statement was prepared.
     pub fn add(&mut self, statement: Arc<Statement>) {
+        self.put(statement, false);
+    }
+
+    /// What it returns there is what clients were told.
+    pub fn compared(&mut self, id: u64) {
+        if let Some(entry) = self.statements.peek_mut(&id) {
+            entry.compared = true;
+        }
+    }
+
+    fn put(&mut self, statement: Arc<Statement>, stale: bool) {
         let entry = Entry {
             statement,
-            stale: false,
+            stale,
+            compared: false,
         };
         self.statements.put(entry.statement.id, entry);
     }
 
     /// Something else has the statement's name there.
     pub fn add_stale(&mut self, statement: Arc<Statement>) {
-        let entry = Entry {
-            statement,
-            stale: true,
-        };
-        self.statements.put(entry.statement.id, entry);
+        self.put(statement, true);
     }
 
     /// A statement that was to be closed is still there.
@@ -115,6 +128,8 @@ mod tests {
         assert_eq!(prepared.touch(a.id), Held::Missing);
         prepared.add(a.clone());
         prepared.add(b.clone());
+        assert_eq!(prepared.touch(a.id), Held::Unseen);
+        prepared.compared(a.id);
         assert_eq!(prepared.touch(a.id), Held::Ready);
         assert!(prepared.evict(3).is_none());
         let gone = prepared.evict(2).unwrap();

@@ -15,12 +15,31 @@ impl Message {
         Self::client(b'P', body)
     }
 
+    /// Prepares a statement whose parameters have these types, by their OIDs; 0 leaves it open.
+    pub fn parse_typed(name: &str, sql: &str, types: &[u32]) -> Self {
+        let mut body = texts(&[name, sql]);
+        put_count(&mut body, types.len());
+        body.extend(types.iter().flat_map(|oid| oid.to_be_bytes()));
+        Self::client(b'P', body)
+    }
+
     /// Binds text parameters to a statement.
     pub fn bind(portal: &str, statement: &str, values: &[Option<&str>]) -> Self {
+        Self::bind_formats(portal, statement, values, &[])
+    }
+
+    /// Binds text parameters, and asks for results in these formats: 0 is text, 1 binary.
+    pub fn bind_formats(
+        portal: &str,
+        statement: &str,
+        values: &[Option<&str>],
+        formats: &[u16],
+    ) -> Self {
         let mut body = texts(&[portal, statement]);
         put_count(&mut body, 0);
         put_values(&mut body, values);
-        put_count(&mut body, 0);
+        put_count(&mut body, formats.len());
+        body.extend(formats.iter().flat_map(|format| format.to_be_bytes()));
         Self::client(b'B', body)
     }
 
@@ -54,6 +73,15 @@ impl Message {
     /// Forgets a portal.
     pub fn close_portal(name: &str) -> Self {
         Self::client(b'C', kind_and_name(b'P', name))
+    }
+
+    /// Calls a function by its OID, with arguments and result as text.
+    pub fn function_call(function: u32, arguments: &[Option<&str>]) -> Self {
+        let mut body = function.to_be_bytes().to_vec();
+        put_count(&mut body, 0);
+        put_values(&mut body, arguments);
+        put_count(&mut body, 0);
+        Self::client(b'F', body)
     }
 
     /// Ends a pipeline.

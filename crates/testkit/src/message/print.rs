@@ -96,7 +96,16 @@ impl Message {
                 };
                 format!("{kind} {}", quoted(&body.text()?))
             }
-            (Side::Client, b'E' | b'f') => quoted(&body.text()?),
+            (Side::Client, b'E') => match (body.text()?, body.i32()?) {
+                (portal, 0) => quoted(&portal),
+                (portal, rows) => format!("{} for {rows} rows", quoted(&portal)),
+            },
+            (Side::Client, b'F') => {
+                let function = body.i32()?;
+                body.u16()?;
+                format!("{function} {}", listed(&body.values()?))
+            }
+            (Side::Client, b'f') => quoted(&body.text()?),
             // Never what a password is: transcripts end up in logs.
             (Side::Client, b'p') => "***".to_owned(),
             (Side::Server, b'R') => authentication(body.i32()?),
