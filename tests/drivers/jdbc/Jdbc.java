@@ -66,8 +66,8 @@ public class Jdbc {
         checks.put("cancelsReachTheirOwnQuery", Jdbc::cancelsReachTheirOwnQuery);
         checks.put("noticesGoToWhomTheyConcern", Jdbc::noticesGoToWhomTheyConcern);
         if (mode.equals("forgetful")) {
-            // A statement prepared again by the pooler has its new columns without an error, and
-            // the driver, which asks but once what they are, would keep to the old ones.
+            // This driver learns its columns from a portal, once. A statement that the pooler
+            // prepares again after DDL has others then, and no error says so.
             checks.remove("statementsHealAfterDdl");
         }
         if (arguments.size() > 1) {

@@ -15,11 +15,6 @@ assert(MODES.includes(mode), `usage: ${process.argv[1]} ${MODES.join("|")}`);
 export const pooled = mode !== "direct";
 /** Whether clients get their servers for a transaction only. */
 export const shared = pooled && mode !== "session";
-/**
- * Whether a statement may be prepared again by the pooler between two uses. It has its new columns
- * then, without an error, and drivers that ask but once what they are would keep to the old ones.
- */
-export const forgetful = mode === "forgetful";
 /** How many servers a pooler shares. */
 const SEATS = 3;
 /** How many ask at once. */
