@@ -10,7 +10,7 @@ use std::{
 use nix::{sys::signal::kill, unistd::Pid};
 use testkit::{PoolerSetup, Postgres, Scratch, Signal, client_program, eventually};
 
-use crate::support::{WORKERS, pgusher, postgres};
+use crate::support::{WORKERS, major_version, pgusher, postgres};
 
 /// A pooler for `alice` and her password.
 pub(crate) fn for_alice(workers: u32, mode: &str, seats: u32, postgres: &Postgres) -> PoolerSetup {
@@ -118,6 +118,18 @@ impl Said {
         );
         self.out
     }
+}
+
+/// Whether a program is older than the PostgreSQL that the tests run with: what copies a whole
+/// server refuses to have to do with newer ones.
+pub(crate) async fn is_too_old(program: &str, postgres: &Postgres) -> bool {
+    let said = Command::new(client_program(program))
+        .arg("--version")
+        .output();
+    let said = String::from_utf8_lossy(&said.unwrap().stdout).into_owned();
+    let version = said.split_whitespace().nth(2).unwrap();
+    let major: u32 = version.split('.').next().unwrap().parse().unwrap();
+    major < major_version(postgres).await
 }
 
 pub(crate) async fn run(program: &str, place: &Place, args: &[&str]) -> Said {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use expect_test::expect;
-use testkit::{FakeClient, FakeServer, Message, Pooler, PoolerSetup, Startup};
+use testkit::{FakeClient, FakeServer, Message, Pooler, PoolerSetup, Startup, startup_packet_of};
 
 use crate::support::{pgusher, words};
 
@@ -59,16 +59,9 @@ async fn encryption_is_declined_and_the_login_goes_on_over_the_same_socket() {
 }
 
 /// A startup packet of this minor version of protocol 3, with these parameters besides.
-fn packet(minor: u32, user: &str, database: &str, more: &[(&str, &str)]) -> Vec<u8> {
-    let parameters = [("user", user), ("database", database)];
-    let parameters = parameters.iter().chain(more);
-    Startup::Session {
-        version: (3 << 16) | minor,
-        parameters: parameters
-            .map(|(name, value)| (name.to_string(), value.to_string()))
-            .collect(),
-    }
-    .encode()
+fn packet(minor: u16, user: &str, database: &str, more: &[(&str, &str)]) -> Vec<u8> {
+    let who = [("user", user), ("database", database)];
+    startup_packet_of(minor, &[&who, more].concat())
 }
 
 #[tokio::test]

@@ -230,6 +230,8 @@ async fn lines_that_are_switched_off_are_not_written() {
         assert_eq!(outcome(&pooler, "alice", "wrong", "shop").await, refused);
         pooler.signal(Signal::SIGQUIT);
         pooler.wait_exit().await;
+        // The log comes through a pipe: once this line is there, so are all before it.
+        pooler.wait_for_log("got SIGQUIT").await;
 
         let log = pooler.log();
         let said = |text: &str| {

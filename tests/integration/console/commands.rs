@@ -375,7 +375,7 @@ async fn only_simple_queries_are_spoken_at_the_console() {
         < ReadyForQuery idle
         < ErrorResponse FATAL 08P01: bad packet
 
-        FunctionCall
+        FunctionCall 0 []
         < ErrorResponse ERROR 08P01: unsupported packet type for admin console: 70
         < ReadyForQuery idle
         < ErrorResponse FATAL 08P01: bad packet

@@ -3,7 +3,7 @@
 use testkit::{Pooler, Postgres, Scratch, Signal, client_program, eventually_async};
 
 use crate::{
-    programs::{Place, Running, Said, for_alice, run},
+    programs::{Place, Running, Said, for_alice, is_too_old, run},
     support::{WORKERS, postgres},
 };
 
@@ -114,6 +114,9 @@ COMMENT ON TABLE people IS 'It''s people';
 #[tokio::test]
 async fn pg_restore_makes_what_pg_dump_saw() {
     let postgres = postgres().await;
+    if is_too_old("pg_dump", &postgres).await {
+        return;
+    }
     let direct = Place::tcp(postgres.port());
     create_database(&postgres, "town").await;
     let build = ["-d", "town", "-v", "ON_ERROR_STOP=1", "-c", TOWN];

@@ -211,7 +211,7 @@ impl Held {
 
     /// Has a client ask on that host, and nowhere else; returns what it is told.
     async fn ask(&mut self, host: usize, client: &mut FakeClient, sql: &str) -> Vec<Message> {
-        self.holders[host].query("COMMIT").await;
+        self.let_go(host).await;
         let answer = client.query(sql).await;
         let console = self.pooler.console().await;
         eventually_async("a free server", async || {
@@ -220,6 +220,11 @@ impl Held {
         .await;
         self.holders[host].query("BEGIN").await;
         answer
+    }
+
+    /// Has its holder let go of a host.
+    async fn let_go(&mut self, host: usize) {
+        self.holders[host].query("COMMIT").await;
     }
 
     /// All that a host was asked, but for what its holder said.
@@ -285,11 +290,11 @@ async fn a_client_that_was_told_of_no_search_path_gets_the_servers_own() {
         let hosts = TwoHosts::of([FakeServer::setup(), newer]).await;
         let mut scene = Held::start(hosts, workers).await;
         let (mut setter, mut other) = (alice(&scene.pooler).await, alice(&scene.pooler).await);
-        scene.ask(1, &mut setter, "SET search_path = mine").await;
-        let answer = scene.ask(1, &mut other, "ASK other").await;
+        scene.let_go(1).await;
+        setter.query("SET search_path = mine").await;
+        let answer = other.query("ASK other").await;
         let told = Message::parameter_status("search_path", "public");
         assert_eq!(answer.first(), Some(&told));
-        // The host's holder was told of none either, and came first.
         expect![[r#"
             [
                 "SET search_path = mine",

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use testkit::{Postgres, Scratch};
 
 use super::{few_seats, publishing};
-use crate::programs::{Place, run};
+use crate::programs::{Place, is_too_old, run};
 use crate::streams::{assert_grew_less, peak};
 use crate::support::{WORKERS, servers_opened};
 
@@ -16,6 +16,9 @@ const MOST: u64 = 4 << 20;
 #[tokio::test]
 async fn pg_basebackup_makes_backups_that_pg_verifybackup_finds_complete() {
     let postgres = publishing().await;
+    if is_too_old("pg_basebackup", &postgres).await {
+        return;
+    }
     for workers in WORKERS {
         let pooler = few_seats(workers, &postgres).start().await;
         let place = Place::tcp(pooler.port());
@@ -63,6 +66,9 @@ fn segments(dir: &Path) -> Vec<PathBuf> {
 #[tokio::test]
 async fn pg_receivewal_keeps_the_wal_that_the_server_wrote() {
     let postgres = publishing().await;
+    if is_too_old("pg_receivewal", &postgres).await {
+        return;
+    }
     postgres.run_in("app", "CREATE TABLE t (n int)").await;
     let slot = "SELECT pg_create_physical_replication_slot('archive', true)";
     postgres.run(slot).await;

@@ -3,7 +3,7 @@
 use testkit::{Address, FakeClient, Postgres, transcript};
 
 use super::{asking, few_seats, publishing};
-use crate::support::{WORKERS, trusting, words};
+use crate::support::{WORKERS, major_version, trusting, words};
 
 /// Logs in with SCRAM, and returns the welcome but for the key, or the refusal.
 async fn told(address: &Address, user: &str, more: &[(&str, &str)]) -> (FakeClient, String) {
@@ -52,6 +52,10 @@ async fn a_replication_client_reads_what_its_server_says_of_itself() {
 async fn a_refused_replication_client_hears_its_server_and_nobody_else_does() {
     let postgres = publishing().await;
     postgres.create_user("bob", "secret").await;
+    let denied = match major_version(&postgres).await {
+        ..=15 => "FATAL 42501 must be superuser or replication role to start walsender",
+        _ => "FATAL 42501 permission denied to start WAL sender",
+    };
     for workers in WORKERS {
         let pooler = few_seats(workers, &postgres)
             .user("bob", "secret")
@@ -60,11 +64,7 @@ async fn a_refused_replication_client_hears_its_server_and_nobody_else_does() {
             .await;
         let wrong = ("options", "-c nonsense=1");
         for (user, more, expected) in [
-            (
-                "bob",
-                &[("replication", "database")][..],
-                "FATAL 42501 must be superuser or replication role to start walsender",
-            ),
+            ("bob", &[("replication", "database")][..], denied),
             (
                 "alice",
                 &[("replication", "on"), wrong],

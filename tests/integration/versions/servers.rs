@@ -134,3 +134,17 @@ async fn a_server_with_an_impossible_key_is_none() {
         .await;
     }
 }
+
+#[tokio::test]
+async fn a_server_without_a_key_serves_and_can_not_be_cancelled() {
+    let server = FakeServer::setup().cancel_secret_len(0).start().await;
+    let pooler = before(&server, 1).start().await;
+    let mut client = alice(&pooler).await;
+    client.send(Message::query("HOLD door")).await;
+    server.gate("door").wait_for_waiting(1).await;
+    client.cancel_me().await;
+    assert_eq!(server.cancels(), []);
+    server.gate("door").open();
+    let answer = client.read_until_ready().await;
+    assert_eq!(answer[0].command_tag().as_deref(), Some("HOLD"));
+}

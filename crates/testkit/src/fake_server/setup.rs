@@ -67,13 +67,6 @@ impl FakeServerSetup {
         self
     }
 
-    /// A parameter that is not told.
-    pub fn without_parameter(mut self, name: &str) -> Self {
-        self.parameters
-            .retain(|(known, _)| !known.eq_ignore_ascii_case(name));
-        self
-    }
-
     /// A parameter told at login and whenever SET changes it.
     pub fn parameter(mut self, name: &str, value: &str) -> Self {
         self.parameters
@@ -88,7 +81,7 @@ impl FakeServerSetup {
         self
     }
 
-    /// Cancel keys with a secret of this length.
+    /// Cancel keys with a secret of this length; 0 stands for no keys at all.
     pub fn cancel_secret_len(mut self, len: usize) -> Self {
         self.cancel_secret_len = len;
         self

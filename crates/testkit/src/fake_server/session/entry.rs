@@ -39,7 +39,10 @@ impl Session {
         for (name, value) in &hall.setup.parameters {
             self.say(&Message::parameter_status(name, value));
         }
-        self.say(&Message::backend_key(&self.connection.key.clone()));
+        let key = self.connection.key.clone();
+        if !key.secret.is_empty() {
+            self.say(&Message::backend_key(&key));
+        }
         self.say(&Message::ready(Tx::Idle));
         // Counted before the client can know: it never sees more than we admit to.
         let seat = hall.logs_in(&self.connection);
