@@ -10,6 +10,7 @@ mod config;
 mod console;
 mod copy;
 mod deaths;
+mod differential;
 mod drivers;
 mod fairness;
 mod limits;

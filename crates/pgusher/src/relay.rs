@@ -15,7 +15,7 @@ use settings::{PoolMode, StatementSettings};
 use wire::backend::{self, Parameter, put_fake};
 use wire::frontend::{self, Refusal, put_query};
 use wire::pipeline::{About, Failure, Pipeline};
-use wire::statements::Named;
+use wire::statements::{Named, put_flush};
 use wire::{FrameHeader, TxStatus};
 
 use crate::session::{End, Session, lost};
@@ -99,32 +99,31 @@ impl Session {
                 Poll::Pending => return Ok(false),
             }
         };
-        let waits = self.client_said(said, server, io)?;
+        self.client_said(said, server, io)?;
         self.look_for_end(io)?;
         // Nobody comes back here before the server has answered: it must hear the request.
-        if waits && let Poll::Ready(Err(_)) = io.conn.poll_flush(cx) {
+        if self.waits
+            && let Poll::Ready(Err(_)) = io.conn.poll_flush(cx)
+        {
             return Err(RelayEnd::Server(CloseReason::Crashed));
         }
-        Ok(!waits)
+        Ok(!self.waits)
     }
 
-    /// Sends on what the client said; true if the rest of it waits for answers of the server's.
+    /// Sends on what the client said, or keeps what has to wait.
     fn client_said(
         &mut self,
         bytes: &[u8],
         server: &Server,
         io: &mut ServerIo,
-    ) -> Result<bool, RelayEnd> {
+    ) -> Result<(), RelayEnd> {
         let policy = self.policy();
         let worker = self.worker.clone();
         let mut out = worker.scratch();
         // What stands between the two goes on as it is, behind what is put together in `out`.
         let (mut from, mut done) = (0, 0);
-        let mut verdict = Ok(false);
-        let waited = self
-            .statements
-            .as_mut()
-            .is_some_and(|statements| statements.end_wait());
+        let mut verdict = Ok(());
+        let waited = std::mem::take(&mut self.waits);
         while done < bytes.len() {
             let rest = &bytes[done..];
             let between = self.intake.at_boundary();
@@ -162,20 +161,14 @@ impl Session {
                             done += self.intake.refuse(header, rest);
                             from = done;
                         }
-                        Ok(Taken::Wait) => {
-                            if let Some(statements) = &mut self.statements {
-                                statements.wait(&mut out, waited && done == 0);
-                            }
-                            self.conn.hold_news(rest);
-                            verdict = Ok(true);
-                            break;
-                        }
+                        Ok(Taken::Wait) => self.waits = true,
                         Err(refusal) => {
                             verdict = Err(RelayEnd::Client(End::Refused(refusal)));
                             break;
                         }
                     }
                 }
+                frontend::Action::Wait => self.waits = true,
                 frontend::Action::Gather(header) if self.is_too_long(header) => {
                     out.extend_from_slice(&bytes[from..done]);
                     self.refuse_for_memory(io, &mut out);
@@ -199,6 +192,16 @@ impl Session {
                     verdict = Err(RelayEnd::Client(End::Refused(refusal)));
                     break;
                 }
+            }
+            if self.waits {
+                // Whoever waits for an answer sees to it that there is one.
+                if !waited || done > 0 {
+                    out.extend_from_slice(&bytes[from..done]);
+                    from = done;
+                    put_flush(&mut out);
+                }
+                self.conn.hold_news(&bytes[done..]);
+                break;
             }
         }
         self.pool.counters.borrow_mut().bytes_received += done as u64;
@@ -313,7 +316,9 @@ impl Session {
                 from = done;
                 put_fakes(&mut out, &mut io.pipeline);
             }
-            if done == bytes.len() {
+            // What follows is no answer that the client would know what to do with.
+            let lost = io.outflow.at_boundary() && self.is_out_of_step(io);
+            if done == bytes.len() || lost {
                 break;
             }
             match io.outflow.next(&bytes[done..], &mut io.pipeline) {
@@ -473,8 +478,17 @@ impl Session {
         }
     }
 
+    /// Whether answers and requests match no more, in a mode in which a client that goes on like
+    /// that would keep its server for ever.
+    fn is_out_of_step(&self, io: &ServerIo) -> bool {
+        io.pipeline.is_lost() && self.pool.mode() != PoolMode::Session
+    }
+
     /// Ends the relay if the server owes nothing and the pool mode takes it back.
     fn look_for_end(&self, io: &ServerIo) -> Result<(), RelayEnd> {
+        if self.is_out_of_step(io) {
+            return Err(RelayEnd::Client(End::Refused(Refusal::OutOfStep)));
+        }
         if !io.pipeline.is_settled()
             || !self.intake.at_boundary()
             || !io.outflow.at_boundary()

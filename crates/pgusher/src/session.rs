@@ -44,6 +44,8 @@ pub(crate) struct Session {
     first_lease: Option<Box<Lease>>,
     /// Bytes of a message that are awaited before it is looked at.
     pub(crate) gather: usize,
+    /// Whether the request at the front of what is held waits for answers of the server's.
+    pub(crate) waits: bool,
     /// Its prepared statements, once it has any.
     pub(crate) statements: Option<Box<ClientStatements>>,
     /// Whether the client has part of a message, so that it would misread whatever came next.
@@ -83,6 +85,7 @@ impl End {
                     "prepared statement name is already in use".to_owned(),
                 ),
                 Refusal::UnknownName => (violation, "prepared statement did not exist".to_owned()),
+                Refusal::OutOfStep => (violation, "out of step with the server".to_owned()),
                 Refusal::UnknownMessage => (violation, "unkn pkt".to_owned()),
                 Refusal::Header(hex) => (violation, format!("bad packet header: '{hex}'")),
             }),
@@ -127,6 +130,7 @@ impl Session {
             first_lease: admitted.lease.map(Box::new),
             fresh: None,
             gather: 0,
+            waits: false,
             statements: None,
             cut_off: false,
             connected: newcomer.connected,
@@ -248,7 +252,7 @@ impl Session {
                 Action::NeedsServer | Action::Named(..) | Action::Gather(_) => {
                     return Ok(Some(done..bytes.len()));
                 }
-                Action::Hold => {
+                Action::Hold | Action::Wait => {
                     self.conn.hold(&bytes[done..]);
                     break;
                 }
@@ -360,6 +364,7 @@ impl Session {
         self.entry.link.set(None);
         self.entry.state.set(ClientState::Idle);
         self.cut_off = !lease.server().io.borrow().outflow.at_boundary();
+        self.waits = false;
         if let Some(statements) = &mut self.statements {
             statements.lease_over();
         }

@@ -49,8 +49,6 @@ pub(crate) struct ClientStatements {
     half: u64,
     /// The batch of the last refusal: the server skips what follows in it.
     refused_batch: Option<u64>,
-    /// Whether the message that the client said last waits for answers.
-    waits: bool,
 }
 
 /// What a message did that may have to be taken back.
@@ -142,21 +140,12 @@ impl ClientStatements {
         }
     }
 
-    /// The message at the front is looked at once more, or another one is: did it wait?
-    pub(crate) fn end_wait(&mut self) -> bool {
-        std::mem::take(&mut self.waits)
-    }
-
-    /// A message waits; whoever waits for an answer sees to it that there is one.
-    pub(crate) fn wait(&mut self, out: &mut Vec<u8>, since_before: bool) {
-        self.waits = true;
-        if !since_before {
-            put_flush(out);
-        }
-    }
-
     /// Whether what the name means, or what the server has, depends on answers still to come.
     fn must_wait(&mut self, named: Named<'_>, desk: &Desk<'_>) -> bool {
+        if desk.pipeline.in_copy_in() {
+            // The server waits for the client, and will say what it thinks of other messages.
+            return false;
+        }
         if !self.journal.is_empty() {
             self.journal
                 .retain(|change| !desk.pipeline.has_settled(change.ticket));
@@ -603,7 +592,6 @@ impl ClientStatements {
         self.comparing.clear();
         self.half = 0;
         self.refused_batch = None;
-        self.waits = false;
     }
 }
 

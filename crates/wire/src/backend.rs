@@ -101,6 +101,9 @@ impl Outflow {
             return Ok(Action::Forward(done));
         }
         while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+            if done > 0 && pipeline.is_lost() {
+                break;
+            }
             let Some(header) = FrameHeader::peek(rest)? else {
                 break;
             };

@@ -2,7 +2,7 @@
 //! a pooler writes itself.
 
 use crate::frame::{FrameHeader, ProtocolError, Scanner, put, put_str};
-use crate::pipeline::{Pipeline, Sent};
+use crate::pipeline::{Gate, Pipeline, Sent};
 use crate::statements::{self, Named, Reading};
 
 /// What a client may send, as settings and pool mode have it.
@@ -25,6 +25,8 @@ pub enum Refusal {
     NameInUse,
     /// A name that the client has not given.
     UnknownName,
+    /// There is no telling any more which answer belongs to which request.
+    OutOfStep,
     /// No such message type, or not here.
     UnknownMessage,
     /// A header that can't be, or a message that is too long.
@@ -47,6 +49,8 @@ pub enum Action<'a> {
     Gather(FrameHeader),
     /// Too little to decide: keep it until more arrives.
     Hold,
+    /// The request at the front has to wait for answers of the server's.
+    Wait,
     /// The client takes its leave.
     Terminate,
     /// The session ends with this.
@@ -158,6 +162,17 @@ impl Intake {
             b'X' => return Judged::Stop(Action::Terminate),
             b'Q' | b'P' | b'B' | b'D' | b'E' | b'C' | b'F' | b'S' | b'H' | b'd' | b'c' | b'f' => {}
             _ => return Judged::Stop(Action::Refuse(Refusal::UnknownMessage)),
+        }
+        let is_request = !matches!(header.tag, b'S' | b'H' | b'd' | b'c' | b'f');
+        match pipeline
+            .as_ref()
+            .map_or(Gate::Open, |pipeline| pipeline.gate())
+        {
+            Gate::Wait if is_request => return Judged::Stop(Action::Wait),
+            Gate::Stuck if is_request => {
+                return Judged::Stop(Action::Refuse(Refusal::OutOfStep));
+            }
+            _ => {}
         }
         if policy.pools_statements
             && matches!(header.tag, b'B' | b'P' | b'D' | b'C')

@@ -8,7 +8,6 @@
 //!   Ready ────────────────▶ Busy ─────────────────────────────────────────▶ Ready
 //!                            │ ▲ ErrorResponse, no Sync sent yet
 //!                            │ └──────────── Sync ◀──── Skipping
-//!                            └─ CopyInResponse ──▶ CopyIn ── CopyDone, CopyFail, error ──▶ Busy
 //! ```
 
 use std::collections::VecDeque;
@@ -88,7 +87,11 @@ struct Entry {
 /// Mark of an Execute that may drop all statements.
 const DROPS_ALL: u64 = 1;
 
-/// A request that the server has to answer, or, for the last four, to consume.
+/// Mark of a Sync behind which a piece of a COPY was sent, and no request between: if that COPY
+/// began before the Sync, it swallowed the Sync, unless it had failed.
+const IN_COPY: u64 = 1;
+
+/// A request that the server has to answer, or, for the last three, to consume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Request {
     About(About),
@@ -101,8 +104,6 @@ enum Request {
     Close,
     Sync,
     CopyEnd,
-    /// A Sync sent into a COPY, which swallows it unless it has failed before.
-    InnerSync,
     /// The pooler's own empty query, sent when it is in doubt; its EmptyQueryResponse is due.
     Probe,
     /// The same; its ReadyForQuery is due.
@@ -119,8 +120,6 @@ enum Phase {
     Busy,
     /// After an error in an extended query: the server discards everything up to a Sync.
     Skipping,
-    /// The server reads COPY data and swallows Syncs.
-    CopyIn,
     /// COPY both ways: replication.
     CopyBoth,
     /// Replies and requests no longer match. The server may serve out this client, nobody else.
@@ -134,6 +133,18 @@ pub enum Sent {
     Forward,
     /// The server would ignore it: a late piece of a COPY that failed, or a Flush of nothing.
     Drop,
+}
+
+/// Whether the client's next request may be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// It may.
+    Open,
+    /// Answers to come tell whether a COPY swallowed a Sync; what is sent behind would confuse
+    /// them.
+    Wait,
+    /// The same, and no answer will come: only the client's Sync would bring one.
+    Stuck,
 }
 
 /// Requests sent to one server and not yet answered.
@@ -157,6 +168,10 @@ pub struct Pipeline {
     dropping: usize,
     /// Whether an Execute that comes now may.
     may_drop: bool,
+    /// The request at the front reads COPY data: up to its end the server swallows Syncs.
+    copying: bool,
+    /// Syncs in the queue that may stand inside a COPY.
+    entangled: usize,
     /// Syncs that a failed COPY has swallowed or that will be answered: which, only the server
     /// knows. Its answer to an empty query sent behind them tells.
     doubtful: usize,
@@ -186,7 +201,25 @@ impl Pipeline {
 
     /// True while the server waits for COPY data from the client.
     pub fn in_copy_in(&self) -> bool {
-        self.phase == Phase::CopyIn
+        self.copying && !self.holds(Request::CopyEnd)
+    }
+
+    /// Whether a request may be sent now; Syncs and COPY data always may.
+    pub fn gate(&self) -> Gate {
+        let in_doubt = self.doubtful > 0;
+        if self.entangled == 0 && !in_doubt {
+            return Gate::Open;
+        }
+        match self.phase {
+            Phase::Lost | Phase::CopyBoth => Gate::Open,
+            Phase::Skipping if in_doubt => Gate::Stuck,
+            // What comes behind our own query is told apart from what came before it.
+            _ if in_doubt && self.holds(Request::Probe) => Gate::Open,
+            _ if in_doubt => Gate::Wait,
+            // Here it ends the connection, unless the COPY has failed already.
+            _ if self.in_copy_in() => Gate::Open,
+            _ => Gate::Wait,
+        }
     }
 
     /// Requests still to be answered.
@@ -199,8 +232,7 @@ impl Pipeline {
         self.phase == Phase::Skipping
     }
 
-    /// True if requests that name statements mean what they say now: not inside a COPY, and not
-    /// once the thread is lost.
+    /// True if requests that name statements mean what they say now: not once the thread is lost.
     pub fn takes_requests(&self) -> bool {
         matches!(self.phase, Phase::Ready | Phase::Busy | Phase::Skipping)
     }
@@ -317,7 +349,15 @@ impl Pipeline {
         if let Some(ticket) = entry.ticket() {
             self.settled_ticket = ticket;
         }
+        self.forgot(entry);
         Some(entry)
+    }
+
+    /// An entry has left the queue.
+    fn forgot(&mut self, entry: Entry) {
+        if entry.is_in_copy() {
+            self.entangled = self.entangled.saturating_sub(1);
+        }
     }
 
     /// Takes a request off the queue that failed, or that the server skips.
@@ -339,7 +379,8 @@ impl Pipeline {
             b'C' => Request::Close,
             b'F' => Request::FunctionCall,
             b'c' | b'f' => return self.sent_copy_end(),
-            b'd' | b'H' => return self.sent_unanswered(),
+            b'd' => return self.sent_copy_data(),
+            b'H' => return self.sent_unanswered(),
             _ => {
                 self.phase = Phase::Lost;
                 return Sent::Forward;
@@ -359,8 +400,7 @@ impl Pipeline {
                 self.phase = Phase::Busy;
                 self.push(request, mark);
             }
-            // Inside a COPY any other request ends the connection; let the server say so.
-            Phase::Skipping | Phase::CopyIn | Phase::CopyBoth | Phase::Lost => {}
+            Phase::Skipping | Phase::CopyBoth | Phase::Lost => {}
         }
         Sent::Forward
     }
@@ -372,7 +412,6 @@ impl Pipeline {
                 self.phase = Phase::Busy;
                 self.push(Request::Sync, 0);
             }
-            Phase::CopyIn => self.push(Request::InnerSync, 0),
             Phase::CopyBoth | Phase::Lost => {}
         }
         Sent::Forward
@@ -382,19 +421,42 @@ impl Pipeline {
         match self.phase {
             Phase::Ready | Phase::Skipping => return Sent::Drop,
             // Behind it the server takes requests again, though a COPY both ways may still flow.
-            Phase::CopyIn | Phase::CopyBoth => self.phase = Phase::Busy,
-            // The COPY may not have begun yet: its response is on the way.
+            Phase::CopyBoth => self.phase = Phase::Busy,
             Phase::Busy if self.queue.is_empty() => return Sent::Drop,
-            Phase::Busy => self.push(Request::CopyEnd, 0),
+            Phase::Busy => {
+                self.note_copy_piece();
+                self.push(Request::CopyEnd, 0);
+            }
             Phase::Lost => {}
         }
         Sent::Forward
     }
 
+    fn sent_copy_data(&mut self) -> Sent {
+        self.note_copy_piece();
+        self.sent_unanswered()
+    }
+
     fn sent_unanswered(&self) -> Sent {
         match self.phase {
             Phase::Ready | Phase::Skipping => Sent::Drop,
-            Phase::Busy | Phase::CopyIn | Phase::CopyBoth | Phase::Lost => Sent::Forward,
+            Phase::Busy | Phase::CopyBoth | Phase::Lost => Sent::Forward,
+        }
+    }
+
+    /// A piece of a COPY is sent. The COPY may have begun before the Syncs that went last.
+    fn note_copy_piece(&mut self) {
+        for entry in self.queue.iter_mut().rev() {
+            match entry.request {
+                Request::Sync if entry.mark == IN_COPY => return,
+                Request::Sync => {
+                    entry.mark = IN_COPY;
+                    self.entangled = self.entangled.saturating_add(1);
+                }
+                Request::CopyEnd => {}
+                _ if entry.is_fake() => {}
+                _ => return,
+            }
         }
     }
 
@@ -413,6 +475,7 @@ impl Pipeline {
                 Some(Request::Query) if tag == b'T' => {}
                 _ => self.answered(Request::Describe, Some(About::Describe)),
             },
+            b'C' if self.copying => self.copied(),
             b'C' | b'I' | b's' => match self.front() {
                 Some(Request::Query) => self.leave_copy_both(),
                 _ => self.answered(Request::Execute, None),
@@ -436,6 +499,10 @@ impl Pipeline {
             return;
         }
         match self.front() {
+            _ if self.copying => {
+                self.phase = Phase::Lost;
+                return;
+            }
             Some(Request::Query | Request::FunctionCall | Request::Sync) => {
                 self.pop();
                 self.drop_consumed();
@@ -526,9 +593,9 @@ impl Pipeline {
         }
     }
 
-    /// What a COPY consumes has no answer of its own: it goes with what stood before it.
+    /// The end of a COPY has no answer of its own: it goes with what stood before it.
     fn drop_consumed(&mut self) {
-        while let Some(Request::CopyEnd | Request::InnerSync) = self.front() {
+        while self.front() == Some(Request::CopyEnd) {
             self.pop();
         }
     }
@@ -539,25 +606,53 @@ impl Pipeline {
         }
     }
 
-    /// From here to the CopyDone or CopyFail the server swallows Syncs.
     fn copy_in_begins(&mut self) {
-        if !matches!(self.front(), Some(Request::Query | Request::Execute)) {
+        if matches!(self.front(), Some(Request::Query | Request::Execute)) {
+            self.copying = true;
+        } else {
+            self.phase = Phase::Lost;
+        }
+    }
+
+    /// A COPY went well: the server has read its end, and swallowed the Syncs before that.
+    fn copied(&mut self) {
+        self.copying = false;
+        let is_end = |entry: &Entry| entry.request == Request::CopyEnd;
+        let Some(end) = self.queue.iter().position(is_end) else {
             self.phase = Phase::Lost;
             return;
+        };
+        self.forget(end, |entry| entry.request == Request::Sync || is_end(entry));
+        if self.front() == Some(Request::Execute) {
+            self.pop();
+            self.drop_consumed();
         }
-        let end = self
+    }
+
+    /// Takes entries off the queue, up to and with this place; returns how many.
+    fn forget(&mut self, end: usize, goes: impl Fn(&Entry) -> bool) -> usize {
+        let kept = self
             .queue
-            .iter()
-            .position(|entry| entry.request == Request::CopyEnd);
-        let inside = 1..end.unwrap_or(self.queue.len());
-        for entry in self.queue.range_mut(inside) {
-            if entry.request == Request::Sync {
-                entry.request = Request::InnerSync;
-            }
-        }
-        if end.is_none() {
-            self.phase = Phase::CopyIn;
-        }
+            .split_off(end.saturating_add(1).min(self.queue.len()));
+        let known = self.queue.len();
+        let (gone, stays): (VecDeque<_>, VecDeque<_>) = self.queue.drain(..).partition(goes);
+        gone.into_iter().for_each(|entry| self.forgot(entry));
+        self.queue = stays;
+        let count = known.saturating_sub(self.queue.len());
+        self.queue.extend(kept);
+        count
+    }
+
+    /// A COPY failed. A Sync sent into it was swallowed, or came after the error and will be
+    /// answered: from here we can't tell. False if nothing ever will.
+    fn doubt_inner_syncs(&mut self) -> bool {
+        // The connection lives: the COPY failed before it came to any request.
+        let inside = |entry: &&Entry| entry.request == Request::Sync || entry.is_fake();
+        let inside = self.queue.iter().skip(1).take_while(inside).count();
+        let syncs = self.forget(inside, Entry::is_in_copy);
+        self.doubtful = self.doubtful.saturating_add(syncs);
+        let is_known = |entry: &Entry| matches!(entry.request, Request::Sync | Request::CopyEnd);
+        syncs == 0 || self.queue.iter().skip(1).all(is_known)
     }
 
     /// Notes an error of the server's; tells if a request about a pooled statement failed.
@@ -565,14 +660,10 @@ impl Pipeline {
         if self.phase == Phase::Lost {
             return None;
         }
-        // A Sync sent into the COPY was swallowed by it, or came after the error and will be
-        // answered: from here we can't tell.
-        let known = self.queue.len();
-        self.queue
-            .retain(|entry| entry.request != Request::InnerSync);
-        self.doubtful = self
-            .doubtful
-            .saturating_add(known.saturating_sub(self.queue.len()));
+        if std::mem::take(&mut self.copying) && !self.doubt_inner_syncs() {
+            self.phase = Phase::Lost;
+            return None;
+        }
         match self.front() {
             // ReadyForQuery follows by itself.
             Some(Request::Query | Request::FunctionCall | Request::Sync) => {
@@ -611,6 +702,17 @@ impl Pipeline {
 }
 
 impl Entry {
+    /// True of a Sync that a COPY may swallow.
+    fn is_in_copy(&self) -> bool {
+        self.request == Request::Sync && self.mark == IN_COPY
+    }
+
+    /// True of a request that was not sent.
+    fn is_fake(&self) -> bool {
+        let fakes = [About::FakeParse, About::FakeClose];
+        matches!(self.request, Request::About(about) if fakes.contains(&about))
+    }
+
     /// True of a request that may drop all prepared statements.
     fn may_drop_all(self) -> bool {
         match self.request {
