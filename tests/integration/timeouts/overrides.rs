@@ -34,7 +34,9 @@ async fn a_users_query_wait_timeout_beats_the_databases_and_that_the_one_for_all
 
         // Alice came last and goes first; carol has longer; bob waits for ever.
         ends_with(&mut alice, "query_wait_timeout").await;
-        assert_eq!(pooler.log_count("closing because: query_wait_timeout"), 1);
+        let ended = "closing because: query_wait_timeout";
+        pooler.wait_for_log(ended).await;
+        assert_eq!(pooler.log_count(ended), 1);
         ends_with(&mut carol, "query_wait_timeout").await;
         holder.query("COMMIT").await;
         bob.read_until_ready().await;
