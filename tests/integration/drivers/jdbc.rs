@@ -30,6 +30,12 @@ async fn jdbc_shares_servers_that_forget_statements() {
 }
 
 #[tokio::test]
+async fn jdbc_heals_after_ddl_by_its_own_retry() {
+    let check = "statementsHealAfterDdl";
+    script().holds_on_one_server(check).await;
+}
+
+#[tokio::test]
 async fn jdbc_finds_in_a_session_what_it_finds_without_a_pooler() {
     script().holds_directly_and_in_sessions().await;
 }
