@@ -22,7 +22,7 @@ use crate::support::trusting;
 
 use author::Topic;
 use coverage::Coverage;
-use differences::DIFFERENCES;
+use differences::{DIFFERENCES, REFUSALS};
 use lane::TWO;
 use script::Script;
 use stage::{Run, Stage};
@@ -40,13 +40,12 @@ fn from_environment<T: std::str::FromStr>(name: &str, default: T) -> T {
 }
 
 #[expect(clippy::print_stdout, reason = "the table is for the reader")]
-async fn perform(setup: Option<PoolerSetup>, topic: Topic, scripts: usize) -> Coverage {
+async fn perform(stage: Stage, topic: Topic, scripts: usize) -> Coverage {
     let run = Run {
         seed: from_environment(SEED, 1),
         scripts: from_environment(SCRIPTS, scripts),
         topic,
     };
-    let stage = Stage::new(setup).await;
     let coverage = stage.perform(run).await;
     println!("{topic:?}, seed {}: {coverage}", run.seed);
     assert_eq!(coverage.missing(), [""; 0]);
@@ -54,46 +53,68 @@ async fn perform(setup: Option<PoolerSetup>, topic: Topic, scripts: usize) -> Co
     coverage
 }
 
-/// A pooler whose streams shall be PostgreSQL's.
+/// A pooler that answers as PostgreSQL does wherever it can.
 fn faithful(workers: u32) -> PoolerSetup {
     trusting(workers).set("prepared_statement_errors", "postgres")
 }
 
 #[tokio::test]
 async fn postgresql_repeats_itself() {
-    perform(None, Topic::Everything, 500).await;
+    let stage = Stage::new(None, &[]).await;
+    perform(stage, Topic::Everything, 500).await;
 }
 
 #[tokio::test]
 async fn clients_hear_what_postgresql_says() {
-    let coverage = perform(Some(faithful(3)), Topic::Everything, 4000).await;
+    let stage = Stage::new(Some(faithful(3)), &[DIFFERENCES]).await;
+    let coverage = perform(stage, Topic::Everything, 4000).await;
+    // With one seat its server went from worker to worker.
     assert!(coverage.fewest_servers(TWO) >= 2);
 }
 
 #[tokio::test]
 async fn clients_hear_the_same_of_statements_that_servers_forget() {
-    let forgetful = faithful(3).set("max_prepared_statements", 3);
-    perform(Some(forgetful), Topic::Statements, 4000).await;
+    let setup = faithful(3).set("max_prepared_statements", 3);
+    let stage = Stage::new(Some(setup), &[DIFFERENCES]).await;
+    perform(stage, Topic::Statements, 3000).await;
 }
 
 #[tokio::test]
 async fn clients_hear_the_same_of_copies() {
-    perform(Some(faithful(1)), Topic::Copies, 2000).await;
+    let stage = Stage::new(Some(faithful(1)), &[DIFFERENCES]).await;
+    perform(stage, Topic::Copies, 2000).await;
+}
+
+#[tokio::test]
+async fn clients_hear_the_same_until_a_wrong_name_ends_them() {
+    let stage = Stage::new(Some(trusting(3)), &[DIFFERENCES, REFUSALS]).await;
+    let coverage = perform(stage, Topic::Everything, 1000).await;
+    let met = coverage.differences();
+    assert!(
+        REFUSALS
+            .iter()
+            .all(|refusal| met.contains_key(refusal.what))
+    );
 }
 
 #[tokio::test]
 async fn each_intended_difference_is_still_there() {
-    let forgetful = faithful(3)
-        .set("server_reset_query", "DISCARD ALL")
-        .set("server_reset_query_always", 1);
-    let stage = Stage::new(Some(forgetful)).await;
-    for difference in DIFFERENCES {
-        for example in (difference.examples)() {
-            let script = Script::patient(0, example);
-            let played = stage.replay(&[script]).await;
-            let coverage = played.unwrap_or_else(|failure| panic!("{}", failure.tell()));
-            let met: Vec<_> = coverage.differences().iter().collect();
-            assert_eq!(met, [(&difference.what, &2)], "{}", difference.why);
+    // Servers that keep nothing from one lease to the next.
+    let forgetful = |setup: PoolerSetup| {
+        setup
+            .set("server_reset_query", "DISCARD ALL")
+            .set("server_reset_query_always", 1)
+    };
+    for (setup, differences) in [(faithful(3), DIFFERENCES), (trusting(3), REFUSALS)] {
+        let stage = Stage::new(Some(forgetful(setup)), &[differences]).await;
+        for difference in differences {
+            for example in (difference.examples)() {
+                let script = Script::patient(0, example);
+                let played = stage.replay(&[script]).await;
+                let coverage = played.unwrap_or_else(|failure| panic!("{}", failure.tell()));
+                let met: Vec<_> = coverage.differences().iter().collect();
+                assert_eq!(met, [(&difference.what, &2)], "{}", difference.why);
+            }
         }
     }
 }

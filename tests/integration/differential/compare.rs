@@ -14,8 +14,9 @@ pub(super) enum Verdict {
     Parts { direct: usize, pooled: usize },
 }
 
-/// Compares a script's streams.
+/// Compares a script's streams, which may differ as intended.
 pub(super) fn compare(
+    intended: &[&'static Difference],
     asked: &[Message],
     answers: &Answers,
     direct: &Stream,
@@ -48,7 +49,7 @@ pub(super) fn compare(
             direct: at,
             pooled: pooled_at,
         };
-        let Some((difference, bridge)) = differences::bridge(&parting) else {
+        let Some((difference, bridge)) = differences::bridge(intended, &parting) else {
             return parts;
         };
         found.push(difference);

@@ -1,6 +1,7 @@
 //! Where a client of the pooler hears something else than one of PostgreSQL, and why it shall.
 
 mod copies;
+mod refusals;
 mod session;
 mod statements;
 
@@ -39,7 +40,7 @@ pub(super) enum Bridge {
     Ends,
 }
 
-/// All of them.
+/// Those of a pooler that answers as PostgreSQL does wherever it can.
 pub(super) static DIFFERENCES: &[&Difference] = &[
     &SERVER_ENDED,
     &session::UNNAMED_STATEMENT,
@@ -52,13 +53,19 @@ pub(super) static DIFFERENCES: &[&Difference] = &[
     &copies::OWN_ANSWER,
 ];
 
-/// The intended difference between two streams, if it is one.
-pub(super) fn bridge(parting: &Parting<'_>) -> Option<(&'static Difference, Bridge)> {
+/// Those that come on top unless `prepared_statement_errors = postgres`.
+pub(super) static REFUSALS: &[&Difference] = &[&refusals::NAME_IN_USE, &refusals::UNKNOWN_NAME];
+
+/// The intended difference between two streams, if it is one of these.
+pub(super) fn bridge(
+    intended: &[&'static Difference],
+    parting: &Parting<'_>,
+) -> Option<(&'static Difference, Bridge)> {
     let bridges = |difference: &&'static Difference| {
         let bridge = (difference.bridge)(parting)?;
         Some((*difference, bridge))
     };
-    DIFFERENCES.iter().find_map(bridges)
+    intended.iter().find_map(bridges)
 }
 
 static SERVER_ENDED: Difference = Difference {

@@ -7,6 +7,7 @@ use testkit::{Address, Message, transcript};
 use super::answers::Answers;
 use super::compare::{Verdict, compare, pids};
 use super::coverage::Coverage;
+use super::differences::Difference;
 use super::line::{Line, Stream};
 use super::script::Script;
 
@@ -20,6 +21,7 @@ pub(super) const POOLED: [&str; 2] = [ONE, TWO];
 pub(super) struct Lane {
     direct: Line,
     pooled: [Line; 2],
+    intended: Vec<&'static Difference>,
     pub(super) coverage: Coverage,
 }
 
@@ -30,11 +32,17 @@ pub(super) struct Failure {
 }
 
 impl Lane {
-    pub(super) fn new(direct: &Address, pooled: &Address, silence_max: Duration) -> Self {
+    pub(super) fn new(
+        direct: &Address,
+        pooled: &Address,
+        intended: Vec<&'static Difference>,
+        silence_max: Duration,
+    ) -> Self {
         let line = |address: &Address, database| Line::new(address.clone(), database, silence_max);
         Self {
             direct: line(direct, DIRECT),
             pooled: POOLED.map(|database| line(pooled, database)),
+            intended,
             coverage: Coverage::default(),
         }
     }
@@ -53,7 +61,7 @@ impl Lane {
             two.play(script, Some(&answers))
         );
         for (database, pooled) in POOLED.into_iter().zip([pooled.0, pooled.1]) {
-            match compare(&asked, &answers, &direct, &pooled) {
+            match compare(&self.intended, &asked, &answers, &direct, &pooled) {
                 Verdict::Fits(found) => self.coverage.note_differences(&found),
                 Verdict::Parts {
                     direct: at,

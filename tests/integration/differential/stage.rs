@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use super::author::{Author, Topic};
 use super::coverage::Coverage;
+use super::differences::Difference;
 use super::lane::{DIRECT, Failure, Lane, POOLED};
 use super::script::Script;
 use super::shrink::{Case, shrink};
@@ -28,6 +29,7 @@ const HISTORIES: [usize; 3] = [1, 12, 60];
 pub(super) struct Stage {
     postgres: Postgres,
     setup: Option<PoolerSetup>,
+    intended: Vec<&'static Difference>,
 }
 
 /// A run of many scripts.
@@ -41,7 +43,10 @@ pub(super) struct Run {
 
 impl Stage {
     /// Sets PostgreSQL up; the pooler gets one pool with one seat and one with two.
-    pub(super) async fn new(setup: Option<PoolerSetup>) -> Self {
+    pub(super) async fn new(
+        setup: Option<PoolerSetup>,
+        intended: &[&[&'static Difference]],
+    ) -> Self {
         let postgres = Postgres::start().await;
         postgres.create_trusted_user("alice").await;
         postgres.create_database(DIRECT).await;
@@ -55,7 +60,11 @@ impl Stage {
             let pool = format!("{} pool_size={seats}", postgres.conn_info(database));
             setup = setup.map(|setup| setup.database(database, &pool));
         }
-        Self { postgres, setup }
+        Self {
+            postgres,
+            setup,
+            intended: intended.concat(),
+        }
     }
 
     /// Plays random scripts on all lanes at once, and returns what they have covered.
@@ -108,7 +117,7 @@ impl Stage {
     fn lane(&self, pooler: &Option<Pooler>, silence_max: Duration) -> Lane {
         let direct = self.postgres.address();
         let pooled = pooler.as_ref().map_or(direct.clone(), Pooler::address);
-        Lane::new(&direct, &pooled, silence_max)
+        Lane::new(&direct, &pooled, self.intended.clone(), silence_max)
     }
 
     /// Panics with the shortest case that fails as this one did.
