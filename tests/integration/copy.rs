@@ -101,6 +101,41 @@ fn simple() -> Vec<(&'static str, Vec<Message>, usize)> {
             1,
         ),
         (
+            "in, two at once, with a sync between",
+            vec![
+                query("COPY numbers FROM STDIN; COPY numbers FROM STDIN"),
+                data("1\n"),
+                done(),
+                sync(),
+                done(),
+                query("SELECT 1"),
+            ],
+            2,
+        ),
+        (
+            "in, a sync and a bad row, and a query right behind",
+            vec![query(INTO), data("x\n"), sync(), done(), query("")],
+            3,
+        ),
+        (
+            "in, a bad row before a sync, then one end after the other",
+            vec![
+                query(INTO),
+                data("x\n"),
+                sync(),
+                done(),
+                sync(),
+                Message::copy_fail("late"),
+                query("SELECT 1"),
+            ],
+            4,
+        ),
+        (
+            "in, a bad row, and another COPY without an end of the first",
+            vec![query(INTO), data("x\n"), query(INTO), data("1\n"), done()],
+            2,
+        ),
+        (
             "in, among queries",
             vec![
                 query("SELECT 1"),
@@ -162,6 +197,26 @@ fn by_execute() -> Vec<(&'static str, Vec<Message>, usize)> {
         (
             "in, given up",
             into(&[Message::copy_fail("enough"), sync()]),
+            1,
+        ),
+        (
+            "in, ended twice",
+            into(&[
+                done(),
+                Message::copy_fail("late"),
+                sync(),
+                query("SELECT 1"),
+            ]),
+            2,
+        ),
+        (
+            "in, a bad row, a sync, and more",
+            into(&[data("x\n"), sync(), query("SELECT 1"), done(), sync()]),
+            3,
+        ),
+        (
+            "in, a sync inside, and a query behind",
+            into(&[sync(), data("1\n"), done(), query("SELECT 1")]),
             1,
         ),
         (

@@ -423,6 +423,24 @@ mod tests {
     }
 
     #[test]
+    fn a_request_behind_a_copy_that_may_have_swallowed_a_sync_waits_or_is_refused() {
+        let mut pipeline = Pipeline::default();
+        for tag in *b"PBESdc" {
+            pipeline.sent(tag);
+        }
+        let query = frame(b'Q', b"select 1\0");
+        let ask = |pipeline: &mut Pipeline| {
+            let action = Intake::default().next(&query, Some(pipeline), SESSION);
+            format!("{action:?}")
+        };
+        assert_eq!(ask(&mut pipeline), "Wait");
+        for tag in *b"12GE" {
+            pipeline.received(tag);
+        }
+        assert_eq!(ask(&mut pipeline), "Refuse(OutOfStep)");
+    }
+
+    #[test]
     fn behind_a_front_sent_under_another_name_the_rest_follows() {
         let bind = frame(b'B', b"\0s1\0\0\0\0\0\0\0");
         let mut stream = bind.clone();

@@ -873,6 +873,49 @@ mod tests {
     }
 
     #[test]
+    fn each_copy_of_a_query_has_its_own_end() {
+        assert!(settles(">Qdcdc <GCGCZI"));
+        assert!(settles(">QdcSdcS <GCGCZIZI"));
+        assert!(!settles(">QdcSdcS <GCGCZI"));
+        // What is said behind the last one is for nobody.
+        assert!(settles(">PBEcfS <12GCZI"));
+    }
+
+    #[test]
+    fn what_is_asked_inside_a_copy_is_answered_if_that_has_failed() {
+        assert!(!settles(">QdQ <GEZI"));
+        assert!(settles(">QdQ <GEZI <TDCZI"));
+        assert!(settles(">QdQdc <GEZI <GCZI"));
+        assert!(settles(">PBEdS <12GEZI"));
+        assert!(settles(">PBEdSQ <12GEZITDCZI"));
+        assert!(settles(">PBEd @C >S <12GEZI"));
+    }
+
+    #[test]
+    fn requests_wait_while_a_copy_may_have_swallowed_a_sync() {
+        let gate = |script| play(script).gate();
+        // The server waits for the client: let it say what it thinks of a request.
+        assert_eq!(gate(">PBES <12G >d"), Gate::Open);
+        assert_eq!(gate(">PBESdc"), Gate::Wait);
+        assert_eq!(gate(">PBES <12G >dc <C"), Gate::Open);
+        assert_eq!(gate(">PBES <12G >dcS <E"), Gate::Wait);
+        assert_eq!(gate(">PBES <12G >dcS <EZI"), Gate::Wait);
+        assert_eq!(gate(">PBES <12G >dcS <EZI !p"), Gate::Open);
+        assert_eq!(gate(">QSdc <GEZI !p <I"), Gate::Open);
+        // Without a Sync there is nothing to ask with.
+        assert_eq!(gate(">PBES <12G >dc <E"), Gate::Stuck);
+        // No data stands between them, so the COPY failed before the Sync.
+        assert_eq!(gate(">PBEdS <12GE"), Gate::Open);
+        assert_eq!(gate(">PBESPBES"), Gate::Open);
+    }
+
+    #[test]
+    fn answers_of_a_failed_copy_with_requests_inside_match_no_more() {
+        assert!(play(">PBES <12G >dPBES <E").is_lost());
+        assert!(!play(">PBEdSPBES <12GE").is_lost());
+    }
+
+    #[test]
     fn what_comes_late_for_a_failed_copy_is_dropped() {
         let mut pipeline = play(">Q <G >d <EZI");
         assert!(pipeline.is_settled());
@@ -906,6 +949,8 @@ mod tests {
         assert!(!settles(">PBES <12G >d <E >cS <ZI"));
         // What the client asks meanwhile comes after our own query.
         assert!(settles(">PBES <12G >dcS <EZI !p >Q <ZIIZI <TDCZI"));
+        // An end that comes late is for nobody.
+        assert!(settles(">PBES <12G >dcS <EZI !p >fS <IZIZI"));
         // A COPY that went well leaves no doubt.
         assert!(settles(">PBES <12G >dcS <CZI"));
     }

@@ -133,6 +133,17 @@ async fn a_close_that_an_error_skipped_did_not_happen() {
     assert_eq!(code(&say(&mut client, &wrong).await), "22012");
     assert_eq!(client.query_value(NAMES).await, "PGBOUNCER_1");
     assert_eq!(value(&mut client, "a", &[]).await, "a");
+    // Nor does it matter to the next batch, though that is sent at once.
+    let again = [Message::sync(), Message::parse("c", "SELECT 'a'")];
+    let all = [
+        &wrong.concat()[..],
+        &again,
+        &run("c", &[]),
+        &[Message::sync()],
+    ]
+    .concat();
+    let answer = converse(&mut client, &all, 2).await;
+    assert_eq!(first_value(&answer), "a");
     // And `b` is as free as it was.
     prepare(&mut client, "b", "SELECT 'b, at last'").await;
     assert_eq!(value(&mut client, "b", &[]).await, "b, at last");

@@ -144,6 +144,31 @@ fn conversations() -> Vec<(&'static str, Vec<Message>, usize)> {
             3,
         ),
         (
+            "names behind a drop that an error prevents, twice",
+            all(&[
+                &[parse("a", "SELECT 'a'"), parse("", "DISCARD ALL")],
+                &[
+                    Message::execute("none"),
+                    parse("b", "SELECT 'b'"),
+                    sync.clone(),
+                ],
+                &[parse("", "SELECT 1")],
+                &runs(""),
+                &runs("a"),
+                &[sync.clone(), close("a"), close("b"), sync.clone()],
+            ]),
+            3,
+        ),
+        (
+            "a known statement behind a call that fails the transaction",
+            all(&[
+                &[query("BEGIN"), Message::function_call(0, &[])],
+                &[parse("a", "SELECT 'known'"), sync.clone()],
+                &[query("ROLLBACK"), close("a"), sync.clone()],
+            ]),
+            5,
+        ),
+        (
             "a portal over many messages",
             all(&[
                 &[parse("a", "SELECT generate_series(1, 3)")],
