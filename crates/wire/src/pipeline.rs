@@ -9,6 +9,10 @@
 //!                            │ ▲ ErrorResponse, no Sync sent yet
 //!                            │ └──────────── Sync ◀──── Skipping
 //! ```
+//!
+//! A COPY from the client makes it hard: its end, and Syncs sent into it, are swallowed while it
+//! lasts; once it has failed, Syncs are answered again. Which is which can't always be seen from
+//! here. Then requests wait ([`Gate`]), and a query of our own finds out.
 
 use std::collections::VecDeque;
 

@@ -7,17 +7,14 @@ use crate::differential::line::End;
 use crate::differential::script::statement_of;
 
 pub(super) static LOST_SYNC: Difference = Difference {
-    what: "who sent a Sync into a failed extended COPY must send one behind it before anything else",
-    why: "only the server knows whether it swallowed the first, and nothing makes it tell; \
+    what: "a Sync sent into a COPY that fails, and requests without a Sync behind, end the connection",
+    why: "only the server knows whether it swallowed the Sync, and nothing makes it tell; \
           a wrong guess would mix up answers",
     bridge: |parting| {
         let text = "out of step with the server";
         let told = is_error(parting.pooled.first()?, "FATAL", "08P01", text);
-        let tags: Vec<u8> = parting.asked.iter().map(|message| message.tag).collect();
-        let sync = tags.iter().position(|&tag| tag == b'S')?;
-        let inside = tags[sync..]
-            .iter()
-            .any(|tag| matches!(tag, b'd' | b'c' | b'f'));
+        let mut places = 0..parting.asked.len();
+        let inside = places.any(|place| may_be_in_copy(parting.asked, place));
         let ends = parting.pooled.len() == 1 && parting.pooled_end == End::Closed;
         (told && inside && ends).then_some(Bridge::Ends)
     },
@@ -54,6 +51,23 @@ pub(super) static OWN_ANSWER: Difference = Difference {
         vec![say]
     },
 };
+
+/// Is there a Sync at this place, behind what may be a COPY and before more of that? Requests that
+/// the pooler answers itself don't count.
+fn may_be_in_copy(asked: &[Message], place: usize) -> bool {
+    let is_sent = |message: &&Message| match message.tag {
+        b'S' | b'H' => false,
+        b'P' | b'C' => statement_of(message).is_none_or(str::is_empty),
+        _ => true,
+    };
+    let (before, behind) = (&asked[..place], &asked[place + 1..]);
+    let mut before = before.iter().rev().filter(is_sent);
+    let start = before.find(|message| message.tag != b'd');
+    let more = behind.iter().find(is_sent);
+    asked[place].tag == b'S'
+        && start.is_some_and(|message| matches!(message.tag, b'Q' | b'E'))
+        && more.is_some_and(|message| matches!(message.tag, b'd' | b'c' | b'f'))
+}
 
 fn copy() -> Vec<Message> {
     vec![
