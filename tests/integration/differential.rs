@@ -24,7 +24,7 @@ use author::Topic;
 use coverage::Coverage;
 use differences::{DIFFERENCES, REFUSALS};
 use lane::TWO;
-use script::Script;
+use script::{Owner, Script};
 use stage::{Run, Stage};
 
 /// Another seed for other scripts: what a failure tells, to see it again.
@@ -109,7 +109,7 @@ async fn each_intended_difference_is_still_there() {
         let stage = Stage::new(Some(forgetful(setup)), &[differences]).await;
         for difference in differences {
             for example in (difference.examples)() {
-                let script = Script::patient(0, example);
+                let script = Script::patient(Owner { lane: 0, life: 0 }, example);
                 let played = stage.replay(&[script]).await;
                 let coverage = played.unwrap_or_else(|failure| panic!("{}", failure.tell()));
                 let met: Vec<_> = coverage.differences().iter().collect();

@@ -6,7 +6,7 @@ mod extended;
 use testkit::{Message, Side};
 
 use super::dice::Dice;
-use super::script::{Script, Step, leans_on_the_session};
+use super::script::{Owner, Script, Step, leans_on_the_session};
 use super::sql::{FUNCTIONS, QUERIES, Statement, TRANSACTIONS};
 
 /// What scripts are mostly about.
@@ -63,18 +63,18 @@ impl Topic {
 /// Writes one script.
 pub(super) struct Author {
     dice: Dice,
-    lane: usize,
+    owner: Owner,
     said: Vec<Message>,
     /// What it has prepared by name, if all went well.
     known: Vec<(&'static str, &'static Statement)>,
 }
 
 impl Author {
-    /// The script of this number for this lane.
-    pub(super) fn script(seed: u64, lane: usize, number: usize, topic: Topic) -> Script {
+    /// The script of this number for this client.
+    pub(super) fn script(seed: u64, owner: Owner, number: usize, topic: Topic) -> Script {
         let mut author = Self {
-            dice: Dice::new(seed, &[lane as u64, number as u64]),
-            lane,
+            dice: Dice::new(seed, &[owner.lane as u64, number as u64]),
+            owner,
             said: Vec::new(),
             known: Vec::new(),
         };
@@ -96,8 +96,8 @@ impl Author {
                 phrase => self.phrase(phrase),
             }
         }
-        let other = format!("x{}", self.lane).into_bytes();
-        let uses_other = |said: &Message| said.body.windows(2).any(|part| part == other);
+        let other = self.sql("{x}").into_bytes();
+        let uses_other = |said: &Message| said.body.windows(other.len()).any(|part| part == other);
         if self.said.iter().any(uses_other) && self.dice.percent(70) {
             let create = self.sql("CREATE TABLE IF NOT EXISTS {x} (n int, w text)");
             self.said.insert(0, Message::query(&create));
@@ -146,7 +146,7 @@ impl Author {
         let steps = self.said.iter().map(step).collect();
         let cuts = self.dice.percent(40).then(|| self.dice.roll());
         Script {
-            lane: self.lane,
+            owner: self.owner,
             steps,
             cuts,
         }
@@ -156,9 +156,9 @@ impl Author {
         self.said.push(message);
     }
 
-    /// SQL about this lane's tables.
+    /// SQL about this client's tables.
     fn sql(&self, template: &str) -> String {
-        let (table, other) = (format!("t{}", self.lane), format!("x{}", self.lane));
+        let (table, other) = (format!("t{}", self.owner), format!("x{}", self.owner));
         template.replace("{t}", &table).replace("{x}", &other)
     }
 

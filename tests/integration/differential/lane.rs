@@ -8,8 +8,8 @@ use super::answers::Answers;
 use super::compare::{Verdict, compare, pids};
 use super::coverage::Coverage;
 use super::differences::Difference;
-use super::line::{Line, Stream};
-use super::script::Script;
+use super::line::{End, Line, Stream};
+use super::script::{Owner, Script};
 
 /// Databases with the same tables: one to ask directly, and those of the pools, by their seats.
 pub(super) const DIRECT: &str = "direct";
@@ -17,8 +17,9 @@ pub(super) const ONE: &str = "one";
 pub(super) const TWO: &str = "two";
 pub(super) const POOLED: [&str; 2] = [ONE, TWO];
 
-/// One client. Its tables are its own, in each of the databases.
+/// One client. When one of its connections ends, it begins a new life on all of them.
 pub(super) struct Lane {
+    pub(super) owner: Owner,
     direct: Line,
     pooled: [Line; 2],
     intended: Vec<&'static Difference>,
@@ -33,6 +34,7 @@ pub(super) struct Failure {
 
 impl Lane {
     pub(super) fn new(
+        number: usize,
         direct: &Address,
         pooled: &Address,
         intended: Vec<&'static Difference>,
@@ -40,6 +42,10 @@ impl Lane {
     ) -> Self {
         let line = |address: &Address, database| Line::new(address.clone(), database, silence_max);
         Self {
+            owner: Owner {
+                lane: number,
+                life: 0,
+            },
             direct: line(direct, DIRECT),
             pooled: POOLED.map(|database| line(pooled, database)),
             intended,
@@ -60,6 +66,7 @@ impl Lane {
             one.play(script, Some(&answers)),
             two.play(script, Some(&answers))
         );
+        let mut all_ready = direct.end == End::Ready;
         for (database, pooled) in POOLED.into_iter().zip([pooled.0, pooled.1]) {
             match compare(&self.intended, &asked, &answers, &direct, &pooled) {
                 Verdict::Fits(found) => self.coverage.note_differences(&found),
@@ -72,8 +79,11 @@ impl Lane {
                 }
             }
             let pids = pids(&pooled.messages);
-            self.coverage.note_servers(database, script.lane, pids);
+            self.coverage
+                .note_servers(database, script.owner.lane, pids);
+            all_ready &= pooled.end == End::Ready;
         }
+        self.owner.life += usize::from(!all_ready);
         Ok(())
     }
 }

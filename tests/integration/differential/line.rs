@@ -6,7 +6,7 @@ use testkit::{Address, FakeClient, Message};
 use tokio::time::timeout;
 
 use super::answers::Answers;
-use super::script::{LAST_WORD, Script};
+use super::script::{LAST_WORD, Owner, Script, greeting};
 
 /// A connection to PostgreSQL or to a pooler; opened when needed, again after each end.
 pub(super) struct Line {
@@ -14,7 +14,7 @@ pub(super) struct Line {
     database: &'static str,
     /// How long it may say nothing before it counts as stuck.
     silence_max: Duration,
-    client: Option<FakeClient>,
+    client: Option<(Owner, FakeClient)>,
 }
 
 /// All that was heard during a script.
@@ -51,9 +51,10 @@ impl Line {
             messages: Vec::new(),
             end: End::Ready,
         };
-        let mut client = match self.client.take() {
-            Some(client) => client,
-            None => match self.open(script.lane, &mut stream).await {
+        let client = self.client.take();
+        let mut client = match client.filter(|(owner, _)| *owner == script.owner) {
+            Some((_, client)) => client,
+            None => match self.open(script.owner, &mut stream).await {
                 Some(client) => client,
                 None => return stream,
             },
@@ -71,16 +72,15 @@ impl Line {
         say(&mut client, script, &unsent).await;
         self.listen(&mut client, &mut stream, is_over).await;
         if stream.end == End::Ready {
-            self.client = Some(client);
+            self.client = Some((script.owner, client));
         }
         stream
     }
 
-    /// Logs in, and puts the tables of the lane in order: nobody knows how the last one left them.
-    async fn open(&self, lane: usize, stream: &mut Stream) -> Option<FakeClient> {
+    /// Logs in, and makes the client's table.
+    async fn open(&self, owner: Owner, stream: &mut Stream) -> Option<FakeClient> {
         let mut client = FakeClient::login_trust(&self.address, "alice", self.database).await;
-        let nothing = Script::patient(lane, Vec::new());
-        client.send_all(&nothing.messages()).await;
+        client.send_all(&greeting(owner)).await;
         self.listen(&mut client, stream, is_over).await;
         (stream.end == End::Ready).then(|| {
             stream.messages.clear();

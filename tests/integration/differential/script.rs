@@ -12,13 +12,22 @@ pub(super) const STATEMENTS: [&str; 4] = ["s0", "s1", "s2", "s3"];
 /// What a script's last query returns, and no other.
 pub(super) const LAST_WORD: &str = "the end";
 
-/// What one client says. It owns two tables, named after its lane: `t` and now and then `x`.
+/// What one client says.
 #[derive(Clone)]
 pub(super) struct Script {
-    pub(super) lane: usize,
+    pub(super) owner: Owner,
     pub(super) steps: Vec<Step>,
     /// From which the lengths of TCP pieces follow; whole stretches between pauses without.
     pub(super) cuts: Option<u64>,
+}
+
+/// A client, known by the number of its lane and that of its life. Two tables are its own, named
+/// after it: `t`, and now and then `x`. On a server that it has left in the middle, its statements
+/// may go on for a while: they don't meet those of its next life.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) lane: usize,
+    pub(super) life: usize,
 }
 
 #[derive(Clone)]
@@ -30,7 +39,7 @@ pub(super) struct Step {
 
 impl Script {
     /// Message by message, each after the answers to those before, but for what comes last.
-    pub(super) fn patient(lane: usize, say: Vec<Message>) -> Self {
+    pub(super) fn patient(owner: Owner, say: Vec<Message>) -> Self {
         let last = say.len().saturating_sub(1);
         let steps = say.into_iter().enumerate();
         let steps = steps.map(|(at, say)| Step {
@@ -38,7 +47,7 @@ impl Script {
             pause: at < last,
         });
         Self {
-            lane,
+            owner,
             steps: steps.collect(),
             cuts: None,
         }
@@ -47,7 +56,7 @@ impl Script {
     /// All its messages, with those that bring client and tables back to where they began.
     pub(super) fn messages(&self) -> Vec<Message> {
         let said = self.steps.iter().map(|step| step.say.clone());
-        said.chain(farewell(self.lane)).collect()
+        said.chain(farewell(self.owner)).collect()
     }
 
     /// Does it pause behind the message at this place?
@@ -72,12 +81,20 @@ impl Script {
     }
 }
 
+/// What a client says first, before any script.
+pub(super) fn greeting(owner: Owner) -> Vec<Message> {
+    let create = format!("CREATE TABLE t{owner} (n int, w text)");
+    let mut all = vec![Message::query(&create)];
+    all.extend(farewell(owner));
+    all
+}
+
 /// From whatever state, back to where scripts begin: no COPY, no transaction, no statements,
 /// parameters and tables as they were.
-fn farewell(lane: usize) -> Vec<Message> {
+fn farewell(owner: Owner) -> Vec<Message> {
     let restore = format!(
-        "ROLLBACK; RESET ALL; DROP TABLE IF EXISTS x{lane}; DELETE FROM t{lane}; \
-         INSERT INTO t{lane} SELECT n, 'w' || n FROM generate_series(1, 5) n"
+        "ROLLBACK; RESET ALL; DROP TABLE IF EXISTS x{owner}; DELETE FROM t{owner}; \
+         INSERT INTO t{owner} SELECT n, 'w' || n FROM generate_series(1, 5) n"
     );
     let mut all = vec![
         Message::copy_fail(LAST_WORD),
@@ -126,10 +143,19 @@ pub(super) fn leans_on_the_session(steps: &[Step]) -> bool {
     false
 }
 
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self { lane, life: 0 } => write!(f, "{lane}"),
+            Self { lane, life } => write!(f, "{lane}_{life}"),
+        }
+    }
+}
+
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pieces = self.cuts.map_or(String::new(), |_| ", in pieces".into());
-        writeln!(f, "client {}{pieces}:", self.lane)?;
+        writeln!(f, "client {}{pieces}:", self.owner)?;
         for step in &self.steps {
             let pause = if step.pause { "   (and waits)" } else { "" };
             writeln!(f, "> {}{pause}", step.say)?;

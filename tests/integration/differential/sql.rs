@@ -1,7 +1,7 @@
 //! What scripts ask PostgreSQL to do: nothing that lives on in the session but what a pooler
 //! carries over, and nothing whose answer depends on time, order of rows, or others.
 
-/// A statement for the extended protocol. `{t}` and `{x}` are the lane's tables.
+/// A statement for the extended protocol. `{t}` and `{x}` are the client's tables.
 pub(super) struct Statement {
     pub(super) sql: &'static str,
     /// The values to choose from, for each parameter.

@@ -50,13 +50,9 @@ impl Stage {
         let postgres = Postgres::start().await;
         postgres.create_trusted_user("alice").await;
         postgres.create_database(DIRECT).await;
-        let tables = (0..LANES).map(|lane| format!("CREATE TABLE t{lane} (n int, w text);"));
-        let tables = format!("SET ROLE alice; {}", tables.collect::<String>());
-        postgres.run_in(DIRECT, &tables).await;
         let mut setup = setup;
         for (seats, database) in (1..).zip(POOLED) {
-            let copy = format!("CREATE DATABASE {database} TEMPLATE {DIRECT}");
-            postgres.run(&copy).await;
+            postgres.create_database(database).await;
             let pool = format!("{} pool_size={seats}", postgres.conn_info(database));
             setup = setup.map(|setup| setup.database(database, &pool));
         }
@@ -73,8 +69,8 @@ impl Stage {
         let history = Arc::new(Mutex::new(Vec::new()));
         let mut lanes = JoinSet::new();
         for number in 0..LANES {
-            let lane = self.lane(&pooler, SILENCE_MAX);
-            lanes.spawn(play_all(lane, number, run, history.clone()));
+            let lane = self.lane(number, &pooler, SILENCE_MAX);
+            lanes.spawn(play_all(lane, run, history.clone()));
         }
         let mut coverage = Coverage::default();
         while let Some(played) = lanes.join_next().await {
@@ -95,10 +91,10 @@ impl Stage {
     pub(super) async fn replay(&self, case: &[Script]) -> Result<Coverage, Box<Failure>> {
         let pooler = self.pooler().await;
         let mut lanes: Vec<_> = (0..LANES)
-            .map(|_| self.lane(&pooler, SILENCE_MAX_ALONE))
+            .map(|number| self.lane(number, &pooler, SILENCE_MAX_ALONE))
             .collect();
         for script in case {
-            lanes[script.lane].play(script).await?;
+            lanes[script.owner.lane].play(script).await?;
         }
         let mut coverage = Coverage::default();
         lanes
@@ -114,10 +110,10 @@ impl Stage {
         }
     }
 
-    fn lane(&self, pooler: &Option<Pooler>, silence_max: Duration) -> Lane {
+    fn lane(&self, number: usize, pooler: &Option<Pooler>, silence_max: Duration) -> Lane {
         let direct = self.postgres.address();
         let pooled = pooler.as_ref().map_or(direct.clone(), Pooler::address);
-        Lane::new(&direct, &pooled, self.intended.clone(), silence_max)
+        Lane::new(number, &direct, &pooled, self.intended.clone(), silence_max)
     }
 
     /// Panics with the shortest case that fails as this one did.
@@ -141,12 +137,11 @@ impl Stage {
 /// Plays a lane's share of the scripts.
 async fn play_all(
     mut lane: Lane,
-    number: usize,
     run: Run,
     history: Arc<Mutex<Vec<Script>>>,
 ) -> Result<Coverage, Box<Failure>> {
     for nth in 0..run.scripts.div_ceil(LANES) {
-        let script = Author::script(run.seed, number, nth, run.topic);
+        let script = Author::script(run.seed, lane.owner, nth, run.topic);
         history.lock().unwrap().push(script.clone());
         lane.play(&script).await?;
     }
