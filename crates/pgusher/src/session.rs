@@ -9,10 +9,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use net::Conn;
-use pool::pool::Wait;
+use pool::pool::{Suspension, Wait};
 use pool::roster::{ClientState, Kill, Notify};
-use pool::server::align;
 use pool::server::query::QueryError;
+use pool::server::{ServerIo, align};
 use pool::{ClientEntry, CloseReason, Lease, LeaseError, Pool, Server};
 use settings::PoolMode;
 use wire::backend::put_parameter;
@@ -212,6 +212,9 @@ impl Session {
             if ready!(self.conn.poll_flush(cx)).is_err() {
                 return Poll::Ready(Err(End::Lost));
             }
+            if self.is_still(None) {
+                return Poll::Pending;
+            }
             let worker = self.worker.clone();
             let mut buffer = worker.buffer();
             if self.gather > 0 {
@@ -239,6 +242,24 @@ impl Session {
                 return Poll::Ready(Ok(()));
             }
         }
+    }
+
+    /// Whether SUSPEND holds and nothing is on its way: then nothing more is read, from the client
+    /// or from the server that it has.
+    pub(crate) fn is_still(&self, io: Option<&ServerIo>) -> bool {
+        let suspension = self.pool.local.suspension.get();
+        if suspension == Suspension::None {
+            return false;
+        }
+        let rests = |conn: &Conn| conn.is_flushed() && !conn.has_held();
+        // Who is in line gets a server first, if whoever has one lets go.
+        let awaited = || suspension == Suspension::Lenient && self.pool.has_waiters();
+        let still = self.fresh.is_none()
+            && self.gather == 0
+            && rests(&self.conn)
+            && io.is_none_or(|io| rests(&io.conn) && !awaited());
+        self.entry.still.set(still);
+        still
     }
 
     /// Passes over what needs no server, and tells where the first request stands.

@@ -1,6 +1,6 @@
 //! A worker: one thread, one event loop, its clients and its servers.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use net::Stream;
 use net::stream::Parked;
-use pool::pool::Local;
+use pool::pool::{Local, Suspension};
 use pool::roster::{ClientKind, ClientState, Kill};
 use pool::snapshot::{Counters, Snapshot};
 use pool::{ClientId, LeaseError, Mail, Pools, Roster, WorkerId};
@@ -17,6 +17,7 @@ use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
+use crate::accept::Admission;
 use crate::client;
 use crate::process::{Counted, Process};
 use crate::setup::Setup;
@@ -28,7 +29,7 @@ const READ_BUFFER: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) enum WorkerMail {
     /// A new connection, and its count.
-    Client(Parked, Counted),
+    Client(Parked, Counted, Admission),
     /// A new configuration is in force.
     Setup(Arc<Setup>),
     /// What does the worker look like?
@@ -54,6 +55,12 @@ pub(crate) enum WorkerMail {
     KillDatabase(Arc<str>),
     /// End the sessions that wait for a server.
     KillWaiting,
+    /// SUSPEND, or its end.
+    Suspend(Suspension),
+    /// Of how many clients and servers is something on its way, under SUSPEND?
+    Stirring(oneshot::Sender<usize>),
+    /// End the sessions among them.
+    EndStirring,
     /// Databases were paused, resumed, removed, or their servers must be replaced.
     LookAgain,
 }
@@ -100,6 +107,7 @@ impl Start {
             tcp: RefCell::new(self.setup.tcp_options()),
             tls: RefCell::new(self.setup.tls.servers.clone()),
             socket_dir: RefCell::new(self.setup.config.settings.unix_socket_dir.clone()),
+            suspension: Cell::default(),
         });
         let worker = Rc::new(Worker {
             id: self.id,
@@ -155,7 +163,9 @@ impl Worker {
 
     fn receive(self: &Rc<Self>, mail: WorkerMail) {
         match mail {
-            WorkerMail::Client(parked, counted) => self.admit(parked, counted),
+            WorkerMail::Client(parked, counted, admission) => {
+                self.admit(parked, counted, admission);
+            }
             WorkerMail::Setup(setup) => self.set_setup(setup),
             // Who asked may be gone.
             WorkerMail::Snapshot(reply) => {
@@ -187,6 +197,11 @@ impl Worker {
             }
             WorkerMail::KillDatabase(name) => self.kill_database(&name),
             WorkerMail::KillWaiting => self.kill_waiting(),
+            WorkerMail::Suspend(suspension) => self.pools.suspend(suspension),
+            WorkerMail::Stirring(reply) => {
+                let _ = reply.send(self.pools.stirring());
+            }
+            WorkerMail::EndStirring => self.pools.end_stirring(),
             WorkerMail::LookAgain => self.pools.look_again(Instant::now()),
         }
     }
@@ -215,10 +230,10 @@ impl Worker {
         }
     }
 
-    fn admit(self: &Rc<Self>, parked: Parked, counted: Counted) {
+    fn admit(self: &Rc<Self>, parked: Parked, counted: Counted, admission: Admission) {
         match Stream::unpark(parked) {
             Ok(stream) => {
-                tokio::task::spawn_local(client::serve(self.clone(), stream, counted));
+                tokio::task::spawn_local(client::serve(self.clone(), stream, counted, admission));
             }
             Err(error) => tracing::warn!("cannot take a client in: {error}"),
         }

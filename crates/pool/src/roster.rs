@@ -57,6 +57,8 @@ pub enum Kill {
     TransactionTimeout,
     /// The process shuts down.
     ShuttingDown,
+    /// It was still busy `suspend_timeout` after SUSPEND.
+    SuspendTimeout,
 }
 
 impl Kill {
@@ -71,6 +73,7 @@ impl Kill {
             Self::IdleTransaction => "idle transaction timeout",
             Self::TransactionTimeout => "transaction timeout",
             Self::ShuttingDown => "server shutting down",
+            Self::SuspendTimeout => "suspend_timeout",
         }
     }
 }
@@ -121,6 +124,8 @@ pub struct ClientEntry {
     pub application_name: RefCell<Arc<str>>,
     /// Whether the notice of `query_wait_notify` is due.
     pub notify: Cell<Notify>,
+    /// Whether, under SUSPEND, nothing of it is on its way any more.
+    pub still: Cell<bool>,
     /// Whether a console session's command is no longer wanted.
     pub given_up: Cell<bool>,
     kill: Cell<Option<Kill>>,
@@ -185,6 +190,7 @@ impl ClientEntry {
             prepared_statements: Cell::new(0),
             application_name: RefCell::new(facts.application_name),
             notify: Cell::new(Notify::Untold),
+            still: Cell::new(false),
             given_up: Cell::new(false),
             kill: Cell::new(None),
             turn: RefCell::new(None),

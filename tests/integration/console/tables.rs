@@ -126,6 +126,7 @@ async fn the_welcome_and_the_help_are_the_consoles_own() {
         	RECONNECT [<db>]
         	KILL [<db>]
         	KILL_CLIENT <client_id>
+        	SUSPEND
         	SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]
         	WAIT_CLOSE [<db>]
         < CommandComplete "SHOW"
