@@ -10,6 +10,7 @@ pub mod cli;
 mod client;
 mod console;
 mod daemon;
+mod drain;
 pub mod logging;
 mod pam;
 mod pooler;

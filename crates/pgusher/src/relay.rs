@@ -55,6 +55,9 @@ impl Session {
                 });
             match moved {
                 Ok(true) => {}
+                Ok(false) if io.is_between_transactions() => {
+                    return self.poll_parting().map(RelayEnd::Client);
+                }
                 Ok(false) => return Poll::Pending,
                 Err(end) => return Poll::Ready(end),
             }

@@ -77,7 +77,7 @@ impl End {
         let violation = SqlState::PROTOCOL_VIOLATION;
         match self {
             Self::Terminated | Self::Lost => None,
-            Self::Killed(kill) => Some((violation, kill.for_client().to_owned())),
+            Self::Killed(kill) => Some((kill.sqlstate(), kill.for_client().to_owned())),
             Self::Refused(refusal) => Some(match refusal {
                 Refusal::SimpleQuery => (violation, "PQexec disallowed".to_owned()),
                 Refusal::NameInUse => (
@@ -232,15 +232,26 @@ impl Session {
             } else if self.conn.has_news() {
                 self.conn.unhold(&mut buffer)
             } else {
-                match ready!(self.conn.poll_fill(cx, &mut buffer)) {
-                    Ok(0) | Err(_) => return Poll::Ready(Err(End::Lost)),
-                    Ok(filled) => filled,
+                match self.conn.poll_fill(cx, &mut buffer) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(End::Lost)),
+                    Poll::Ready(Ok(filled)) => filled,
+                    Poll::Pending => return self.poll_parting().map(Err),
                 }
             };
             self.fresh = self.find_request(&buffer[..filled])?;
             if self.fresh.is_some() {
                 return Poll::Ready(Ok(()));
             }
+        }
+    }
+
+    /// Ready once the session is to end, and the client is between two messages.
+    pub(crate) fn poll_parting(&self) -> Poll<End> {
+        match self.entry.dismissed() {
+            Some(kill) if self.intake.at_boundary() && !self.conn.has_held() => {
+                Poll::Ready(End::Killed(kill))
+            }
+            _ => Poll::Pending,
         }
     }
 

@@ -16,9 +16,11 @@ use pool::{ClientId, LeaseError, Mail, Pools, Roster, WorkerId};
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
+use wire::Replication;
 
 use crate::accept::Admission;
 use crate::client;
+use crate::drain::{Drain, Due, Pacing, SILENCE};
 use crate::process::{Counted, Process};
 use crate::setup::Setup;
 
@@ -55,6 +57,10 @@ pub(crate) enum WorkerMail {
     KillDatabase(Arc<str>),
     /// End the sessions that wait for a server.
     KillWaiting,
+    /// The process shuts down: send clients away, as many as are due.
+    Drain(Drain),
+    /// Its time is over: end all sessions.
+    EndSessions,
     /// SUSPEND, or its end.
     Suspend(Suspension),
     /// Of how many clients and servers is something on its way, under SUSPEND?
@@ -73,6 +79,8 @@ pub(crate) struct Worker {
     /// What console sessions count.
     pub(crate) console_counters: RefCell<Counters>,
     setup: RefCell<Arc<Setup>>,
+    /// How the clients leave, once they have to.
+    pacing: Cell<Option<Pacing>>,
     buffer: RefCell<Box<[u8]>>,
     scratch: RefCell<Vec<u8>>,
 }
@@ -115,6 +123,7 @@ impl Start {
             pools: Pools::new(local, self.setup.config.clone()),
             console_counters: RefCell::default(),
             setup: RefCell::new(self.setup),
+            pacing: Cell::default(),
             buffer: RefCell::new(vec![0; READ_BUFFER].into_boxed_slice()),
             scratch: RefCell::default(),
         });
@@ -197,6 +206,8 @@ impl Worker {
             }
             WorkerMail::KillDatabase(name) => self.kill_database(&name),
             WorkerMail::KillWaiting => self.kill_waiting(),
+            WorkerMail::Drain(drain) => self.drain(drain),
+            WorkerMail::EndSessions => self.end_sessions(),
             WorkerMail::Suspend(suspension) => self.pools.suspend(suspension),
             WorkerMail::Stirring(reply) => {
                 let _ = reply.send(self.pools.stirring());
@@ -223,6 +234,50 @@ impl Worker {
         self.pools.local.roster.for_each(|client| {
             if client.state.get() == ClientState::Waiting {
                 client.kill(Kill::ShuttingDown);
+            }
+        });
+        for pool in self.pools.all() {
+            pool.dismiss_newcomers(LeaseError::ShuttingDown);
+        }
+    }
+
+    /// Sends away those whose time has come, the longest silent first.
+    fn drain(&self, drain: Drain) {
+        let now = Instant::now();
+        let mut pacing = self
+            .pacing
+            .get()
+            .unwrap_or_else(|| Pacing::new(self.sessions()));
+        let due = pacing.due(&drain, now);
+        let mut leaving = Vec::new();
+        self.pools.local.roster.for_each(|client| {
+            let enough = match due {
+                Due::All => true,
+                Due::Silent(_) => client.silent_for(now).is_some_and(|it| it >= SILENCE),
+            };
+            if enough && client.kind == ClientKind::Session && client.dismissed().is_none() {
+                leaving.push(client.clone());
+            }
+        });
+        if let Due::Silent(count) = due {
+            leaving.sort_by_key(|client| client.request_time.get());
+            leaving.truncate(count);
+        }
+        for client in leaving {
+            pacing.one_told();
+            match client.replication {
+                Replication::None => client.dismiss(Kill::Drained),
+                // Nobody knows when that would end by itself.
+                Replication::Logical | Replication::Physical => client.kill(Kill::Drained),
+            }
+        }
+        self.pacing.set(Some(pacing));
+    }
+
+    fn end_sessions(&self) {
+        self.pools.local.roster.for_each(|client| {
+            if client.kind == ClientKind::Session {
+                client.kill(Kill::Drained);
             }
         });
         for pool in self.pools.all() {

@@ -254,6 +254,8 @@ async fn show_config_has_every_key_and_whether_it_can_be_changed() {
         prepared_statement_memory
         server_tls_negotiation
         session_backend_pid
+        shutdown_drain_timeout
+        shutdown_listen_delay
     "#]]
     .assert_eq(&(names.join("\n") + "\n"));
     // Values are as they would be written, but for the mode, which PgBouncer prints in decimal.

@@ -75,7 +75,7 @@ pub(crate) enum Refused {
     /// Told to the client as it stands.
     #[error("{0}")]
     Told(String),
-    /// Told to the client with the server's own code.
+    /// Told to the client with this code.
     #[error("{1}")]
     Coded(SqlState, String),
     /// `client_login_timeout`.
@@ -107,6 +107,13 @@ impl Refused {
             Self::Coded(code, text) => Some((*code, text.clone())),
             other => Some((SqlState::PROTOCOL_VIOLATION, other.to_string())),
         }
+    }
+}
+
+/// A login ends as sessions do.
+impl From<Kill> for Refused {
+    fn from(kill: Kill) -> Self {
+        Self::Coded(kill.sqlstate(), kill.for_client().to_owned())
     }
 }
 
@@ -167,7 +174,7 @@ async fn admit(worker: &Rc<Worker>, mut newcomer: Box<Newcomer>) -> Option<Entry
         result = log_in(worker, &mut newcomer) => Some(result),
         () = login_timeout(worker, connected) => None,
         () = worker.process.in_stage(Stage::Suspended) => {
-            Some(Err(Refused::told(Kill::SuspendTimeout.for_client())))
+            Some(Err(Kill::SuspendTimeout.into()))
         }
     };
     let result = in_time.unwrap_or_else(|| Err(newcomer.too_late()));
