@@ -12,6 +12,7 @@ mod console;
 mod daemon;
 pub mod logging;
 mod pam;
+mod peers;
 mod pooler;
 mod process;
 mod queue;
