@@ -389,8 +389,10 @@ impl Session {
         }
     }
 
-    /// Says goodbye, to the client and in the log.
+    /// Says goodbye, to the client and in the log. However long that takes, it is nobody's client
+    /// any more.
     async fn finish(&mut self, end: End) {
+        self.strike_off();
         let setup = self.worker.setup();
         let settings = &setup.config.settings;
         if settings.log_disconnections {
@@ -413,6 +415,13 @@ impl Session {
         // Whoever does not read it is gone or does not care.
         let _ = tokio::time::timeout(GOODBYE, goodbye).await;
         self.conn.finish().await;
+    }
+
+    /// Leaves the roster and the pool's count.
+    fn strike_off(&self) {
+        if self.worker.pools.local.roster.remove(self.entry.id) {
+            self.pool.clients.set(self.pool.clients.get() - 1);
+        }
     }
 
     /// What this client may send.
@@ -474,8 +483,7 @@ fn close_reason(end: &End, server: &Server) -> CloseReason {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.worker.pools.local.roster.remove(self.entry.id);
-        self.pool.clients.set(self.pool.clients.get() - 1);
+        self.strike_off();
     }
 }
 

@@ -243,9 +243,9 @@ impl Roster {
         self.clients.borrow_mut().insert(entry.id, entry);
     }
 
-    /// Lets a client go.
-    pub fn remove(&self, id: ClientId) {
-        self.clients.borrow_mut().remove(&id);
+    /// Lets a client go; false if it was gone already.
+    pub fn remove(&self, id: ClientId) -> bool {
+        self.clients.borrow_mut().remove(&id).is_some()
     }
 
     /// A client by its number, errands among them.
