@@ -13,6 +13,7 @@ mod daemon;
 mod drain;
 pub mod logging;
 mod pam;
+mod peers;
 mod pooler;
 mod process;
 mod queue;

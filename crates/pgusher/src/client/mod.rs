@@ -191,7 +191,7 @@ async fn admit(worker: &Rc<Worker>, mut newcomer: Box<Newcomer>) -> Option<Entry
             *admitted,
         )))),
         Ok(Outcome::Cancel(key)) => {
-            cancel(&worker.process, &key).await;
+            cancel(&worker.process, &worker.setup(), &key).await;
             None
         }
         Err(refused) => {

@@ -35,6 +35,7 @@ pub struct PoolerSetup {
     args: Vec<String>,
     env: Vec<(String, String)>,
     port: Option<u16>,
+    shares_port: bool,
     databases: Vec<(String, String)>,
     users: Vec<(String, String)>,
     settings: Vec<(String, String)>,
@@ -70,6 +71,7 @@ impl Default for PoolerSetup {
             args: Vec::new(),
             env: Vec::new(),
             port: None,
+            shares_port: false,
             databases: Vec::new(),
             users: Vec::new(),
             settings: SETTINGS.map(owned).into(),
@@ -103,6 +105,13 @@ impl PoolerSetup {
     /// Just this port, or none.
     pub fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
+        self
+    }
+
+    /// The port of another pooler, which goes on listening there, too.
+    pub fn shared_port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self.shares_port = true;
         self
     }
 
@@ -211,7 +220,11 @@ impl PoolerSetup {
     }
 
     fn claim_port(&self) -> Result<Port, StartError> {
-        self.port.map_or_else(Port::claim, Port::exactly)
+        match self.port {
+            Some(port) if self.shares_port => Ok(Port::shared(port)),
+            Some(port) => Port::exactly(port),
+            None => Port::claim(),
+        }
     }
 
     fn launch(&self, scratch: &Arc<Scratch>, port: u16) -> Result<Process, StartError> {
@@ -307,8 +320,11 @@ impl PoolerSetup {
         let (tcp, unix) = (Address::local(port), Address::in_dir(scratch.path(), port));
         let deadline = Instant::now() + PATIENCE;
         loop {
-            // Where TCP was asked for, a unix socket alone would mean that the port was lost.
-            if answers(&tcp).await || (!self.surely_listens_on_tcp() && answers(&unix).await) {
+            // Where TCP was asked for, a unix socket alone would mean that the port was lost; on a
+            // shared port, it may be another who answers.
+            if (!self.shares_port && answers(&tcp).await)
+                || (!self.surely_listens_on_tcp() && answers(&unix).await)
+            {
                 return Ok(());
             }
             if let Some(error) = process.early_exit() {
@@ -323,7 +339,7 @@ impl PoolerSetup {
 
     fn surely_listens_on_tcp(&self) -> bool {
         let listens = |(name, value): &(String, String)| name == "listen_addr" && !value.is_empty();
-        self.whole_ini.is_none() && self.settings.iter().any(listens)
+        !self.shares_port && self.whole_ini.is_none() && self.settings.iter().any(listens)
     }
 }
 
