@@ -28,9 +28,6 @@ pub const NOT_YET: &[NotYet] = &[
     idle("resolv_conf"),
     idle("sbuf_loopcnt"),
     idle("suspend_timeout"),
-    idle("syslog"),
-    idle("syslog_facility"),
-    idle("syslog_ident"),
     idle("tcp_defer_accept"),
 ];
 

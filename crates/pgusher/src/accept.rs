@@ -1,6 +1,7 @@
 //! Takes connections in and hands each to the worker with the fewest clients.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,6 +21,9 @@ const BREATH: Duration = Duration::from_millis(100);
 
 /// The listening sockets of the process.
 pub(crate) struct Listeners {
+    /// Whether the service manager gave them: then they are there after us, and so are those who
+    /// connect meanwhile.
+    given: bool,
     listeners: Vec<Rc<Listener>>,
     tcp: Vec<JoinHandle<()>>,
     unix: Vec<JoinHandle<()>>,
@@ -28,7 +32,10 @@ pub(crate) struct Listeners {
 impl Listeners {
     /// Listens wherever the settings say. One address that can't be had is a warning; none at all
     /// is an error.
-    pub(crate) async fn open(settings: &Settings) -> io::Result<Self> {
+    pub(crate) async fn open(settings: &Settings, given: Vec<OwnedFd>) -> io::Result<Self> {
+        if !given.is_empty() {
+            return Self::given(given);
+        }
         let options = ListenOptions {
             backlog: i32::try_from(settings.listen_backlog).unwrap_or(i32::MAX),
             reuse_port: settings.so_reuseport,
@@ -41,18 +48,18 @@ impl Listeners {
                     for addr in found {
                         match Listener::tcp(addr, &options) {
                             Ok(listener) => {
-                                tracing::info!("listening on {addr}");
+                                tracing::info!(name: "listening", "listening on {addr}");
                                 listeners.push(Rc::new(listener));
                             }
                             Err(error) => {
-                                tracing::warn!("cannot listen on {addr}: {error}");
+                                tracing::warn!(name: "cannot_listen", "cannot listen on {addr}: {error}");
                                 failure = Some(error);
                             }
                         }
                     }
                 }
                 Err(error) => {
-                    tracing::warn!("cannot listen on {entry}: {error}");
+                    tracing::warn!(name: "cannot_listen", "cannot listen on {entry}: {error}");
                     failure = Some(error);
                 }
             }
@@ -71,7 +78,7 @@ impl Listeners {
             let listener = Listener::unix(&path, &options, &mode).map_err(|error| {
                 io::Error::new(error.kind(), format!("{}: {error}", path.display()))
             })?;
-            tracing::info!("listening on unix:{}", path.display());
+            tracing::info!(name: "listening", "listening on unix:{}", path.display());
             listeners.push(Rc::new(listener));
         }
         if listeners.is_empty() {
@@ -85,9 +92,25 @@ impl Listeners {
         })
     }
 
+    /// Listens on these sockets, whatever the settings say.
+    fn given(sockets: Vec<OwnedFd>) -> io::Result<Self> {
+        let mut listeners = Vec::new();
+        for socket in sockets {
+            let listener = Listener::given(socket)?;
+            tracing::info!(name: "listening", "listening on {}, as we were given it", listener.place());
+            listeners.push(Rc::new(listener));
+        }
+        Ok(Self {
+            given: true,
+            listeners,
+            ..Self::none()
+        })
+    }
+
     /// No listeners.
     pub(crate) fn none() -> Self {
         Self {
+            given: false,
             listeners: Vec::new(),
             tcp: Vec::new(),
             unix: Vec::new(),
@@ -107,8 +130,12 @@ impl Listeners {
         }
     }
 
-    /// Closes the TCP listeners: from now on connections are refused there.
+    /// Closes the TCP listeners: from now on connections are refused there. Given ones are closed on
+    /// our side only, all of them: whoever connects waits there for the next process.
     pub(crate) fn close_tcp(&mut self) {
+        if self.given {
+            self.unix.drain(..).for_each(|task| task.abort());
+        }
         for task in self.tcp.drain(..) {
             task.abort();
         }
@@ -130,7 +157,7 @@ async fn take_in(listener: Rc<Listener>, process: Arc<Process>) {
         let parked = match listener.accept().await {
             Ok(stream) => stream.park(),
             Err(error) => {
-                tracing::warn!("accept failed: {error}");
+                tracing::warn!(name: "accept_failed", "accept failed: {error}");
                 tokio::time::sleep(BREATH).await;
                 continue;
             }
@@ -149,7 +176,7 @@ async fn take_in(listener: Rc<Listener>, process: Arc<Process>) {
                 // A worker that is gone takes the connection with it.
                 let _ = process.workers[worker].send(mail);
             }
-            Err(error) => tracing::warn!("accept failed: {error}"),
+            Err(error) => tracing::warn!(name: "accept_failed", "accept failed: {error}"),
         }
     }
 }

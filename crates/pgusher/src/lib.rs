@@ -23,5 +23,6 @@ mod session;
 mod setup;
 mod signals;
 mod statements;
+mod systemd;
 mod view;
 mod worker;
