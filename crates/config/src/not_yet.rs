@@ -27,9 +27,6 @@ pub const NOT_YET: &[NotYet] = &[
     idle("pool_idle_timeout"),
     idle("resolv_conf"),
     idle("sbuf_loopcnt"),
-    idle("syslog"),
-    idle("syslog_facility"),
-    idle("syslog_ident"),
     idle("tcp_defer_accept"),
 ];
 

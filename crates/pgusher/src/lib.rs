@@ -27,5 +27,6 @@ mod shutdown;
 mod signals;
 mod stage;
 mod statements;
+mod systemd;
 mod view;
 mod worker;

@@ -66,9 +66,9 @@ impl Peers {
             tracing::info!("cancel request for peer {id} closing because: cancel_wait_timeout");
             return;
         };
-        tracing::debug!("cancel request is passed on to peer {id}");
+        tracing::debug!(name: "cancel_passed_on", "cancel request is passed on to peer {id}");
         if let Err(error) = line.carry(setup, peer, &key).await {
-            tracing::warn!("cancel request for peer {id} failed: {error}");
+            tracing::warn!(name: "cancel_failed", "cancel request for peer {id} failed: {error}");
         }
     }
 

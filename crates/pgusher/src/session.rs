@@ -431,13 +431,13 @@ impl Session {
         if settings.log_disconnections {
             let age = self.connected.elapsed().as_secs();
             let reason = end.reason();
-            tracing::info!("{} closing because: {reason} (age={age}s)", self.tag());
+            tracing::info!(name: "client_closed", "{} closing because: {reason} (age={age}s)", self.tag());
         }
         let Some((code, text)) = end.for_client() else {
             return;
         };
         if settings.log_pooler_errors {
-            tracing::warn!("{} pooler error: {text}", self.tag());
+            tracing::warn!(name: "pooler_error", "{} pooler error: {text}", self.tag());
         }
         if self.cut_off {
             return;

@@ -73,7 +73,7 @@ pub(super) async fn run(
     let name = startup.database().to_owned();
     newcomer.label = format!("{name}/{}", startup.user());
     if settings.log_connections {
-        tracing::info!(
+        tracing::info!(name: "login_attempt",
             "{} login attempt: db={name} user={} tls={}",
             newcomer.tag(),
             startup.user(),

@@ -2,9 +2,10 @@
 
 use std::{
     env, fmt, fs, io,
-    os::unix::fs::PermissionsExt,
+    net::TcpListener,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
-    process::ExitStatus,
+    process::{ExitStatus, Stdio},
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
@@ -36,6 +37,8 @@ pub struct PoolerSetup {
     env: Vec<(String, String)>,
     port: Option<u16>,
     shares_port: bool,
+    given: Option<Arc<TcpListener>>,
+    before: String,
     databases: Vec<(String, String)>,
     users: Vec<(String, String)>,
     settings: Vec<(String, String)>,
@@ -72,6 +75,8 @@ impl Default for PoolerSetup {
             env: Vec::new(),
             port: None,
             shares_port: false,
+            given: None,
+            before: String::new(),
             databases: Vec::new(),
             users: Vec::new(),
             settings: SETTINGS.map(owned).into(),
@@ -112,6 +117,21 @@ impl PoolerSetup {
     pub fn shared_port(mut self, port: u16) -> Self {
         self.port = Some(port);
         self.shares_port = true;
+        self
+    }
+
+    /// This socket, as a service manager gives it: by LISTEN_FDS.
+    pub fn given(mut self, listener: TcpListener) -> Self {
+        self.port = listener.local_addr().ok().map(|addr| addr.port());
+        self.given = Some(Arc::new(listener));
+        self.through_shell(
+            "exec 3<&0 </dev/null; LISTEN_PID=$$; LISTEN_FDS=1; export LISTEN_PID LISTEN_FDS",
+        )
+    }
+
+    /// A line for the shell that turns into the pooler.
+    pub fn through_shell(mut self, line: &str) -> Self {
+        self.before = format!("{}{line}\n", self.before);
         self
     }
 
@@ -221,7 +241,7 @@ impl PoolerSetup {
 
     fn claim_port(&self) -> Result<Port, StartError> {
         match self.port {
-            Some(port) if self.shares_port => Ok(Port::shared(port)),
+            Some(port) if self.shares_port || self.given.is_some() => Ok(Port::shared(port)),
             Some(port) => Port::exactly(port),
             None => Port::claim(),
         }
@@ -230,11 +250,26 @@ impl PoolerSetup {
     fn launch(&self, scratch: &Arc<Scratch>, port: u16) -> Result<Process, StartError> {
         let account = Account::for_servers();
         let ini = self.write(scratch, port)?;
-        let mut command = account.command(reachable(&self.program()?, account)?);
+        let program = reachable(&self.program()?, account)?;
+        let mut command = if self.before.is_empty() {
+            account.command(program)
+        } else {
+            let mut shell = account.command("/bin/sh");
+            let script = format!("{}exec \"$0\" \"$@\"", self.before);
+            shell.arg("-c").arg(script).arg(program);
+            shell
+        };
         let fill = |text: &str| fill(text, scratch, port);
         command.args(self.args.iter().map(|arg| fill(arg))).arg(ini);
         command.envs(self.env.iter().map(|(name, value)| (name, fill(value))));
-        Process::spawn(&mut command, scratch, Log::new())
+        let stdin = match &self.given {
+            Some(listener) => {
+                let copy = listener.try_clone();
+                OwnedFd::from(copy.map_err(StartError::io("copying a socket"))?).into()
+            }
+            None => Stdio::null(),
+        };
+        Process::spawn_with_stdin(&mut command, stdin, scratch, Log::new())
     }
 
     /// Writes all files, and returns where the ini is.
