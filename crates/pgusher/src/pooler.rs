@@ -81,9 +81,8 @@ impl Pooler {
             }
         });
         self.over.notified().await;
-        // Nothing else borrows the listeners across an await.
-        let mut listeners = self.listeners.replace(Listeners::none());
-        listeners.close().await;
+        let closing = self.listeners.borrow_mut().close();
+        closing.done().await;
     }
 
     async fn carry_out(self: Rc<Self>, Order { command, mut reply }: Order) {

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use wire::Replication;
 
-use crate::accept::Admission;
+use crate::accept::{Admission, Intake};
 use crate::client;
 use crate::drain::{Drain, Due, Pacing, SILENCE};
 use crate::process::{Counted, Process};
@@ -42,6 +42,8 @@ pub(crate) enum WorkerMail {
     Busy(Option<Arc<str>>, oneshot::Sender<usize>),
     /// How many servers of this database, or of all, are to be closed once they are free?
     Outdated(Option<Arc<str>>, oneshot::Sender<usize>),
+    /// Take connections in yourself.
+    TakeIn(Intake),
     /// How many sessions are there, other than the console's?
     Sessions(oneshot::Sender<usize>),
     /// How many clients were sent away, and may not have heard why?
@@ -177,6 +179,9 @@ impl Worker {
         match mail {
             WorkerMail::Client(parked, counted, admission) => {
                 self.admit(parked, counted, admission);
+            }
+            WorkerMail::TakeIn(intake) => {
+                tokio::task::spawn_local(intake.run(self.process.clone()));
             }
             WorkerMail::Setup(setup) => self.set_setup(setup),
             // Who asked may be gone.
