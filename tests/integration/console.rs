@@ -4,6 +4,7 @@ mod commands;
 mod extended;
 mod numbers;
 mod settings;
+mod suspend;
 mod tables;
 
 use testkit::{FakeClient, FakeServer, Pooler, PoolerSetup};

@@ -577,7 +577,10 @@ impl Pipeline {
                 };
                 self.queue.push_front(entry);
             }
-            Some(Request::ProbeReady) => self.settle(),
+            Some(Request::ProbeReady) => {
+                self.drop_consumed();
+                self.settle();
+            }
             _ => self.drop_consumed(),
         }
     }
@@ -955,6 +958,7 @@ mod tests {
         assert!(settles(">PBES <12G >dcS <EZI !p >Q <ZIIZI <TDCZI"));
         // An end that comes late is for nobody.
         assert!(settles(">PBES <12G >dcS <EZI !p >fS <IZIZI"));
+        assert!(settles(">PBES <12G >dcS <EZI !p >f <IZI"));
         // A COPY that went well leaves no doubt.
         assert!(settles(">PBES <12G >dcS <CZI"));
     }

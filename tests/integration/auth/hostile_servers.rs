@@ -221,7 +221,8 @@ async fn whatever_a_server_says_at_the_login_it_fails_and_the_client_hears_of_it
     let mut setup = pgusher(1)
         .database("honest", &honest.conn_info("honest"))
         .user("alice", "secret")
-        .set("auth_type", "trust");
+        .set("auth_type", "trust")
+        .set("server_tls_sslmode", "disable");
     for (number, (_, script)) in offences().into_iter().enumerate() {
         let port = rude(script).await;
         let conn_info = format!("host=127.0.0.1 port={port} user=clerk password=secret");
@@ -287,7 +288,9 @@ async fn whatever_a_server_says_at_the_login_it_fails_and_the_client_hears_of_it
 #[tokio::test]
 async fn a_server_that_asks_for_less_than_we_can_prove_gets_nothing() {
     // We have keys only, and so can't be talked into a hash or the password itself.
-    let mut setup = pgusher(1).user("vera", &scram_secret("secret"));
+    let mut setup = pgusher(1)
+        .user("vera", &scram_secret("secret"))
+        .set("server_tls_sslmode", "disable");
     let scripts: [Say; 2] = [
         |_| Message::auth(3, b"").encode(),
         |_| Message::auth(5, b"salt").encode(),
