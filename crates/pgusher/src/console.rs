@@ -42,6 +42,7 @@ impl Session {
     pub(crate) fn new(worker: Rc<Worker>, newcomer: Newcomer, admitted: AdmittedToConsole) -> Self {
         let facts = ClientFacts {
             id: newcomer.id,
+            pool_user: admitted.user.clone(),
             user: admitted.user,
             database: settings::CONSOLE_DATABASE.into(),
             peer: newcomer.peer,

@@ -12,7 +12,7 @@ use admin::{Command, CommandError, Outcome};
 use pool::ClientId;
 use pool::shared::Welcome;
 use pool::snapshot::{PoolerState, StatsHistory};
-use settings::{CONSOLE_DATABASE, Changes, Config, DatabaseChange, Setting, When};
+use settings::{CONSOLE_DATABASE, Changes, Config, DatabaseChange, Membership, Setting, When};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::accept::Listeners;
@@ -202,6 +202,7 @@ impl Pooler {
             let (was, is) = (show(&change.old), show(&change.new));
             tracing::info!(name: "setting_changed", "RELOAD: {} = {is} (was {was})", change.name);
         }
+        log_entries(&changes);
         let outdated = self.follow_databases(&old, &new);
         self.install(new);
         self.process.tell_workers(|| WorkerMail::LookAgain);
@@ -235,6 +236,9 @@ impl Pooler {
                     tracing::info!("RELOAD: database {} changed: reconnecting", database.name);
                     database.config.store(config);
                     self.outdate(&database.name);
+                    let name = database.name.clone();
+                    self.process
+                        .tell_workers(|| WorkerMail::PartMisplaced(name.clone()));
                 }
                 (_, Some(config)) => database.config.store(config),
             }
@@ -447,6 +451,33 @@ fn log_order(command: &Command) {
         (Command::Show(_) | Command::Set { .. }, _) => {}
         (_, Some(database)) => tracing::info!("{tag} '{database}' command issued"),
         (_, None) => tracing::info!("{tag} command issued"),
+    }
+}
+
+/// Says which entries of the other sections changed.
+fn log_entries(changes: &Changes) {
+    for (name, change) in &changes.databases {
+        let what = match change {
+            DatabaseChange::Added => "added",
+            DatabaseChange::Removed => "removed",
+            DatabaseChange::Reconnect => "changed, its servers are to be replaced",
+            DatabaseChange::Adjusted => "changed, its servers stay",
+        };
+        tracing::info!("RELOAD: [databases] {name} {what}");
+    }
+    for (name, change) in &changes.users {
+        tracing::info!("RELOAD: [users] {name} {}", became(*change));
+    }
+    for (id, change) in &changes.peers {
+        tracing::info!("RELOAD: [peers] {id} {}", became(*change));
+    }
+}
+
+fn became(change: Membership) -> &'static str {
+    match change {
+        Membership::Added => "added",
+        Membership::Removed => "removed",
+        Membership::Changed => "changed",
     }
 }
 

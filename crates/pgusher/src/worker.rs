@@ -57,6 +57,9 @@ pub(crate) enum WorkerMail {
     KillClient(ClientId, oneshot::Sender<bool>),
     /// End the sessions of this database.
     KillDatabase(Arc<str>),
+    /// This database has another forced user now, or none: end the sessions that would get other
+    /// servers if they came today.
+    PartMisplaced(Arc<str>),
     /// End the sessions that wait for a server.
     KillWaiting,
     /// The process shuts down: send clients away, as many as are due.
@@ -213,6 +216,7 @@ impl Worker {
                 let _ = reply.send(found.is_some());
             }
             WorkerMail::KillDatabase(name) => self.kill_database(&name),
+            WorkerMail::PartMisplaced(name) => self.part_misplaced(&name),
             WorkerMail::KillWaiting => self.kill_waiting(),
             WorkerMail::Drain(drain) => self.drain(drain),
             WorkerMail::EndSessions => self.end_sessions(),
@@ -236,6 +240,24 @@ impl Worker {
                 pool.dismiss_newcomers(LeaseError::DatabaseRemoved);
             }
         }
+    }
+
+    fn part_misplaced(&self, name: &str) {
+        let Some(database) = self.process.shared.find_database(name) else {
+            return;
+        };
+        let config = database.config.load();
+        self.pools.local.roster.for_each(|client| {
+            let here = client.kind == ClientKind::Session && *client.database == *name;
+            if !here || config.pool_user(&client.user) == &*client.pool_user {
+                return;
+            }
+            match client.state.get() {
+                // It would wait for a server that should not be opened any more.
+                ClientState::Waiting => client.kill(Kill::Reconfigured),
+                ClientState::Idle | ClientState::Active => client.dismiss(Kill::Reconfigured),
+            }
+        });
     }
 
     fn kill_waiting(&self) {

@@ -15,7 +15,7 @@ use crate::own::OwnStartup;
 use crate::pool::Pool;
 use crate::roster::Turn;
 use crate::server::login::{self, LoggedIn, LoginError};
-use crate::server::{Facts, Server};
+use crate::server::{CloseReason, Facts, Server};
 use crate::shared::{Failure, Mail, Welcome, lock};
 
 impl Pool {
@@ -83,13 +83,40 @@ impl Pool {
         self.logins.set(self.logins.get() + 1);
         let pool = self.clone();
         tokio::task::spawn_local(async move {
-            let result = pool.login(None).await;
+            let begun_for = pool.shared.database.generation.load(Ordering::SeqCst);
+            let result = tokio::select! {
+                biased;
+                result = pool.login(None) => Some(result),
+                () = pool.outdated_since(begun_for) => None,
+            };
             pool.logins.set(pool.logins.get() - 1);
             match result {
-                Ok(logged_in) => pool.opened(logged_in),
-                Err(error) => pool.login_failed(error),
+                Some(Ok(logged_in)) => pool.opened(logged_in),
+                Some(Err(error)) => pool.login_failed(error),
+                None => pool.login_outdated(),
             }
         });
+    }
+
+    /// Ends once servers opened for this generation must be replaced.
+    async fn outdated_since(&self, generation: u64) {
+        loop {
+            let look = self.look_at_logins.notified();
+            if self.shared.database.generation.load(Ordering::SeqCst) != generation {
+                return;
+            }
+            look.await;
+        }
+    }
+
+    /// A login is given up, since its server would have to be replaced at once.
+    fn login_outdated(self: &Rc<Self>) {
+        let reason = CloseReason::Reconfigured.as_str();
+        tracing::info!("S: {} closing because: {reason} (age=0s)", self.shared.key);
+        let id = self.shared.id;
+        let passed = self.local.shared.limits(|limits| limits.unused(id));
+        self.permit_is_back(passed);
+        self.advance(Instant::now());
     }
 
     pub(crate) async fn login(&self, own: Option<&OwnStartup>) -> Result<LoggedIn, LoginError> {

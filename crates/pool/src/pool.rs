@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use net::TcpOptions;
 use net::tls::ServerTls;
 use settings::{PoolMode, PoolSettings, SocketDir, StatementSettings};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use wire::frontend::{Policy, put_query, put_terminate};
 
 use crate::key::{ClientId, ServerId, WorkerId};
 use crate::lease::{Lease, LeaseError};
 use crate::own::Owners;
-use crate::roster::{ClientEntry, ClientKind, ClientState, Notify, Roster, Turn};
+use crate::roster::{self, ClientEntry, ClientKind, ClientState, Roster, Turn};
 use crate::server::{CloseReason, IdleNews, ParkedServer, Server, cancel, query};
 use crate::shared::{Freshness, Mail, PoolShared, Reported, Shared, Welcome};
 use crate::snapshot::Counters;
@@ -74,6 +74,8 @@ pub struct Pool {
     pub(crate) servers: RefCell<Vec<Option<Rc<Server>>>>,
     /// Logins under way here.
     pub(crate) logins: Cell<usize>,
+    /// Has them look whether they are still wanted.
+    pub(crate) look_at_logins: Notify,
     /// Clients at login that wait for the first server.
     pub(crate) newcomers: Cell<usize>,
     /// Clients at login that wait for a server of their own.
@@ -109,6 +111,7 @@ impl Pool {
             state: RefCell::default(),
             servers: RefCell::default(),
             logins: Cell::new(0),
+            look_at_logins: Notify::new(),
             newcomers: Cell::new(0),
             owners: Owners::default(),
             dismissed: watch::Sender::new(None),
@@ -183,7 +186,7 @@ impl Pool {
             return Err(error);
         }
         client.state.set(ClientState::Waiting);
-        client.notify.set(Notify::Untold);
+        client.notify.set(roster::Notify::Untold);
         self.publish_waiting();
         self.advance(now);
         Ok(None)
