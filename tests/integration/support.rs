@@ -1,6 +1,7 @@
 //! What the conversations share: a pooler of ours, set up for tests.
 
 mod hosts;
+mod road;
 
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use testkit::{
 };
 use tokio_postgres::{Client, Config, Error, NoTls};
 
-pub(crate) use self::hosts::TwoHosts;
+pub(crate) use self::{hosts::TwoHosts, road::Road};
 
 /// The number of workers that every crossing of workers is tried with.
 pub(crate) const WORKERS: [u32; 2] = [1, 3];

@@ -5,6 +5,7 @@ pub mod cancel;
 pub mod login;
 pub mod prepared;
 pub mod query;
+pub(crate) mod turns;
 pub(crate) mod version;
 
 use std::cell::{Cell, RefCell};
