@@ -19,14 +19,10 @@ const fn idle(key: &'static str) -> NotYet {
 
 /// Every setting that parses but does not act yet.
 pub const NOT_YET: &[NotYet] = &[
-    idle("dns_max_ttl"),
-    idle("dns_nxdomain_ttl"),
-    idle("dns_zone_check_period"),
     idle("job_name"),
     idle("peer_id"),
     idle("pkt_buf"),
     idle("pool_idle_timeout"),
-    idle("resolv_conf"),
     idle("sbuf_loopcnt"),
     idle("suspend_timeout"),
     idle("syslog"),

@@ -11,6 +11,7 @@ mod client;
 mod console;
 mod daemon;
 pub mod logging;
+mod names;
 mod pam;
 mod pooler;
 mod process;

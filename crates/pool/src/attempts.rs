@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use net::resolve::resolve;
 use net::stream::Target;
 use settings::{Database, Host, SocketDir};
 use tokio::time::timeout;
@@ -135,12 +134,12 @@ impl Pool {
             Host::Ip(ip) => return Ok(vec![Target::Tcp((*ip, port).into(), None)]),
             Host::Name(name) => name,
         };
-        let found = self.in_time(async { resolve(name, port).await.map_err(LoginError::Dns) });
+        let resolver = &self.local.shared.resolver;
+        let found = self.in_time(async { resolver.lookup(name).await.map_err(LoginError::Dns) });
+        let addresses = found.await?;
         let name: Arc<str> = name.as_str().into();
-        let addresses = found.await?.into_iter();
-        let mut targets: Vec<_> = addresses
-            .map(|address| Target::Tcp(address, Some(name.clone())))
-            .collect();
+        let target = |&ip| Target::Tcp((ip, port).into(), Some(name.clone()));
+        let mut targets: Vec<_> = addresses.iter().map(target).collect();
         lock(&self.shared.turns).addresses(&mut targets);
         Ok(targets)
     }

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use net::TcpOptions;
+use net::stream::Target;
 use net::tls::ServerTls;
 use settings::{PoolMode, PoolSettings, SocketDir, StatementSettings};
 use tokio::sync::watch;
@@ -687,11 +688,28 @@ impl Pool {
     }
 
     fn put(&self, place: ServerId, server: Rc<Server>) {
+        // Its name may have come to lead elsewhere while it was on its way.
+        self.doubt_if_moved(&server);
         let mut servers = self.servers.borrow_mut();
         if servers.len() <= place.0 {
             servers.resize(place.0 + 1, None);
         }
         servers[place.0] = Some(server);
+    }
+
+    /// Doubts the servers whose hosts' names lead elsewhere now.
+    pub(crate) fn doubt_moved(&self) {
+        for server in self.servers.borrow().iter().flatten() {
+            self.doubt_if_moved(server);
+        }
+    }
+
+    fn doubt_if_moved(&self, server: &Server) {
+        if let Target::Tcp(address, Some(name)) = &server.facts.target
+            && !self.local.shared.resolver.is_current(name, address.ip())
+        {
+            server.doubt.set(Some(CloseReason::Moved));
+        }
     }
 
     fn forget(&self, place: ServerId) -> Option<Rc<Server>> {
@@ -714,10 +732,11 @@ impl Pool {
         let database = &self.shared.database;
         if database.removed.load(Ordering::Relaxed) {
             Some(CloseReason::DatabaseRemoved)
-        } else if self.is_outdated(server) {
-            Some(CloseReason::Reconfigured)
+        } else if let Some(doubt) = server.doubt.get() {
+            Some(doubt)
         } else {
-            server.doubt.get()
+            self.is_outdated(server)
+                .then_some(CloseReason::Reconfigured)
         }
     }
 

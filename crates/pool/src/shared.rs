@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use auth::{Credentials, Derived, Password, ScramKeys, Secret};
+use net::resolve::Resolver;
 use settings::Database;
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::{ParamNames, Params};
@@ -65,6 +66,8 @@ pub struct Shared {
     pub names: ParamNames,
     /// Prepared statements.
     pub statements: Statements,
+    /// Addresses of hosts.
+    pub resolver: Resolver,
     limits: Mutex<Limits>,
     /// Whether anybody is in line for a permit under a shared limit.
     wanted: AtomicBool,
@@ -224,6 +227,7 @@ impl Shared {
         Self {
             names,
             statements: Statements::default(),
+            resolver: Resolver::default(),
             limits: Mutex::default(),
             wanted: AtomicBool::new(false),
             registry: Mutex::default(),

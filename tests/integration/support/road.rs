@@ -16,11 +16,16 @@ pub(crate) struct Road {
 
 impl Road {
     pub(crate) async fn to(port: u16) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        Self::from("127.0.0.1:0", port).await
+    }
+
+    /// One that begins at this address.
+    pub(crate) async fn from(address: &str, to: u16) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         Self {
             port: listener.local_addr().unwrap().port(),
-            to: port,
-            traffic: Some(tokio::spawn(carry(listener, port))),
+            to,
+            traffic: Some(tokio::spawn(carry(listener, to))),
         }
     }
 
@@ -52,5 +57,13 @@ async fn carry(listener: TcpListener, to: u16) {
             copy_bidirectional(&mut client, &mut server).await
         });
         while travellers.try_join_next().is_some() {}
+    }
+}
+
+impl Drop for Road {
+    fn drop(&mut self) {
+        if let Some(traffic) = &self.traffic {
+            traffic.abort();
+        }
     }
 }
