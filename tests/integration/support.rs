@@ -2,6 +2,7 @@
 
 mod hosts;
 mod road;
+mod tills;
 
 use std::path::Path;
 
@@ -11,7 +12,9 @@ use testkit::{
 };
 use tokio_postgres::{Client, Config, Error, NoTls};
 
-pub(crate) use self::{hosts::TwoHosts, road::Road};
+pub(crate) use self::hosts::TwoHosts;
+pub(crate) use self::road::Road;
+pub(crate) use self::tills::{Stay, Tills, Trouble};
 
 /// The number of workers that every crossing of workers is tried with.
 pub(crate) const WORKERS: [u32; 2] = [1, 3];

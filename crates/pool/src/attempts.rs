@@ -192,8 +192,8 @@ impl Pool {
     }
 
     fn log_attempt(&self, attempt: &Attempt) {
-        tracing::warn!("{}: {attempt}", self.shared.key);
-        tracing::info!(
+        tracing::warn!(name: "server_login_failed", "{}: {attempt}", self.shared.key);
+        tracing::info!(name: "server_closed",
             "S: {} closing because: {} (age=0s)",
             self.shared.key,
             attempt.error.reason()

@@ -119,7 +119,7 @@ impl Pool {
         let id = self.shared.id;
         if let Some(failing) = lock(&self.shared.failing).take() {
             let lasted = failing.since.elapsed().as_secs();
-            tracing::info!(
+            tracing::info!(name: "server_login_works",
                 "{}: server login works again after {lasted} s",
                 self.shared.key
             );
@@ -134,14 +134,16 @@ impl Pool {
         let params = facts.defaults.clone();
         let server = Rc::new(Server::new(number, facts, conn, params));
         match local {
-            Some(local) => tracing::info!(
+            Some(local) => tracing::info!(name: "server_opened",
                 "{} new connection to server (from {local})",
                 self.tag(&server)
             ),
-            None => tracing::info!("{} new connection to server", self.tag(&server)),
+            None => {
+                tracing::info!(name: "server_opened", "{} new connection to server", self.tag(&server))
+            }
         }
         if let Some(tls) = &server.facts.tls {
-            tracing::info!("{} SSL established: {}", self.tag(&server), tls.cipher);
+            tracing::info!(name: "server_encrypted", "{} SSL established: {}", self.tag(&server), tls.cipher);
         }
         server
     }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     net::Ipv4Addr,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use tokio::{
@@ -84,7 +84,7 @@ impl FakeDns {
             .iter()
             .map(|text| text.parse().expect("an address"));
         let addresses: Vec<_> = addresses.collect();
-        let mut known = self.known.lock().unwrap();
+        let mut known = hold(&self.known);
         match addresses.is_empty() {
             true => known.names.remove(name),
             false => known.names.insert(name.to_owned(), addresses),
@@ -93,12 +93,12 @@ impl FakeDns {
 
     /// From now on this is the serial number of all zones.
     pub fn set_serial(&self, serial: u32) {
-        self.known.lock().unwrap().serial = serial;
+        hold(&self.known).serial = serial;
     }
 
     /// From now on nobody gets an answer, or everybody again.
     pub fn set_silent(&self, silent: bool) {
-        self.known.lock().unwrap().silent = silent;
+        hold(&self.known).silent = silent;
     }
 
     /// How often it was asked for the addresses of a name.
@@ -112,7 +112,7 @@ impl FakeDns {
     }
 
     fn count(&self, name: &str, kind: u16) -> usize {
-        let known = self.known.lock().unwrap();
+        let known = hold(&self.known);
         let asked = known.asked.iter();
         asked
             .filter(|(asked, of)| asked == name && *of == kind)
@@ -132,7 +132,7 @@ async fn answer_datagrams(socket: UdpSocket, known: Arc<Mutex<Known>>) {
         let Ok((len, from)) = socket.recv_from(&mut buffer).await else {
             continue;
         };
-        let Some(mut answer) = known.lock().unwrap().answer(&buffer[..len]) else {
+        let Some(mut answer) = hold(&known).answer(&buffer[..len]) else {
             continue;
         };
         if answer.len() > UDP_LEN_MAX {
@@ -151,7 +151,7 @@ async fn answer_at_length(listener: TcpListener, known: Arc<Mutex<Known>>) {
         tokio::spawn(async move {
             let mut question = vec![0; socket.read_u16().await?.into()];
             socket.read_exact(&mut question).await?;
-            let answer = known.lock().unwrap().answer(&question);
+            let answer = hold(&known).answer(&question);
             if let Some(answer) = answer {
                 let len = u16::try_from(answer.len()).expect("an answer of that length");
                 socket.write_u16(len).await?;
@@ -203,6 +203,10 @@ impl Known {
         }
         Some(answer)
     }
+}
+
+fn hold(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    known.lock().expect("nobody panics with it")
 }
 
 /// The name that is asked about, the kind, and where the question ends.

@@ -248,7 +248,7 @@ async fn a_postgresql_that_stands_still_costs_nothing_and_newcomers_are_told() {
 
         postgres.pause();
         let told = pooler.try_connect("bob", "secret", "app").await;
-        let told = told.err().expect("a refusal");
+        let told = told.unwrap_err();
         let told = told.as_db_error().expect("words").message().to_owned();
         assert!(
             told.starts_with(&format!("{FAILING}connect timeout at ")),
