@@ -12,6 +12,7 @@ mod console;
 mod daemon;
 mod drain;
 pub mod logging;
+mod names;
 mod pam;
 mod peers;
 mod pooler;

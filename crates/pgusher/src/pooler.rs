@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use admin::{Command, CommandError, Outcome};
+use net::resolve::Terms;
 use pool::ClientId;
 use pool::shared::Welcome;
 use pool::snapshot::{PoolerState, StatsHistory};
@@ -74,6 +75,8 @@ impl Pooler {
         self.manager.ready();
         tokio::task::spawn_local(self.clone().keep_statistics());
         tokio::task::spawn_local(self.clone().forget_unused_databases());
+        tokio::task::spawn_local(self.clone().keep_names());
+        tokio::task::spawn_local(self.clone().watch_zones());
         let pooler = self.clone();
         tokio::task::spawn_local(async move {
             while let Some(order) = orders.recv().await {
@@ -251,6 +254,8 @@ impl Pooler {
         let same_servers = setup.tls.has_same_servers(&self.setup().tls);
         let setup = Arc::new(setup);
         self.logging.configure(&setup.config.settings);
+        let terms = Terms::from(&setup.config.settings);
+        self.process.shared.resolver.set_terms(terms);
         for pool in self.process.shared.pools() {
             let config = pool.database.config.load();
             pool.set_secret(setup.server_secret(&config, &pool.key.user));
