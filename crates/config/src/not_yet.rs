@@ -27,7 +27,6 @@ pub const NOT_YET: &[NotYet] = &[
     idle("pool_idle_timeout"),
     idle("resolv_conf"),
     idle("sbuf_loopcnt"),
-    idle("suspend_timeout"),
     idle("tcp_defer_accept"),
 ];
 

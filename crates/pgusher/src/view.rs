@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use admin::{Show, Table, View};
 use jiff::{Timestamp, tz::TimeZone};
 use pool::snapshot::{
-    Counters, DatabaseRow, Lists, PeerPoolRow, PeerRow, PoolRow, PoolerState, Snapshot, UserRow,
+    Counters, DatabaseRow, Lists, PeerPoolRow, PeerRow, PoolRow, Snapshot, UserRow,
 };
 use settings::{CONSOLE_DATABASE, Config, Database, PoolMode, Row};
 
@@ -59,11 +59,7 @@ impl Pooler {
     fn own_part(&self) -> Snapshot {
         let setup = self.setup();
         Snapshot {
-            state: if self.paused.get() {
-                PoolerState::Paused
-            } else {
-                PoolerState::Active
-            },
+            state: self.rest.get(),
             databases: self.database_rows(&setup.config),
             users: self.user_rows(),
             peers: peer_rows(&setup.config),
