@@ -14,6 +14,7 @@ mod differential;
 mod drivers;
 mod fairness;
 mod limits;
+mod metrics;
 mod parameters;
 mod pooling;
 mod programs;

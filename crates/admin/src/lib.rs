@@ -7,6 +7,8 @@
 
 mod command;
 mod console;
+mod health;
+mod metrics;
 mod outcome;
 mod parse;
 mod pretended;
@@ -18,6 +20,8 @@ mod transcript;
 
 pub use crate::command::{Command, Privilege, ShutdownKind};
 pub use crate::console::{Console, Reaction};
+pub use crate::health::Readiness;
+pub use crate::metrics::{Figures, METRICS_TYPE, Reload, Upkeep};
 pub use crate::outcome::{CommandError, Outcome, answer};
 pub use crate::show::{SERVER_VERSION, Show, VERSION, View};
 pub use crate::table::Table;

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use admin::{Command, CommandError, Outcome, ShutdownKind};
+use admin::{Command, CommandError, Outcome, Reload, ShutdownKind};
 use pool::ClientId;
 use pool::shared::Welcome;
 use pool::snapshot::StatsHistory;
@@ -32,6 +32,10 @@ pub(crate) struct Pooler {
     pub(crate) process: Arc<Process>,
     pub(crate) history: RefCell<StatsHistory>,
     pub(crate) paused: Cell<bool>,
+    /// How the last RELOAD went.
+    pub(crate) reload_report: Cell<Reload>,
+    /// Held while the workers are asked for a summary.
+    pub(crate) summaries: tokio::sync::Mutex<()>,
     setup: RefCell<Arc<Setup>>,
     env: Vec<(String, String)>,
     listeners: RefCell<Listeners>,
@@ -49,17 +53,25 @@ impl Pooler {
         listeners: Listeners,
         logging: Logging,
     ) -> Rc<Self> {
-        Rc::new(Self {
+        let reload_report = Reload {
+            succeeded: true,
+            last_success: SystemTime::now(),
+        };
+        let pooler = Rc::new(Self {
             process,
             history: RefCell::new(StatsHistory::new(Instant::now())),
             paused: Cell::new(false),
+            reload_report: Cell::new(reload_report),
+            summaries: tokio::sync::Mutex::default(),
             setup: RefCell::new(setup),
             env,
             listeners: RefCell::new(listeners),
             logging,
             over: Notify::new(),
             unused_since: RefCell::default(),
-        })
+        });
+        pooler.follow_labels(&pooler.setup());
+        pooler
     }
 
     /// The configuration in force.
@@ -107,7 +119,11 @@ impl Pooler {
         let result = match command {
             Command::Show(show) => return Outcome::Table(self.show(*show).await),
             Command::Set { key, value } => return outcome(self.set(key, value)),
-            Command::Reload => return outcome(self.reload()),
+            Command::Reload => {
+                let followed = self.reload();
+                self.note_reload(matches!(followed, Ok(Followed::Wholly)));
+                return outcome(followed);
+            }
             Command::Pause(database) => self.pause(database.as_deref()).await,
             Command::Resume(database) => self.resume(database.as_deref()),
             Command::Disable(database) => self.disable(database, true),
@@ -235,6 +251,7 @@ impl Pooler {
         let same_servers = setup.tls.has_same_servers(&self.setup().tls);
         let setup = Arc::new(setup);
         self.logging.configure(&setup.config.settings);
+        self.follow_labels(&setup);
         for pool in self.process.shared.pools() {
             let config = pool.database.config.load();
             pool.set_secret(setup.server_secret(&config, &pool.key.user));

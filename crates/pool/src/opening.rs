@@ -94,6 +94,7 @@ impl Pool {
 
     pub(crate) async fn login(&self, own: Option<&OwnStartup>) -> Result<LoggedIn, LoginError> {
         let limit = self.settings().server_connect_timeout;
+        let begun = Instant::now();
         let login = async {
             let config = self.shared.database.config.load_full();
             let options = self.local.tcp.borrow().clone();
@@ -112,12 +113,16 @@ impl Pool {
             )
             .await
         };
-        match limit {
+        let result = match limit {
             Some(limit) => timeout(limit, login)
                 .await
                 .unwrap_or(Err(LoginError::Timeout)),
             None => login.await,
+        };
+        if result.is_ok() {
+            self.meter.borrow_mut().connect.record(begun.elapsed());
         }
+        result
     }
 
     fn opened(self: &Rc<Self>, logged_in: LoggedIn) {
@@ -184,6 +189,7 @@ impl Pool {
             self.shared.key,
             error.reason()
         );
+        self.local.note_close(error.reason());
     }
 
     /// A login failed: its permit goes back, and the next attempt waits for a while.

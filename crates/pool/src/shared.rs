@@ -1,6 +1,6 @@
 //! What all workers share: pools and databases by name, the limits, and the post between workers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,12 +12,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 use wire::{ParamNames, Params};
 
 use crate::key::{ClientId, PoolId, PoolKey, WorkerId};
+use crate::labels::Labels;
 use crate::limits::{Gauge, Limits, Passed, Scope};
 use crate::server::ParkedServer;
 use crate::server::login::LoginError;
 use crate::server::version::Versions;
-use crate::snapshot::Counters;
 use crate::statements::Statements;
+
+/// Labels of each kind, until a configuration says how many.
+const LABELS: usize = 500;
 
 /// What workers tell each other about pools.
 #[derive(Debug)]
@@ -67,8 +70,8 @@ pub struct Shared {
     /// Whether anybody is in line for a permit under a shared limit.
     wanted: AtomicBool,
     registry: Mutex<Registry>,
-    /// What pools counted that are gone, by database: counters never go down.
-    retired: Mutex<BTreeMap<String, Counters>>,
+    /// Names that metrics tell apart.
+    labels: Mutex<Labels>,
     post: Vec<mpsc::UnboundedSender<Mail>>,
     ids: AtomicU64,
     origin: Instant,
@@ -208,7 +211,7 @@ impl Shared {
             limits: Mutex::default(),
             wanted: AtomicBool::new(false),
             registry: Mutex::default(),
-            retired: Mutex::default(),
+            labels: Mutex::new(Labels::new(LABELS)),
             post,
             ids: AtomicU64::new(0),
             origin: Instant::now(),
@@ -358,14 +361,9 @@ impl Shared {
         }
     }
 
-    /// Keeps what a pool counted that goes.
-    pub(crate) fn retire(&self, database: &str, counters: Counters) {
-        *lock(&self.retired).entry(database.to_owned()).or_default() += counters;
-    }
-
-    /// What pools counted that are gone.
-    pub fn retired(&self) -> BTreeMap<String, Counters> {
-        lock(&self.retired).clone()
+    /// Runs `look` under the lock of the labels, for a moment.
+    pub fn labels<T>(&self, look: impl FnOnce(&mut Labels) -> T) -> T {
+        look(&mut lock(&self.labels))
     }
 
     /// Puts every database, and those to come, under PAUSE or takes them out of it.

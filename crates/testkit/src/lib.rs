@@ -14,6 +14,7 @@ mod certificates;
 mod eventually;
 mod fake_client;
 mod fake_server;
+mod http;
 mod inbox;
 mod log;
 mod message;
@@ -21,6 +22,7 @@ mod pooler;
 mod port;
 mod postgres;
 mod process;
+mod prometheus;
 mod scratch;
 mod slapd;
 mod start_error;
@@ -36,6 +38,7 @@ pub use fake_server::{
     Ask, Chunks, Connection, FakeServer, FakeServerSetup, Gate, Login, Newer, Step, md5_secret,
     scram_secret,
 };
+pub use http::Page;
 pub use message::{
     CancelKey, ErrorFields, Message, Side, Startup, Tx, startup_packet, startup_packet_of,
     transcript,
@@ -43,6 +46,7 @@ pub use message::{
 pub use nix::sys::signal::Signal;
 pub use pooler::{Console, Exit, Pooler, PoolerSetup, Row};
 pub use postgres::{Postgres, PostgresSetup};
+pub use prometheus::{Prometheus, promtool};
 pub use scratch::Scratch;
 pub use slapd::Slapd;
 pub use start_error::StartError;
