@@ -354,6 +354,36 @@ async fn a_copy_said_step_by_step_ends_and_gives_its_server_back() {
 }
 
 #[tokio::test]
+async fn the_late_end_of_a_failed_copy_may_arrive_in_two_halves() {
+    let late = Message::copy_fail("too late").encode();
+    let postgres = postgres_with_numbers().await;
+    for workers in WORKERS {
+        let pooler = before_postgres(&postgres, workers)
+            .set("default_pool_size", 1)
+            .start()
+            .await;
+        let (mut copying, mut next) = (alice(&pooler).await, alice(&pooler).await);
+        for cut in 1..late.len() {
+            copying
+                .send_all(&[&extended(INTO)[..], &[sync()]].concat())
+                .await;
+            copying.read_until(b'G').await;
+            let (front, rest) = late.split_at(cut);
+            let mut said = [data("x\n"), done(), sync()].map(|m| m.encode()).concat();
+            said.extend_from_slice(front);
+            // Whether its Syncs were swallowed must be asked now, and not in the middle of this.
+            copying.send_raw(&said).await;
+            let answer = transcript(&copying.read_until_ready().await);
+            assert!(answer.contains("22P02"), "{answer}");
+            copying.send_raw(rest).await;
+            assert_eq!(next.query_value("SELECT 'next'").await, "next");
+            assert_eq!(copying.query_value("SELECT 'mine'").await, "mine");
+        }
+        assert_eq!(servers_opened(&pooler).await, 1);
+    }
+}
+
+#[tokio::test]
 async fn the_server_of_an_open_copy_is_not_lent() {
     let finish: [(&str, &[Message]); 4] = [
         ("done", &[done()]),

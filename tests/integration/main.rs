@@ -16,6 +16,7 @@ mod fairness;
 mod limits;
 mod metrics;
 mod parameters;
+mod peers;
 mod pooling;
 mod programs;
 mod protocol;

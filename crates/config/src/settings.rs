@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::choices::{AuthType, PoolMode, SslMode, StatementErrors, TlsNegotiation};
+use crate::choices::{AuthType, LogFormat, PoolMode, SslMode, StatementErrors, TlsNegotiation};
 use crate::finding::{Problem, SettingError};
 use crate::host::SocketDir;
 use crate::nearest::nearest;
@@ -260,6 +260,9 @@ settings! {
     /// How much is logged, 0 to 3.
     verbose: u32 = NULL, OnReload;
 
+    /// How the log is written: as PgBouncer's lines, or as JSON, in which each line has the name of its
+    /// event. Only pgusher has this.
+    log_format: LogFormat = "pgbouncer", OnReload;
     /// Most databases, pools and kinds of clients that metrics tell apart by name; the others are
     /// told together as (others). Only pgusher has this.
     metrics_label_limit: u32 = "500", OnReload;
@@ -283,6 +286,13 @@ settings! {
     /// In session mode, lend a server at login already and tell its process id to the client, as
     /// those who compare it with what NOTIFY brings expect. Not with peer_id. Only pgusher has this.
     session_backend_pid: bool = "0", OnReload;
+    /// Longest time that a shutdown which waits for clients takes, from SIGTERM on: clients are sent
+    /// away between two transactions, one after the other; 0 means that it waits until they leave.
+    /// Only pgusher has this.
+    shutdown_drain_timeout: Duration = "0", OnReload;
+    /// Go on taking clients in for this long once such a shutdown has begun, until whoever sends
+    /// them here has noticed. It is part of shutdown_drain_timeout. Only pgusher has this.
+    shutdown_listen_delay: Duration = "0", OnReload;
     /// Worker threads, 1 to 64; auto is one for every two CPUs, at most 16. Only pgusher has this.
     workers: Workers = "auto", AtBoot;
 }

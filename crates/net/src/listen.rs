@@ -3,11 +3,12 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use tokio::net::{TcpListener, UnixListener};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::resolve::resolve;
 use crate::stream::{Stream, unix_path};
@@ -107,11 +108,64 @@ impl Listener {
         ))
     }
 
+    /// Listens on a socket that somebody else has made, and whose file, if it has one, is theirs.
+    pub fn given(fd: OwnedFd) -> io::Result<Self> {
+        let socket = Socket::from(fd);
+        if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
+            return Err(io::Error::other(
+                "not a socket that listens for connections",
+            ));
+        }
+        socket.set_nonblocking(true)?;
+        match socket.domain()? {
+            Domain::UNIX => {
+                let listener = UnixListener::from_std(socket.into())?;
+                Ok(Self::Unix(listener, UnixFile(None)))
+            }
+            Domain::IPV4 | Domain::IPV6 => TcpListener::from_std(socket.into()).map(Self::Tcp),
+            _ => Err(io::Error::other("neither a TCP nor a unix socket")),
+        }
+    }
+
     /// Takes the next connection.
     pub async fn accept(&self) -> io::Result<Stream> {
         match self {
             Self::Tcp(listener) => Ok(Stream::Tcp(listener.accept().await?.0)),
             Self::Unix(listener, _) => Ok(Stream::Unix(listener.accept().await?.0)),
+        }
+    }
+
+    /// Takes a connection that the kernel has accepted already, if there is one.
+    pub fn accept_now(&self) -> io::Result<Option<Stream>> {
+        // What the event loop knows may be older than what the kernel has.
+        let accepted = match self {
+            Self::Tcp(listener) => SockRef::from(listener).accept(),
+            Self::Unix(listener, _) => SockRef::from(listener).accept(),
+        };
+        let socket = match accepted {
+            Ok((socket, _)) => socket,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        socket.set_nonblocking(true)?;
+        Ok(Some(match self {
+            Self::Tcp(_) => Stream::Tcp(TcpStream::from_std(socket.into())?),
+            Self::Unix(..) => Stream::Unix(UnixStream::from_std(socket.into())?),
+        }))
+    }
+
+    /// Where it listens, as log lines show it.
+    pub fn place(&self) -> String {
+        let unknown = || "a socket without a name".to_owned();
+        match self {
+            Self::Tcp(listener) => listener
+                .local_addr()
+                .map_or_else(|_| unknown(), |addr| addr.to_string()),
+            Self::Unix(listener, _) => {
+                let addr = listener.local_addr().ok();
+                let path = addr.as_ref().and_then(|addr| addr.as_pathname());
+                path.map_or_else(unknown, |path| format!("unix:{}", path.display()))
+            }
         }
     }
 
@@ -130,5 +184,37 @@ impl UnixMode {
         let group = nix::unistd::Group::from_name(name)?
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no group {name}")))?;
         nix::unistd::chown(path, None, Some(group.gid)).map_err(io::Error::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_given_socket_listens_and_its_file_stays_when_we_go() {
+        let path = std::env::temp_dir().join(format!("pgusher-given-{}", std::process::id()));
+        let _ = fs::remove_file(&path);
+        let held = std::os::unix::net::UnixListener::bind(&path).unwrap();
+
+        let given = Listener::given(held.try_clone().unwrap().into()).unwrap();
+        assert!(given.is_unix());
+        assert_eq!(given.place(), format!("unix:{}", path.display()));
+        let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        given.accept().await.unwrap();
+        drop(given);
+        assert!(path.exists());
+        fs::remove_file(&path).unwrap();
+
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(!Listener::given(tcp.into()).unwrap().is_unix());
+    }
+
+    #[tokio::test]
+    async fn what_does_not_listen_is_not_taken_for_a_listener() {
+        let (stream, _) = std::os::unix::net::UnixStream::pair().unwrap();
+        let datagram = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(Listener::given(stream.into()).is_err());
+        assert!(Listener::given(datagram.into()).is_err());
     }
 }

@@ -1,13 +1,15 @@
 //! Takes connections in and hands each to the worker with the fewest clients.
 
+use std::cell::Cell;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use net::Listener;
 use net::listen::{ListenOptions, UnixMode, addresses};
+use net::{Listener, Stream};
 use pool::server::login::socket_path;
 use settings::Settings;
 use tokio::task::JoinHandle;
@@ -20,15 +22,36 @@ const BREATH: Duration = Duration::from_millis(100);
 
 /// The listening sockets of the process.
 pub(crate) struct Listeners {
-    listeners: Vec<Rc<Listener>>,
-    tcp: Vec<JoinHandle<()>>,
-    unix: Vec<JoinHandle<()>>,
+    /// Whether the service manager gave them: then they are there after us, and so are those who
+    /// connect meanwhile.
+    given: bool,
+    doors: Vec<Door>,
+    admission: Rc<Cell<Admission>>,
+}
+
+/// One of them, and the task that takes connections in there.
+struct Door {
+    listener: Rc<Listener>,
+    task: Option<JoinHandle<()>>,
+}
+
+/// What a connection may be for that comes in now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Admission {
+    /// Whatever it likes.
+    #[default]
+    Open,
+    /// The console: for anything else it is too late.
+    ConsoleOnly,
 }
 
 impl Listeners {
     /// Listens wherever the settings say. One address that can't be had is a warning; none at all
     /// is an error.
-    pub(crate) async fn open(settings: &Settings) -> io::Result<Self> {
+    pub(crate) async fn open(settings: &Settings, given: Vec<OwnedFd>) -> io::Result<Self> {
+        if !given.is_empty() {
+            return Self::given(given);
+        }
         let options = ListenOptions {
             backlog: i32::try_from(settings.listen_backlog).unwrap_or(i32::MAX),
             reuse_port: settings.so_reuseport,
@@ -41,18 +64,18 @@ impl Listeners {
                     for addr in found {
                         match Listener::tcp(addr, &options) {
                             Ok(listener) => {
-                                tracing::info!("listening on {addr}");
+                                tracing::info!(name: "listening", "listening on {addr}");
                                 listeners.push(Rc::new(listener));
                             }
                             Err(error) => {
-                                tracing::warn!("cannot listen on {addr}: {error}");
+                                tracing::warn!(name: "cannot_listen", "cannot listen on {addr}: {error}");
                                 failure = Some(error);
                             }
                         }
                     }
                 }
                 Err(error) => {
-                    tracing::warn!("cannot listen on {entry}: {error}");
+                    tracing::warn!(name: "cannot_listen", "cannot listen on {entry}: {error}");
                     failure = Some(error);
                 }
             }
@@ -71,7 +94,7 @@ impl Listeners {
             let listener = Listener::unix(&path, &options, &mode).map_err(|error| {
                 io::Error::new(error.kind(), format!("{}: {error}", path.display()))
             })?;
-            tracing::info!("listening on unix:{}", path.display());
+            tracing::info!(name: "listening", "listening on unix:{}", path.display());
             listeners.push(Rc::new(listener));
         }
         if listeners.is_empty() {
@@ -79,77 +102,130 @@ impl Listeners {
                 "nowhere to listen: set listen_addr or unix_socket_dir",
             ));
         }
-        Ok(Self {
-            listeners,
-            ..Self::none()
-        })
+        Ok(Self::of(listeners, false))
+    }
+
+    /// Listens on these sockets, whatever the settings say.
+    fn given(sockets: Vec<OwnedFd>) -> io::Result<Self> {
+        let mut listeners = Vec::new();
+        for socket in sockets {
+            let listener = Listener::given(socket)?;
+            tracing::info!(name: "listening", "listening on {}, as we were given it", listener.place());
+            listeners.push(Rc::new(listener));
+        }
+        Ok(Self::of(listeners, true))
     }
 
     /// No listeners.
     pub(crate) fn none() -> Self {
+        Self::of(Vec::new(), false)
+    }
+
+    fn of(listeners: Vec<Rc<Listener>>, given: bool) -> Self {
+        let doors = listeners.into_iter();
+        let doors = doors.map(|listener| Door {
+            listener,
+            task: None,
+        });
         Self {
-            listeners: Vec::new(),
-            tcp: Vec::new(),
-            unix: Vec::new(),
+            given,
+            doors: doors.collect(),
+            admission: Rc::default(),
         }
     }
 
-    /// Starts taking clients in.
+    /// Takes clients in from now on, or again.
     pub(crate) fn start(&mut self, process: &Arc<Process>) {
-        for listener in self.listeners.drain(..) {
-            let is_unix = listener.is_unix();
-            let task = tokio::task::spawn_local(take_in(listener, process.clone()));
-            if is_unix {
-                self.unix.push(task);
-            } else {
-                self.tcp.push(task);
+        for door in &mut self.doors {
+            let (listener, admission) = (door.listener.clone(), self.admission.clone());
+            let task = tokio::task::spawn_local(take_in(listener, process.clone(), admission));
+            door.task = Some(task);
+        }
+    }
+
+    /// Leaves whoever comes where they are, in the kernel's queue.
+    pub(crate) fn suspend(&mut self) {
+        self.doors.iter_mut().for_each(Door::suspend);
+    }
+
+    /// Closes the TCP listeners: from now on connections are refused there, and elsewhere only the
+    /// console is open. Those whom the kernel has accepted already are let in. Given ones are closed
+    /// on our side only, all of them: whoever connects waits there for the next process.
+    pub(crate) fn close_to_clients(&mut self, process: &Process) {
+        let given = self.given;
+        if !given {
+            for door in &self.doors {
+                empty_queue(&door.listener, process);
             }
         }
-    }
-
-    /// Closes the TCP listeners: from now on connections are refused there.
-    pub(crate) fn close_tcp(&mut self) {
-        for task in self.tcp.drain(..) {
-            task.abort();
-        }
+        self.doors.retain_mut(|door| {
+            let stays = door.listener.is_unix() && !given;
+            if !stays {
+                door.suspend();
+            }
+            stays
+        });
+        self.admission.set(Admission::ConsoleOnly);
     }
 
     /// Closes all of them.
     pub(crate) async fn close(&mut self) {
-        self.close_tcp();
-        for task in self.unix.drain(..) {
-            task.abort();
-            // Its end removes the socket's file.
-            let _ = task.await;
+        for mut door in self.doors.drain(..) {
+            if let Some(task) = door.task.take() {
+                task.abort();
+                // The socket's file goes with the last who has the listener.
+                let _ = task.await;
+            }
         }
     }
 }
 
-async fn take_in(listener: Rc<Listener>, process: Arc<Process>) {
-    loop {
-        let parked = match listener.accept().await {
-            Ok(stream) => stream.park(),
-            Err(error) => {
-                tracing::warn!("accept failed: {error}");
-                tokio::time::sleep(BREATH).await;
-                continue;
-            }
-        };
-        let Some((worker, load)) = process
-            .loads
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, load)| load.load(Ordering::Relaxed))
-        else {
-            return;
-        };
-        match parked {
-            Ok(parked) => {
-                let mail = WorkerMail::Client(parked, Counted::new(load));
-                // A worker that is gone takes the connection with it.
-                let _ = process.workers[worker].send(mail);
-            }
-            Err(error) => tracing::warn!("accept failed: {error}"),
+impl Door {
+    fn suspend(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
         }
+    }
+}
+
+async fn take_in(listener: Rc<Listener>, process: Arc<Process>, admission: Rc<Cell<Admission>>) {
+    loop {
+        match listener.accept().await {
+            Ok(stream) => admit(stream, &process, admission.get()),
+            Err(error) => {
+                tracing::warn!(name: "accept_failed", "accept failed: {error}");
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+    }
+}
+
+/// Lets in those who are connected already, before the listener closes.
+fn empty_queue(listener: &Listener, process: &Process) {
+    loop {
+        match listener.accept_now() {
+            Ok(Some(stream)) => admit(stream, process, Admission::Open),
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(name: "accept_failed", "accept failed: {error}");
+                return;
+            }
+        }
+    }
+}
+
+/// Hands a connection to the worker with the fewest clients.
+fn admit(stream: Stream, process: &Process, admission: Admission) {
+    let loads = process.loads.iter().enumerate();
+    let Some((worker, load)) = loads.min_by_key(|(_, load)| load.load(Ordering::Relaxed)) else {
+        return;
+    };
+    match stream.park() {
+        Ok(parked) => {
+            let mail = WorkerMail::Client(parked, Counted::new(load), admission);
+            // A worker that is gone takes the connection with it.
+            let _ = process.workers[worker].send(mail);
+        }
+        Err(error) => tracing::warn!(name: "accept_failed", "accept failed: {error}"),
     }
 }

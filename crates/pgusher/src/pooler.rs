@@ -8,38 +8,38 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-use admin::{Command, CommandError, Outcome, Reload, ShutdownKind};
+use admin::{Command, CommandError, Outcome, Reload};
 use pool::ClientId;
 use pool::shared::Welcome;
-use pool::snapshot::StatsHistory;
+use pool::snapshot::{PoolerState, StatsHistory};
 use settings::{CONSOLE_DATABASE, Changes, Config, DatabaseChange, Setting, When};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::accept::Listeners;
 use crate::logging::Logging;
 use crate::process::{Order, Process};
 use crate::setup::{Setup, SetupError};
+use crate::systemd::Manager;
 use crate::worker::WorkerMail;
 
 /// How often a command that waits looks whether its wait is over.
-const LOOK: Duration = Duration::from_millis(50);
-
-/// Longest time that clients who are sent away at the end may take to hear why.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(crate) const LOOK: Duration = Duration::from_millis(50);
 
 /// What control owns.
 pub(crate) struct Pooler {
     pub(crate) process: Arc<Process>,
     pub(crate) history: RefCell<StatsHistory>,
-    pub(crate) paused: Cell<bool>,
     /// How the last RELOAD went.
     pub(crate) reload_report: Cell<Reload>,
     /// Held while the workers are asked for a summary.
     pub(crate) summaries: tokio::sync::Mutex<()>,
+    /// Whether PAUSE or SUSPEND of all databases is in force.
+    pub(crate) rest: Cell<PoolerState>,
     setup: RefCell<Arc<Setup>>,
     env: Vec<(String, String)>,
-    listeners: RefCell<Listeners>,
+    pub(crate) listeners: RefCell<Listeners>,
     logging: Logging,
+    manager: Manager,
     /// Told when the process may end.
     over: Notify,
     unused_since: RefCell<HashMap<Arc<str>, Instant>>,
@@ -60,10 +60,11 @@ impl Pooler {
         let pooler = Rc::new(Self {
             process,
             history: RefCell::new(StatsHistory::new(Instant::now())),
-            paused: Cell::new(false),
             reload_report: Cell::new(reload_report),
             summaries: tokio::sync::Mutex::default(),
+            rest: Cell::default(),
             setup: RefCell::new(setup),
+            manager: Manager::new(&env),
             env,
             listeners: RefCell::new(listeners),
             logging,
@@ -82,6 +83,7 @@ impl Pooler {
     /// Carries out what consoles and signals order, until the process may end.
     pub(crate) async fn run(self: &Rc<Self>, mut orders: mpsc::UnboundedReceiver<Order>) {
         self.listeners.borrow_mut().start(&self.process);
+        self.manager.ready();
         tokio::task::spawn_local(self.clone().keep_statistics());
         tokio::task::spawn_local(self.clone().forget_unused_databases());
         let pooler = self.clone();
@@ -106,25 +108,30 @@ impl Pooler {
         }
     }
 
-    /// Whoever ordered a PAUSE left before it was complete: it ends.
+    /// Whoever ordered it left before it was complete.
     fn take_back(&self, command: &Command) {
-        if let Command::Pause(database) = command {
-            tracing::info!("PAUSE was given up");
-            let _ = self.resume(database.as_deref());
+        match command {
+            Command::Pause(database) => self.give_up_rest(database.as_deref()),
+            Command::Suspend => self.give_up_rest(None),
+            _ => {}
         }
     }
 
     /// Carries out one command.
     pub(crate) async fn apply(self: &Rc<Self>, command: &Command) -> Outcome {
+        log_order(command);
         let result = match command {
             Command::Show(show) => return Outcome::Table(self.show(*show).await),
             Command::Set { key, value } => return outcome(self.set(key, value)),
             Command::Reload => {
+                self.manager.reloading();
                 let followed = self.reload();
                 self.note_reload(matches!(followed, Ok(Followed::Wholly)));
+                self.manager.ready();
                 return outcome(followed);
             }
             Command::Pause(database) => self.pause(database.as_deref()).await,
+            Command::Suspend => self.suspend().await,
             Command::Resume(database) => self.resume(database.as_deref()),
             Command::Disable(database) => self.disable(database, true),
             Command::Enable(database) => self.disable(database, false),
@@ -132,7 +139,10 @@ impl Pooler {
             Command::Kill(database) => self.kill(database.as_deref()),
             Command::KillClient(id) => self.kill_client(*id).await,
             Command::WaitClose(database) => self.wait_close(database.as_deref()).await,
-            Command::Shutdown(kind) => self.shutdown(*kind).await,
+            Command::Shutdown(kind) => {
+                self.manager.stopping();
+                self.shutdown(*kind).await
+            }
         };
         match result {
             Ok(()) => Outcome::Done,
@@ -199,17 +209,17 @@ impl Pooler {
             Followed::ButTls
         };
         for change in &changes.at_boot {
-            tracing::warn!("RELOAD: {} acts at the next start only", change.name);
+            tracing::warn!(name: "setting_needs_restart", "RELOAD: {} acts at the next start only", change.name);
         }
         for change in &changes.settings {
             let show = |value: &Option<String>| value.clone().unwrap_or_default();
             let (was, is) = (show(&change.old), show(&change.new));
-            tracing::info!("RELOAD: {} = {is} (was {was})", change.name);
+            tracing::info!(name: "setting_changed", "RELOAD: {} = {is} (was {was})", change.name);
         }
         let outdated = self.follow_databases(&old, &new);
         self.install(new);
         self.process.tell_workers(|| WorkerMail::LookAgain);
-        tracing::info!(
+        tracing::info!(name: "reloaded",
             "RELOAD: {} settings changed, {outdated} databases closed or to be reconnected",
             changes.settings.len()
         );
@@ -270,76 +280,11 @@ impl Pooler {
         named.unwrap_or_else(|| setup.config.path.clone())
     }
 
-    async fn pause(&self, database: Option<&str>) -> Result<(), CommandError> {
-        match database {
-            None => {
-                if self.paused.replace(true) {
-                    return Err(CommandError::AlreadyPaused);
-                }
-                tracing::info!("PAUSE command issued");
-                self.process.shared.pause_all(true);
-            }
-            Some(name) => {
-                let database = self.find(name)?;
-                if self.paused.get() || database.paused.swap(true, Ordering::SeqCst) {
-                    return Err(CommandError::AlreadyPaused);
-                }
-                tracing::info!("PAUSE '{name}' command issued");
-            }
-        }
-        self.process.tell_workers(|| WorkerMail::LookAgain);
-        self.wait_until_free(database).await;
-        Ok(())
-    }
-
-    /// Waits until no server of the database, or of all, is in use.
-    async fn wait_until_free(&self, database: Option<&str>) {
-        loop {
-            let name: Option<Arc<str>> = database.map(Arc::from);
-            let busy = self
-                .process
-                .ask_workers(|reply| WorkerMail::Busy(name.clone(), reply))
-                .await;
-            if busy.iter().sum::<usize>() == 0 {
-                return;
-            }
+    /// Waits until the workers count nothing of this any more.
+    pub(crate) async fn wait_for_none(&self, mail: impl Fn(oneshot::Sender<usize>) -> WorkerMail) {
+        while self.process.ask_workers(&mail).await.iter().sum::<usize>() > 0 {
             tokio::time::sleep(LOOK).await;
         }
-    }
-
-    /// Waits until all who were sent away have heard why.
-    async fn wait_until_told(&self) {
-        loop {
-            let leaving = self.process.ask_workers(WorkerMail::Leaving).await;
-            if leaving.iter().sum::<usize>() == 0 {
-                return;
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-
-    fn resume(&self, database: Option<&str>) -> Result<(), CommandError> {
-        if self.process.shutting_down.load(Ordering::SeqCst) {
-            return Err(CommandError::ShuttingDown);
-        }
-        match database {
-            None => {
-                if !self.paused.replace(false) {
-                    return Err(CommandError::NotPaused);
-                }
-                tracing::info!("RESUME command issued");
-                self.process.shared.pause_all(false);
-            }
-            Some(name) => {
-                let database = self.find(name)?;
-                if !database.paused.swap(false, Ordering::SeqCst) {
-                    return Err(CommandError::NotPaused);
-                }
-                tracing::info!("RESUME '{name}' command issued");
-            }
-        }
-        self.process.tell_workers(|| WorkerMail::LookAgain);
-        Ok(())
     }
 
     fn disable(&self, name: &str, disabled: bool) -> Result<(), CommandError> {
@@ -384,7 +329,7 @@ impl Pooler {
     }
 
     fn kill(&self, database: Option<&str>) -> Result<(), CommandError> {
-        if self.paused.get() {
+        if self.rest.get() != PoolerState::Active {
             return Err(CommandError::AlreadyPaused);
         }
         let victims = match database {
@@ -419,20 +364,13 @@ impl Pooler {
             Some(name) => Some(self.find(name)?.name.clone()),
             None => None,
         };
-        loop {
-            let outdated = self
-                .process
-                .ask_workers(|reply| WorkerMail::Outdated(name.clone(), reply))
-                .await;
-            if outdated.iter().sum::<usize>() == 0 {
-                return Ok(());
-            }
-            tokio::time::sleep(LOOK).await;
-        }
+        self.wait_for_none(|reply| WorkerMail::Outdated(name.clone(), reply))
+            .await;
+        Ok(())
     }
 
     /// The database in use of that name, or the one that the configuration has.
-    fn find(&self, name: &str) -> Result<Arc<pool::DatabaseShared>, CommandError> {
+    pub(crate) fn find(&self, name: &str) -> Result<Arc<pool::DatabaseShared>, CommandError> {
         if name == CONSOLE_DATABASE {
             return Err(CommandError::ConsoleDatabase);
         }
@@ -443,61 +381,6 @@ impl Pooler {
         let config = self.setup().config.database(name);
         let config = config.ok_or(CommandError::NoSuchDatabase)?;
         Ok(shared.database(&config, config.auto).0)
-    }
-
-    async fn shutdown(self: &Rc<Self>, kind: ShutdownKind) -> Result<(), CommandError> {
-        match kind {
-            ShutdownKind::Immediate => {
-                tracing::info!("SHUTDOWN command issued");
-                self.over.notify_one();
-                // The connection just drops: no reply is due.
-                std::future::pending().await
-            }
-            ShutdownKind::WaitForServers => {
-                self.begin_shutdown("waiting for server connections");
-                self.paused.set(true);
-                self.process.shared.pause_all(true);
-                self.process.tell_workers(|| WorkerMail::KillWaiting);
-                self.process.tell_workers(|| WorkerMail::LookAgain);
-                let pooler = self.clone();
-                tokio::task::spawn_local(async move {
-                    pooler.wait_until_free(None).await;
-                    // Whoever does not listen must not hold us up.
-                    let _ = tokio::time::timeout(FAREWELL, pooler.wait_until_told()).await;
-                    pooler.over.notify_one();
-                });
-                Ok(())
-            }
-            ShutdownKind::WaitForClients => {
-                self.begin_shutdown("waiting for clients to leave");
-                let pooler = self.clone();
-                tokio::task::spawn_local(async move {
-                    while pooler.session_count().await > 0 {
-                        tokio::time::sleep(LOOK).await;
-                    }
-                    pooler.over.notify_one();
-                });
-                Ok(())
-            }
-        }
-    }
-
-    fn begin_shutdown(&self, how: &str) {
-        tracing::info!("shutting down: {how}");
-        self.process.shutting_down.store(true, Ordering::SeqCst);
-        self.listeners.borrow_mut().close_tcp();
-    }
-
-    /// Sessions and logins other than the console's.
-    async fn session_count(&self) -> usize {
-        let sessions = self.process.ask_workers(WorkerMail::Sessions).await;
-        let logins = self.process.logins.load(Ordering::SeqCst) as usize;
-        sessions.iter().sum::<usize>() + logins
-    }
-
-    /// Whether a shutdown is under way.
-    pub(crate) fn is_shutting_down(&self) -> bool {
-        self.process.shutting_down.load(Ordering::SeqCst)
     }
 
     /// Ends the process now.
@@ -515,7 +398,7 @@ impl Pooler {
             let totals = self.totals().await;
             let figures = self.history.borrow_mut().tick(&totals, Instant::now());
             if self.setup().config.settings.log_stats {
-                tracing::info!(
+                tracing::info!(name: "stats",
                     "stats: {} xacts/s, {} queries/s, {} client parses/s, {} server parses/s, \
                      {} binds/s, {} client logins/s, in {} B/s, out {} B/s, xact {} us, \
                      query {} us, wait {} us",
@@ -549,7 +432,7 @@ impl Pooler {
             let pools = shared.pools();
             let used = |database: &pool::DatabaseShared| {
                 database.clients.load(Ordering::SeqCst) > 0
-                    || database.paused.load(Ordering::SeqCst)
+                    || database.is_paused()
                     || pools.iter().any(|pool| {
                         pool.key.database == database.name
                             && pool.servers.load(Ordering::SeqCst) > 0
@@ -569,6 +452,16 @@ impl Pooler {
                 }
             }
         }
+    }
+}
+
+/// Says what is done from now on, in PgBouncer's words.
+fn log_order(command: &Command) {
+    let tag = command.tag();
+    match (command, command.database()) {
+        (Command::Show(_) | Command::Set { .. }, _) => {}
+        (_, Some(database)) => tracing::info!("{tag} '{database}' command issued"),
+        (_, None) => tracing::info!("{tag} command issued"),
     }
 }
 

@@ -45,6 +45,9 @@ impl Session {
             if let Some(kill) = self.entry.killed() {
                 return Poll::Ready(RelayEnd::Client(End::Killed(kill)));
             }
+            if self.is_still(Some(&io)) {
+                return Poll::Pending;
+            }
             let moved = self
                 .relay_client(cx, server, &mut io, &mut buffer)
                 .and_then(|from_client| {
@@ -53,6 +56,9 @@ impl Session {
                 });
             match moved {
                 Ok(true) => {}
+                Ok(false) if io.is_between_transactions() => {
+                    return self.poll_parting().map(RelayEnd::Client);
+                }
                 Ok(false) => return Poll::Pending,
                 Err(end) => return Poll::Ready(end),
             }
@@ -208,6 +214,7 @@ impl Session {
         self.pool.counters.borrow_mut().bytes_received += done as u64;
         send_together(&mut io.conn, &mut out, &bytes[from..done])
             .map_err(|_| RelayEnd::Server(CloseReason::Crashed))?;
+        self.look_for_syncs(io)?;
         if io.pipeline.owes_fake() && io.outflow.at_boundary() {
             out.clear();
             put_fakes(&mut out, &mut io.pipeline);
@@ -380,7 +387,13 @@ impl Session {
             return Err(RelayEnd::Server(CloseReason::StatementMode));
         }
         self.say_to_client(&mut out, &bytes[from..done])?;
-        if io.pipeline.wants_probe() {
+        self.look_for_syncs(io)
+    }
+
+    /// Asks the server which Syncs a COPY has swallowed, if that must be known; never in the middle of
+    /// a message of the client's.
+    fn look_for_syncs(&mut self, io: &mut ServerIo) -> Result<(), RelayEnd> {
+        if io.pipeline.wants_probe() && self.intake.at_boundary() {
             let mut probe = Vec::new();
             put_query(&mut probe, "");
             io.conn

@@ -24,6 +24,7 @@ use crate::pooler::{Pooler, report_warnings};
 use crate::process::Process;
 use crate::setup::{Setup, SetupError};
 use crate::signals;
+use crate::systemd::given_sockets;
 use crate::worker::Start;
 
 /// Why the pooler did not start.
@@ -110,7 +111,7 @@ fn start(cli: &Cli, path: &Path, env: Vec<(String, String)>) -> Result<(), Start
     if cli.daemon {
         daemon::detach()?;
     }
-    let logging = Logging::start(cli.quiet || cli.daemon, u32::from(cli.verbose));
+    let logging = Logging::start(cli.quiet || cli.daemon, u32::from(cli.verbose), &env);
     logging.configure(settings);
     daemon::raise_file_limit();
 
@@ -137,7 +138,7 @@ fn start_as(
         .build()?;
     let local = LocalSet::new();
     local.block_on(&runtime, async {
-        let listeners = Listeners::open(&setup.config.settings).await?;
+        let listeners = Listeners::open(&setup.config.settings, given_sockets(&env)?).await?;
         let endpoint = Endpoint::open(&setup.config.settings).await;
         let logfile = setup.config.settings.logfile.as_deref();
         daemon::become_user(user, logfile)?;
@@ -156,10 +157,8 @@ fn check_daemon(cli: &Cli, settings: &Settings) -> Result<(), StartError> {
     if cli.daemon && missing(&settings.pidfile) {
         return Err(StartError::Daemon("-d needs pidfile"));
     }
-    if cli.daemon && missing(&settings.logfile) {
-        return Err(StartError::Daemon(
-            "-d needs logfile (syslog does not act yet)",
-        ));
+    if cli.daemon && missing(&settings.logfile) && !settings.syslog {
+        return Err(StartError::Daemon("-d needs logfile or syslog"));
     }
     Ok(())
 }
@@ -202,9 +201,9 @@ async fn serve(
     // Whoever reads it may send signals at once.
     let pidfile = pidfile.map(PidFile::write).transpose()?;
     let (version, tls) = (admin::VERSION, net::tls::LIBRARY);
-    tracing::info!("process up: {version}, {count} workers, tls: {tls}");
+    tracing::info!(name: "process_up", "process up: {version}, {count} workers, tls: {tls}");
     pooler.run(orders).await;
-    tracing::info!("process down");
+    tracing::info!(name: "process_down", "process down");
     drop(pidfile);
     Ok(())
 }

@@ -9,10 +9,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use net::Conn;
-use pool::pool::Wait;
+use pool::pool::{Suspension, Wait};
 use pool::roster::{ClientState, Kill, Notify};
-use pool::server::align;
 use pool::server::query::QueryError;
+use pool::server::{ServerIo, align};
 use pool::{ClientEntry, CloseReason, Lease, LeaseError, Pool, Server};
 use settings::PoolMode;
 use wire::backend::put_parameter;
@@ -77,6 +77,7 @@ impl End {
         let violation = SqlState::PROTOCOL_VIOLATION;
         match self {
             Self::Terminated | Self::Lost => None,
+            Self::Killed(kill) => Some((kill.sqlstate(), kill.for_client().to_owned())),
             Self::Refused(Refusal::Header(hex)) => {
                 Some((violation, format!("bad packet header: '{hex}'")))
             }
@@ -84,9 +85,7 @@ impl End {
                 LeaseError::LoginRefused(cause) => (cause.sqlstate(), error.to_string()),
                 _ => (violation, error.to_string()),
             }),
-            Self::Killed(_) | Self::Refused(_) | Self::ServerGone(_) => {
-                Some((violation, self.kind().to_owned()))
-            }
+            Self::Refused(_) | Self::ServerGone(_) => Some((violation, self.kind().to_owned())),
         }
     }
 
@@ -219,6 +218,9 @@ impl Session {
             if ready!(self.conn.poll_flush(cx)).is_err() {
                 return Poll::Ready(Err(End::Lost));
             }
+            if self.is_still(None) {
+                return Poll::Pending;
+            }
             let worker = self.worker.clone();
             let mut buffer = worker.buffer();
             if self.gather > 0 {
@@ -236,9 +238,10 @@ impl Session {
             } else if self.conn.has_news() {
                 self.conn.unhold(&mut buffer)
             } else {
-                match ready!(self.conn.poll_fill(cx, &mut buffer)) {
-                    Ok(0) | Err(_) => return Poll::Ready(Err(End::Lost)),
-                    Ok(filled) => filled,
+                match self.conn.poll_fill(cx, &mut buffer) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(End::Lost)),
+                    Poll::Ready(Ok(filled)) => filled,
+                    Poll::Pending => return self.poll_parting().map(Err),
                 }
             };
             self.fresh = self.find_request(&buffer[..filled])?;
@@ -246,6 +249,34 @@ impl Session {
                 return Poll::Ready(Ok(()));
             }
         }
+    }
+
+    /// Ready once the session is to end, and the client is between two messages.
+    pub(crate) fn poll_parting(&self) -> Poll<End> {
+        match self.entry.dismissed() {
+            Some(kill) if self.intake.at_boundary() && !self.conn.has_held() => {
+                Poll::Ready(End::Killed(kill))
+            }
+            _ => Poll::Pending,
+        }
+    }
+
+    /// Whether SUSPEND holds and nothing is on its way: then nothing more is read, from the client
+    /// or from the server that it has.
+    pub(crate) fn is_still(&self, io: Option<&ServerIo>) -> bool {
+        let suspension = self.pool.local.suspension.get();
+        if suspension == Suspension::None {
+            return false;
+        }
+        let rests = |conn: &Conn| conn.is_flushed() && !conn.has_held();
+        // Who is in line gets a server first, if whoever has one lets go.
+        let awaited = || suspension == Suspension::Lenient && self.pool.has_waiters();
+        let still = self.fresh.is_none()
+            && self.gather == 0
+            && rests(&self.conn)
+            && io.is_none_or(|io| rests(&io.conn) && !awaited());
+        self.entry.still.set(still);
+        still
     }
 
     /// Passes over what needs no server, and tells where the first request stands.
@@ -397,21 +428,24 @@ impl Session {
         }
     }
 
-    /// Says goodbye, to the client and in the log.
+    /// Says goodbye, to the client and in the log. However long that takes, it is nobody's client
+    /// any more.
     async fn finish(&mut self, end: End) {
         self.worker.count_end(end.kind());
+        self.strike_off();
+        let _parting = Parting::new(&self.worker);
         let setup = self.worker.setup();
         let settings = &setup.config.settings;
         if settings.log_disconnections {
             let age = self.connected.elapsed().as_secs();
             let reason = end.reason();
-            tracing::info!("{} closing because: {reason} (age={age}s)", self.tag());
+            tracing::info!(name: "client_closed", "{} closing because: {reason} (age={age}s)", self.tag());
         }
         let Some((code, text)) = end.for_client() else {
             return;
         };
         if settings.log_pooler_errors {
-            tracing::warn!("{} pooler error: {text}", self.tag());
+            tracing::warn!(name: "pooler_error", "{} pooler error: {text}", self.tag());
         }
         if self.cut_off {
             return;
@@ -422,6 +456,13 @@ impl Session {
         // Whoever does not read it is gone or does not care.
         let _ = tokio::time::timeout(GOODBYE, goodbye).await;
         self.conn.finish().await;
+    }
+
+    /// Leaves the roster and the pool's count.
+    fn strike_off(&self) {
+        if self.worker.pools.local.roster.remove(self.entry.id) {
+            self.pool.clients.set(self.pool.clients.get() - 1);
+        }
     }
 
     /// What this client may send.
@@ -466,6 +507,22 @@ impl Session {
     }
 }
 
+/// Counts a session that is over while its client is told why: the process waits for it.
+struct Parting(Rc<Worker>);
+
+impl Parting {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.parting.set(worker.parting.get() + 1);
+        Self(worker.clone())
+    }
+}
+
+impl Drop for Parting {
+    fn drop(&mut self) {
+        self.0.parting.set(self.0.parting.get() - 1);
+    }
+}
+
 /// Longest time that a client may take to hear why its session ends.
 const GOODBYE: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -483,8 +540,7 @@ fn close_reason(end: &End, server: &Server) -> CloseReason {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.worker.pools.local.roster.remove(self.entry.id);
-        self.pool.clients.set(self.pool.clients.get() - 1);
+        self.strike_off();
     }
 }
 

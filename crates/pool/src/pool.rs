@@ -44,6 +44,8 @@ pub struct Local {
     pub tallies: RefCell<Tallies>,
     /// What pools counted that are gone: counters never go down.
     pub retired: RefCell<Retired>,
+    /// How far SUSPEND has come.
+    pub suspension: Cell<Suspension>,
 }
 
 impl Local {
@@ -52,6 +54,18 @@ impl Local {
         let mut tallies = self.tallies.borrow_mut();
         *tallies.server_closes.entry(reason).or_default() += 1;
     }
+}
+
+/// How far SUSPEND has come: whether clients and servers are still read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Suspension {
+    /// They are.
+    #[default]
+    None,
+    /// Only those of whom something is on its way, and those whose servers others wait for.
+    Lenient,
+    /// Only those of whom something is on its way.
+    Strict,
 }
 
 /// One pool on one worker.
@@ -193,6 +207,12 @@ impl Pool {
         self.publish_waiting();
         self.advance(now);
         Ok(None)
+    }
+
+    /// Whether anybody, on whichever worker, is in line for a server.
+    pub fn has_waiters(&self) -> bool {
+        let here = self.state.borrow().oldest().is_some();
+        here || self.shared.waits_elsewhere(self.local.worker)
     }
 
     /// Why a server that was idle had better not be lent.
@@ -617,7 +637,7 @@ impl Pool {
             return false;
         };
         let age = server.facts.opened.elapsed().as_secs();
-        tracing::info!(
+        tracing::info!(name: "server_closed",
             "{} closing because: {} (age={age}s)",
             self.tag(&server),
             reason.as_str()
@@ -747,7 +767,7 @@ impl Pool {
         let settings = self.settings.borrow();
         let delay = settings.server_check_delay;
         Rules {
-            paused: self.shared.database.paused.load(Ordering::Relaxed),
+            paused: self.shared.database.is_paused(),
             round_robin: settings.server_round_robin,
             check_after: settings.check_query.sql().map(|_| delay),
         }

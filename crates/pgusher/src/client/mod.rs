@@ -17,16 +17,19 @@ use std::time::{Instant, SystemTime};
 use auth::Origin;
 use net::tls::{Cipher, ClientTls, HandshakeError};
 use net::{Conn, PeerAddr, Stream};
+use pool::roster::Kill;
 use pool::{ClientId, LeaseError};
 use thiserror::Error;
 use wire::error::put_error;
 use wire::startup::StartupError;
 use wire::{CancelKey, Severity, SqlState};
 
+use crate::accept::Admission;
 use crate::cancel::cancel;
 use crate::console;
 use crate::process::Counted;
 use crate::session::Session;
+use crate::stage::Stage;
 use crate::worker::Worker;
 
 use self::first::Opening;
@@ -46,6 +49,8 @@ pub(crate) struct Newcomer {
     pub(crate) minor: u16,
     /// It has proven who it is, and waits for a server.
     pub(crate) has_done_its_part: bool,
+    /// Whether it came in time for more than the console.
+    pub(crate) admission: Admission,
     /// Counts it as a client socket.
     pub(crate) counted: Counted,
 }
@@ -71,7 +76,7 @@ pub(crate) enum Refused {
     /// Told to the client as it stands.
     #[error("{0}")]
     Told(String),
-    /// Told to the client with the server's own code.
+    /// Told to the client with this code.
     #[error("{1}")]
     Coded(SqlState, String),
     /// `client_login_timeout`.
@@ -106,6 +111,13 @@ impl Refused {
     }
 }
 
+/// A login ends as sessions do.
+impl From<Kill> for Refused {
+    fn from(kill: Kill) -> Self {
+        Self::Coded(kill.sqlstate(), kill.for_client().to_owned())
+    }
+}
+
 /// A login ends for want of a server.
 impl From<LeaseError> for Refused {
     fn from(error: LeaseError) -> Self {
@@ -117,7 +129,12 @@ impl From<LeaseError> for Refused {
 }
 
 /// Serves a connection from its first byte to its last.
-pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, counted: Counted) {
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    stream: Stream,
+    counted: Counted,
+    admission: Admission,
+) {
     let port = worker.setup().config.settings.listen_port;
     let Ok(peer) = stream.peer_addr(port) else {
         // Gone before we looked.
@@ -138,6 +155,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, counted: Counted) 
         label: "(nodb)/(nouser)".to_owned(),
         minor: 0,
         has_done_its_part: false,
+        admission,
         counted,
     });
     // The login's large future is gone by the time the session runs.
@@ -156,6 +174,9 @@ async fn admit(worker: &Rc<Worker>, mut newcomer: Box<Newcomer>) -> Option<Entry
         biased;
         result = log_in(worker, &mut newcomer) => Some(result),
         () = login_timeout(worker, connected) => None,
+        () = worker.process.in_stage(Stage::Suspended) => {
+            Some(Err(Kill::SuspendTimeout.into()))
+        }
     };
     let result = in_time.unwrap_or_else(|| Err(newcomer.too_late()));
     drop(counted);
@@ -171,7 +192,7 @@ async fn admit(worker: &Rc<Worker>, mut newcomer: Box<Newcomer>) -> Option<Entry
             *admitted,
         )))),
         Ok(Outcome::Cancel(key)) => {
-            cancel(&worker.process, &key).await;
+            cancel(&worker.process, &worker.setup(), &key).await;
             None
         }
         Err(refused) => {
@@ -233,10 +254,10 @@ async fn refuse(worker: &Worker, newcomer: &mut Newcomer, refused: &Refused) {
     let tag = newcomer.tag();
     let age = newcomer.connected.elapsed().as_secs();
     if let Refused::Handshake(error) = refused {
-        tracing::warn!("{tag} TLS handshake error: {error}");
+        tracing::warn!(name: "tls_failed", "{tag} TLS handshake error: {error}");
     }
     if settings.log_disconnections {
-        tracing::info!("{tag} closing because: {refused} (age={age}s)");
+        tracing::info!(name: "client_closed", "{tag} closing because: {refused} (age={age}s)");
     }
     let Some((code, text)) = refused.for_client() else {
         if matches!(refused, Refused::Handshake(_)) {
@@ -245,7 +266,7 @@ async fn refuse(worker: &Worker, newcomer: &mut Newcomer, refused: &Refused) {
         return;
     };
     if settings.log_pooler_errors {
-        tracing::warn!("{tag} pooler error: {text}");
+        tracing::warn!(name: "pooler_error", "{tag} pooler error: {text}");
     }
     let mut out = Vec::new();
     put_error(&mut out, Severity::Fatal, code, &text);
