@@ -6,6 +6,7 @@ mod health;
 mod own;
 mod rude;
 mod scraped;
+mod status;
 
 use std::collections::BTreeMap;
 

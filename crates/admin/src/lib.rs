@@ -14,6 +14,7 @@ mod parse;
 mod pretended;
 mod request;
 mod show;
+mod status;
 mod table;
 #[cfg(test)]
 mod transcript;
@@ -24,4 +25,5 @@ pub use crate::health::Readiness;
 pub use crate::metrics::{Figures, METRICS_TYPE, Reload, Upkeep};
 pub use crate::outcome::{CommandError, Outcome, answer};
 pub use crate::show::{SERVER_VERSION, Show, VERSION, View};
+pub use crate::status::{History, PERIOD, STATUS_PAGE, STATUS_POLICY, Status};
 pub use crate::table::Table;

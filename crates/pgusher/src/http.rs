@@ -1,4 +1,4 @@
-//! The HTTP endpoint: metrics and health, for whoever reaches it to read.
+//! The HTTP endpoint: metrics, health and the status page, for whoever reaches it to read.
 //!
 //! It runs on control's thread, which has little else to do. Connections are few, and none lasts:
 //! one request each, within a few seconds. When there are too many the oldest makes room, so that
@@ -9,10 +9,13 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
 
-use admin::METRICS_TYPE;
+use admin::{METRICS_TYPE, STATUS_PAGE, STATUS_POLICY};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -48,6 +51,7 @@ const TURN: Duration = Duration::from_secs(2);
 const BREATH: Duration = Duration::from_millis(100);
 
 const PLAIN: &str = "text/plain; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 
 /// The endpoint's sockets.
@@ -67,17 +71,17 @@ impl Endpoint {
         let mut listeners = Vec::new();
         for entry in settings.metrics_listen_addr.iter().filter(|_| port != 0) {
             let found = addresses(entry, port).await.unwrap_or_else(|error| {
-                tracing::warn!("cannot listen on {entry} for metrics: {error}");
+                tracing::warn!(name: "cannot_listen", "cannot listen on {entry} for metrics: {error}");
                 Vec::new()
             });
             for addr in found {
                 match Listener::tcp(addr, &options) {
                     Ok(listener) => {
-                        tracing::info!("metrics at http://{addr}/metrics");
+                        tracing::info!(name: "listening", "metrics at http://{addr}/metrics");
                         listeners.push(listener);
                     }
                     Err(error) => {
-                        tracing::warn!("cannot listen on {addr} for metrics: {error}");
+                        tracing::warn!(name: "cannot_listen", "cannot listen on {addr} for metrics: {error}");
                     }
                 }
             }
@@ -87,6 +91,9 @@ impl Endpoint {
 
     /// Answers requests from now on, for as long as the process lives.
     pub(crate) fn start(self, pooler: &Rc<Pooler>) {
+        if !self.listeners.is_empty() {
+            tokio::task::spawn_local(pooler.clone().keep_history());
+        }
         for listener in self.listeners {
             tokio::task::spawn_local(take_in(listener, pooler.clone()));
         }
@@ -110,7 +117,7 @@ async fn take_in(listener: Listener, pooler: Rc<Pooler>) {
             // This listener takes nothing else.
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!("accept failed for metrics: {error}");
+                tracing::warn!(name: "accept_failed", "accept failed for metrics: {error}");
                 tokio::time::sleep(BREATH).await;
             }
         }
@@ -140,6 +147,13 @@ async fn answer(pooler: &Rc<Pooler>, method: &Method, path: &str) -> Response<Fu
         return refusal;
     }
     match path {
+        "/" => {
+            let mut page = page(StatusCode::OK, HTML, STATUS_PAGE);
+            let policy = HeaderValue::from_static(STATUS_POLICY);
+            page.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+            page
+        }
+        "/status.json" => page(StatusCode::OK, JSON, pooler.status().await),
         "/metrics" => page(StatusCode::OK, METRICS_TYPE, pooler.metrics().await),
         "/livez" => match tokio::time::timeout(TURN, pooler.workers_turn()).await {
             Ok(()) => page(StatusCode::OK, PLAIN, "alive\n"),
@@ -167,5 +181,6 @@ fn page(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Respo
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

@@ -1,9 +1,11 @@
 //! What the HTTP endpoint tells: from the workers' summaries and what control knows.
 
-use std::time::SystemTime;
+use std::rc::Rc;
+use std::time::{Instant, SystemTime};
 
-use admin::{Figures, Readiness, Reload, Upkeep};
+use admin::{Figures, PERIOD, Readiness, Reload, Status, Upkeep};
 use pool::snapshot::Snapshot;
+use tokio::time::MissedTickBehavior;
 
 use crate::pooler::Pooler;
 use crate::setup::Setup;
@@ -14,10 +16,7 @@ impl Pooler {
     pub(crate) async fn metrics(&self) -> String {
         let snapshot = self.summary().await;
         let setup = self.setup();
-        let upkeep = Upkeep {
-            reload: self.reload_report.get(),
-            certificates: setup.tls.expiries(),
-        };
+        let upkeep = self.upkeep(&setup);
         let figures = Figures {
             snapshot: &snapshot,
             settings: &setup.config.settings,
@@ -30,6 +29,41 @@ impl Pooler {
             labels.admit_database(settings::CONSOLE_DATABASE);
             figures.text(labels)
         })
+    }
+
+    fn upkeep(&self, setup: &Setup) -> Upkeep {
+        Upkeep {
+            reload: self.reload_report.get(),
+            certificates: setup.tls.expiries(),
+        }
+    }
+
+    /// What the status page draws.
+    pub(crate) async fn status(&self) -> String {
+        let snapshot = self.summary().await;
+        let setup = self.setup();
+        let settings: Vec<_> = setup.config.settings.rows().collect();
+        let status = Status {
+            snapshot: &snapshot,
+            history: &self.samples.borrow(),
+            settings: &settings,
+            upkeep: &self.upkeep(&setup),
+            warnings: &setup.warnings(),
+            draining: self.is_shutting_down(),
+            time: SystemTime::now(),
+        };
+        status.json()
+    }
+
+    /// Keeps samples for the page's plots.
+    pub(crate) async fn keep_history(self: Rc<Self>) {
+        let mut ticks = tokio::time::interval(PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let snapshot = self.summary().await;
+            self.samples.borrow_mut().sample(&snapshot, Instant::now());
+        }
     }
 
     /// What `/readyz` says.

@@ -31,6 +31,8 @@ pub(crate) struct Pooler {
     pub(crate) history: RefCell<StatsHistory>,
     /// How the last RELOAD went.
     pub(crate) reload_report: Cell<Reload>,
+    /// What the status page plots.
+    pub(crate) samples: RefCell<admin::History>,
     /// Held while the workers are asked for a summary.
     pub(crate) summaries: tokio::sync::Mutex<()>,
     /// Whether PAUSE or SUSPEND of all databases is in force.
@@ -61,6 +63,7 @@ impl Pooler {
             process,
             history: RefCell::new(StatsHistory::new(Instant::now())),
             reload_report: Cell::new(reload_report),
+            samples: RefCell::default(),
             summaries: tokio::sync::Mutex::default(),
             rest: Cell::default(),
             setup: RefCell::new(setup),

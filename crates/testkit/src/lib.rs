@@ -10,6 +10,7 @@
 mod account;
 mod address;
 mod binaries;
+mod browser;
 mod certificates;
 mod eventually;
 mod fake_client;
@@ -31,6 +32,7 @@ mod tls;
 pub use account::Account;
 pub use address::Address;
 pub use binaries::client_program;
+pub use browser::Browser;
 pub use certificates::{Authority, Certificate, Key, Request};
 pub use eventually::{PATIENCE, eventually, eventually_async, in_time};
 pub use fake_client::FakeClient;

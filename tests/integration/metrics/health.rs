@@ -50,6 +50,20 @@ async fn a_pooler_is_ready_until_it_drains_and_alive_to_its_end() {
 }
 
 #[tokio::test]
+async fn readiness_ends_before_the_door_closes() {
+    let fake = FakeServer::start().await;
+    let mut pooler = told(&fake, 1)
+        .set("shutdown_listen_delay", 600)
+        .start()
+        .await;
+    let _stays = alice(&pooler).await;
+    pooler.signal(Signal::SIGTERM);
+    eventually_async("draining", async || ready(&pooler).await.0 == 503).await;
+    // Who was sent here just before finds the door open.
+    assert_eq!(alice(&pooler).await.query_value("SELECT 1").await, "1");
+}
+
+#[tokio::test]
 async fn each_databases_server_is_told_to_be_up_or_down() {
     for workers in WORKERS {
         let fake = FakeServer::start().await;
