@@ -15,6 +15,7 @@ mod dns;
 mod drivers;
 mod fairness;
 mod limits;
+mod metrics;
 mod parameters;
 mod peers;
 mod pooling;

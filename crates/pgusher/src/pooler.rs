@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use admin::{Command, CommandError, Outcome};
+use admin::{Command, CommandError, Outcome, Reload};
 use net::resolve::Terms;
 use pool::ClientId;
 use pool::shared::Welcome;
@@ -30,6 +30,12 @@ pub(crate) const LOOK: Duration = Duration::from_millis(50);
 pub(crate) struct Pooler {
     pub(crate) process: Arc<Process>,
     pub(crate) history: RefCell<StatsHistory>,
+    /// How the last RELOAD went.
+    pub(crate) reload_report: Cell<Reload>,
+    /// What the status page plots.
+    pub(crate) samples: RefCell<admin::History>,
+    /// Held while the workers are asked for a summary.
+    pub(crate) summaries: tokio::sync::Mutex<()>,
     /// Whether PAUSE or SUSPEND of all databases is in force.
     pub(crate) rest: Cell<PoolerState>,
     setup: RefCell<Arc<Setup>>,
@@ -50,9 +56,16 @@ impl Pooler {
         listeners: Listeners,
         logging: Logging,
     ) -> Rc<Self> {
-        Rc::new(Self {
+        let reload_report = Reload {
+            succeeded: true,
+            last_success: SystemTime::now(),
+        };
+        let pooler = Rc::new(Self {
             process,
             history: RefCell::new(StatsHistory::new(Instant::now())),
+            reload_report: Cell::new(reload_report),
+            samples: RefCell::default(),
+            summaries: tokio::sync::Mutex::default(),
             rest: Cell::default(),
             setup: RefCell::new(setup),
             manager: Manager::new(&env),
@@ -61,7 +74,9 @@ impl Pooler {
             logging,
             over: Notify::new(),
             unused_since: RefCell::default(),
-        })
+        });
+        pooler.follow_labels(&pooler.setup());
+        pooler
     }
 
     /// The configuration in force.
@@ -116,6 +131,7 @@ impl Pooler {
             Command::Reload => {
                 self.manager.reloading();
                 let followed = self.reload();
+                self.note_reload(matches!(followed, Ok(Followed::Wholly)));
                 self.manager.ready();
                 return outcome(followed);
             }
@@ -256,6 +272,7 @@ impl Pooler {
         self.logging.configure(&setup.config.settings);
         let terms = Terms::from(&setup.config.settings);
         self.process.shared.resolver.set_terms(terms);
+        self.follow_labels(&setup);
         for pool in self.process.shared.pools() {
             let config = pool.database.config.load();
             pool.set_secret(setup.server_secret(&config, &pool.key.user));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use auth::SaltKey;
 use net::resolve::Terms;
 use pool::{Shared, WorkerId};
-use settings::Settings;
+use settings::{Config, Settings};
 use thiserror::Error;
 use tokio::runtime;
 use tokio::sync::mpsc;
@@ -18,6 +18,8 @@ use wire::ParamNames;
 use crate::accept::Listeners;
 use crate::cli::{Cli, version};
 use crate::daemon::{self, PidFile};
+use crate::healthcheck;
+use crate::http::Endpoint;
 use crate::logging::Logging;
 use crate::pooler::{Pooler, report_warnings};
 use crate::process::Process;
@@ -47,6 +49,7 @@ pub fn main(cli: Cli, env: Vec<(String, String)>) -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Some(path) if cli.check => check(path, &env),
+        Some(path) if cli.healthcheck => ask_health(path, env),
         Some(path) => start(&cli, path, env),
         None => Ok(()),
     };
@@ -82,6 +85,12 @@ fn check(path: &Path, env: &[(String, String)]) -> Result<(), StartError> {
     report.push_str(&format!("{}: ok\n", path.display()));
     print(&report);
     Ok(())
+}
+
+/// Asks the pooler that runs with this configuration.
+fn ask_health(path: &Path, env: Vec<(String, String)>) -> Result<(), StartError> {
+    let config = Config::load(path, env).map_err(SetupError::from)?;
+    Ok(healthcheck::ask(&config.settings)?)
 }
 
 fn start(cli: &Cli, path: &Path, env: Vec<(String, String)>) -> Result<(), StartError> {
@@ -131,6 +140,7 @@ fn start_as(
     let local = LocalSet::new();
     local.block_on(&runtime, async {
         let listeners = Listeners::open(&setup.config.settings, given_sockets(&env)?).await?;
+        let endpoint = Endpoint::open(&setup.config.settings).await;
         let logfile = setup.config.settings.logfile.as_deref();
         daemon::become_user(user, logfile)?;
         report_warnings(&setup);
@@ -138,7 +148,7 @@ fn start_as(
             .tls
             .warnings()
             .for_each(|warning| tracing::warn!("{warning}"));
-        serve(setup, env, listeners, logging, pidfile).await
+        serve(setup, env, (listeners, endpoint), logging, pidfile).await
     })
 }
 
@@ -158,7 +168,7 @@ fn check_daemon(cli: &Cli, settings: &Settings) -> Result<(), StartError> {
 async fn serve(
     setup: Setup,
     env: Vec<(String, String)>,
-    listeners: Listeners,
+    (listeners, endpoint): (Listeners, Endpoint),
     logging: Logging,
     pidfile: Option<&Path>,
 ) -> Result<(), StartError> {
@@ -188,6 +198,7 @@ async fn serve(
         start.spawn()?;
     }
     let pooler = Pooler::new(process, setup, env, listeners, logging);
+    endpoint.start(&pooler);
     signals::listen(&pooler)?;
     // Whoever reads it may send signals at once.
     let pidfile = pidfile.map(PidFile::write).transpose()?;
