@@ -8,6 +8,7 @@ mod cancel;
 mod clients;
 mod config;
 mod console;
+mod container;
 mod copy;
 mod deaths;
 mod differential;

@@ -9,6 +9,7 @@ mod checks;
 mod choices;
 mod config;
 mod connstr;
+mod container;
 mod database;
 mod effective;
 mod environment;

@@ -1,5 +1,6 @@
 //! The command line: PgBouncer's, and `--check`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Parser;
@@ -33,8 +34,12 @@ pub struct Cli {
     /// Show the version and exit
     #[arg(short = 'V', long)]
     pub version: bool,
+    /// Start what a container starts with: the pooler, with the variables that images of PgBouncer
+    /// know if no ini is mounted, or the command that follows
+    #[arg(long, value_name = "COMMAND", num_args = 0.., allow_hyphen_values = true)]
+    pub entrypoint: Option<Vec<OsString>>,
     /// The ini file
-    #[arg(value_name = "CONFIG_FILE", required_unless_present = "version")]
+    #[arg(value_name = "CONFIG_FILE", required_unless_present_any = ["version", "entrypoint"])]
     pub config: Option<PathBuf>,
 }
 
@@ -57,6 +62,17 @@ mod tests {
         assert!(long.quiet && long.daemon);
         assert!(Cli::try_parse_from(["pgusher"]).is_err());
         assert!(Cli::parse_from(["pgusher", "--version"]).version);
+    }
+
+    #[test]
+    fn all_that_follows_entrypoint_is_the_containers_command() {
+        let command = |words: &[&str]| Cli::parse_from(words).entrypoint;
+        assert_eq!(command(&["pgusher", "x.ini"]), None);
+        assert_eq!(command(&["pgusher", "--entrypoint"]), Some(vec![]));
+        assert_eq!(
+            command(&["pgusher", "--entrypoint", "psql", "-V", "--user", "x", "y"]),
+            Some(["psql", "-V", "--user", "x", "y"].map(Into::into).into())
+        );
     }
 
     #[test]

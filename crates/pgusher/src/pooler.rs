@@ -12,13 +12,14 @@ use admin::{Command, CommandError, Outcome, ShutdownKind};
 use pool::ClientId;
 use pool::shared::Welcome;
 use pool::snapshot::StatsHistory;
-use settings::{CONSOLE_DATABASE, Changes, Config, DatabaseChange, Setting, When};
+use settings::{CONSOLE_DATABASE, Changes, DatabaseChange, Setting, When};
 use tokio::sync::{Notify, mpsc};
 
 use crate::accept::Listeners;
 use crate::logging::Logging;
 use crate::process::{Order, Process};
 use crate::setup::{Setup, SetupError};
+use crate::source::Source;
 use crate::worker::WorkerMail;
 
 /// How often a command that waits looks whether its wait is over.
@@ -33,7 +34,7 @@ pub(crate) struct Pooler {
     pub(crate) history: RefCell<StatsHistory>,
     pub(crate) paused: Cell<bool>,
     setup: RefCell<Arc<Setup>>,
-    env: Vec<(String, String)>,
+    source: Source,
     listeners: RefCell<Listeners>,
     logging: Logging,
     /// Told when the process may end.
@@ -45,7 +46,7 @@ impl Pooler {
     pub(crate) fn new(
         process: Arc<Process>,
         setup: Arc<Setup>,
-        env: Vec<(String, String)>,
+        source: Source,
         listeners: Listeners,
         logging: Logging,
     ) -> Rc<Self> {
@@ -54,7 +55,7 @@ impl Pooler {
             history: RefCell::new(StatsHistory::new(Instant::now())),
             paused: Cell::new(false),
             setup: RefCell::new(setup),
-            env,
+            source,
             listeners: RefCell::new(listeners),
             logging,
             over: Notify::new(),
@@ -160,11 +161,11 @@ impl Pooler {
     fn reload(&self) -> Result<Followed, CommandError> {
         let old = self.setup();
         let path = self.config_path(&old);
-        let config = Config::load(&path, self.env.iter().cloned()).map_err(SetupError::from);
+        let config = self.source.read(&path).map_err(SetupError::from);
         let new = config.and_then(|config| {
             let changes = Changes::between(&old.config, &config);
             let config = config.keeping_boot_settings_of(&old.config);
-            let new = Setup::with(config, &self.env, old.tls.clone())?;
+            let new = Setup::with(config, &self.source.environment, old.tls.clone())?;
             Ok((new, changes))
         });
         let (mut new, changes) = match new {

@@ -17,11 +17,13 @@ use wire::ParamNames;
 use crate::accept::Listeners;
 use crate::cli::{Cli, version};
 use crate::daemon::{self, PidFile};
+use crate::entrypoint::{Entry, enter};
 use crate::logging::Logging;
 use crate::pooler::{Pooler, report_warnings};
 use crate::process::Process;
 use crate::setup::{Setup, SetupError};
 use crate::signals;
+use crate::source::Source;
 use crate::worker::Start;
 
 /// Why the pooler did not start.
@@ -35,18 +37,18 @@ enum StartError {
     Random(#[from] getrandom::Error),
     #[error("{0}")]
     Daemon(&'static str),
+    #[error("{0}: {1}")]
+    Command(String, io::Error),
 }
 
 /// Does what the command line says.
 pub fn main(cli: Cli, env: Vec<(String, String)>) -> ExitCode {
-    let result = match &cli.config {
-        _ if cli.version => {
-            print(&version());
-            return ExitCode::SUCCESS;
-        }
-        Some(path) if cli.check => check(path, &env),
-        Some(path) => start(&cli, path, env),
-        None => Ok(()),
+    let result = match &cli.entrypoint {
+        None => obey(&cli, Source::host(env)),
+        Some(command) => match enter(command) {
+            Entry::Pooler(cli) => obey(&cli, Source::container(env)),
+            Entry::Failed(program, error) => Err(StartError::Command(program, error)),
+        },
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -54,6 +56,18 @@ pub fn main(cli: Cli, env: Vec<(String, String)>) -> ExitCode {
             complain(&error);
             ExitCode::FAILURE
         }
+    }
+}
+
+fn obey(cli: &Cli, source: Source) -> Result<(), StartError> {
+    match &cli.config {
+        _ if cli.version => {
+            print(&version());
+            Ok(())
+        }
+        Some(path) if cli.check => check(path, &source),
+        Some(path) => start(cli, path, source),
+        None => Ok(()),
     }
 }
 
@@ -70,9 +84,9 @@ fn complain(error: &StartError) {
 }
 
 /// `--check`: says what is wrong with the configuration, or that nothing is.
-fn check(path: &Path, env: &[(String, String)]) -> Result<(), StartError> {
-    let setup = Setup::load(path, env)?;
-    let mut report = String::new();
+fn check(path: &Path, source: &Source) -> Result<(), StartError> {
+    let setup = Setup::load(path, source)?;
+    let mut report = setup.config.shown.clone().unwrap_or_default();
     let of_tls = setup.tls.warnings().map(str::to_owned);
     for warning in setup.warnings().into_iter().chain(of_tls) {
         report.push_str(&format!("warning: {warning}\n"));
@@ -82,13 +96,18 @@ fn check(path: &Path, env: &[(String, String)]) -> Result<(), StartError> {
     Ok(())
 }
 
-fn start(cli: &Cli, path: &Path, env: Vec<(String, String)>) -> Result<(), StartError> {
+fn start(cli: &Cli, path: &Path, source: Source) -> Result<(), StartError> {
     if cli.reboot {
         return Err(StartError::Daemon(
             "-R: taking over from a running process is not supported yet",
         ));
     }
-    let setup = Setup::load(path, &env)?;
+    let setup = Setup::load(path, &source)?;
+    if let Some(ini) = &setup.config.shown
+        && !cli.quiet
+    {
+        print(&format!("The environment says:\n{ini}"));
+    }
     let settings = &setup.config.settings;
     check_daemon(cli, settings)?;
     let pidfile = settings
@@ -106,7 +125,7 @@ fn start(cli: &Cli, path: &Path, env: Vec<(String, String)>) -> Result<(), Start
     daemon::raise_file_limit();
 
     let user = cli.user.clone().or_else(|| settings.user.clone());
-    let result = start_as(user.as_deref(), setup, env, logging, pidfile.as_deref());
+    let result = start_as(user.as_deref(), setup, source, logging, pidfile.as_deref());
     if let Err(error) = &result
         && (cli.quiet || cli.daemon)
     {
@@ -119,7 +138,7 @@ fn start(cli: &Cli, path: &Path, env: Vec<(String, String)>) -> Result<(), Start
 fn start_as(
     user: Option<&str>,
     setup: Setup,
-    env: Vec<(String, String)>,
+    source: Source,
     logging: Logging,
     pidfile: Option<&Path>,
 ) -> Result<(), StartError> {
@@ -136,7 +155,7 @@ fn start_as(
             .tls
             .warnings()
             .for_each(|warning| tracing::warn!("{warning}"));
-        serve(setup, env, listeners, logging, pidfile).await
+        serve(setup, source, listeners, logging, pidfile).await
     })
 }
 
@@ -157,7 +176,7 @@ fn check_daemon(cli: &Cli, settings: &Settings) -> Result<(), StartError> {
 /// Starts the workers and runs control until the process may end.
 async fn serve(
     setup: Setup,
-    env: Vec<(String, String)>,
+    source: Source,
     listeners: Listeners,
     logging: Logging,
     pidfile: Option<&Path>,
@@ -186,7 +205,7 @@ async fn serve(
         };
         start.spawn()?;
     }
-    let pooler = Pooler::new(process, setup, env, listeners, logging);
+    let pooler = Pooler::new(process, setup, source, listeners, logging);
     signals::listen(&pooler)?;
     // Whoever reads it may send signals at once.
     let pidfile = pidfile.map(PidFile::write).transpose()?;
