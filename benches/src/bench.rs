@@ -2,11 +2,15 @@
 
 use crate::{
     crowd::Load,
+    door::Door,
     failure::Failure,
     options::Options,
     outcome::{Outcome, Outcomes},
-    probe::{Effort, Figure, idle, instructions, load},
-    stage::Stage,
+    probe::{
+        Effort, Figure, idle, instructions, load,
+        storm::{self, Storm},
+    },
+    stage::{Running, Stage},
     subject::{Program, Subject},
     workload::{Kind, Workload},
 };
@@ -52,7 +56,8 @@ impl Bench {
             match workload.kind {
                 Kind::Load(load) => scene.load(load).await?,
                 Kind::Instructions(load) => scene.instructions(load).await?,
-                Kind::Idle(clients) => scene.idle(clients).await?,
+                Kind::Idle(load) => scene.idle(load).await?,
+                Kind::Storm(storm) => scene.storm(storm).await?,
             }
             all.extend(scene.outcomes.into_vec());
         }
@@ -63,12 +68,7 @@ impl Bench {
 impl Scene<'_> {
     /// All subjects run from the first round to the last; only one of them has clients.
     async fn load(&mut self, load: Load) -> Result<(), Failure> {
-        let mut subjects = Vec::new();
-        for subject in Subject::all() {
-            let started = self.stage.start(subject).await;
-            let running = started.map_err(|failure| failure.at(subject.to_string()))?;
-            subjects.push((subject, running));
-        }
+        let subjects = self.start_all(load.door).await?;
         for round in 1..=self.effort.rounds {
             for (subject, running) in &subjects {
                 let figures = load::round(self.stage, running, load, self.effort).await;
@@ -76,6 +76,31 @@ impl Scene<'_> {
             }
         }
         Ok(())
+    }
+
+    async fn storm(&mut self, storm: Storm) -> Result<(), Failure> {
+        let subjects = self.start_all(storm.inside.door).await?;
+        for round in 1..=self.effort.rounds {
+            for (subject, running) in &subjects {
+                let figures = storm::round(running, storm).await;
+                self.note(round, *subject, figures)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts all that clients can come to in this way; PostgreSQL itself trusts them.
+    async fn start_all(&self, door: Door) -> Result<Vec<(Subject, Running)>, Failure> {
+        let mut subjects = Vec::new();
+        for subject in Subject::all() {
+            if subject == Subject::Direct && door != Door::Trust {
+                continue;
+            }
+            let started = self.stage.start(subject, door).await;
+            let running = started.map_err(|failure| failure.at(subject.to_string()))?;
+            subjects.push((subject, running));
+        }
+        Ok(subjects)
     }
 
     async fn instructions(&mut self, load: Load) -> Result<(), Failure> {
@@ -88,10 +113,10 @@ impl Scene<'_> {
         Ok(())
     }
 
-    async fn idle(&mut self, clients: usize) -> Result<(), Failure> {
+    async fn idle(&mut self, load: Load) -> Result<(), Failure> {
         for round in 1..=self.effort.rounds {
             for program in Program::ALL {
-                let figures = idle::round(self.stage, program, clients).await;
+                let figures = idle::round(self.stage, program, load).await;
                 self.note(round, Subject::Pooler(program), figures)?;
             }
         }

@@ -6,9 +6,11 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use crate::{
+    door::Way,
     failure::Failure,
     session::Session,
     work::{Dialogue, Work},
@@ -29,6 +31,7 @@ enum Presence {
     /// Away: it comes for one transaction, and leaves.
     Outside {
         address: SocketAddr,
+        way: Way,
         buffer_len: usize,
     },
 }
@@ -57,17 +60,19 @@ impl Client {
         number: usize,
         work: Work,
         address: SocketAddr,
+        way: &Way,
     ) -> Result<Self, Failure> {
-        let opened = Session::open(address, work.buffer_len()).await;
+        let opened = Session::open(address, way, work.buffer_len()).await;
         let session = opened.map_err(|failure| failure.at(format!("client {number}")))?;
         Ok(Self::new(number, work, Presence::Inside(session)))
     }
 
     /// A client that logs in for each transaction.
-    pub(crate) fn outside(number: usize, work: Work, address: SocketAddr) -> Self {
+    pub(crate) fn outside(number: usize, work: Work, address: SocketAddr, way: Way) -> Self {
         let buffer_len = work.buffer_len();
         let presence = Presence::Outside {
             address,
+            way,
             buffer_len,
         };
         Self::new(number, work, presence)
@@ -96,6 +101,17 @@ impl Client {
         Ok(done)
     }
 
+    /// The same, and how long each transaction took.
+    pub(crate) async fn timed_work(&mut self, order: &Order) -> Result<Vec<Duration>, Failure> {
+        let mut times = Vec::new();
+        while order.goes_on(times.len() as u64) {
+            let started = Instant::now();
+            self.work(&Order::Times(1)).await?;
+            times.push(started.elapsed());
+        }
+        Ok(times)
+    }
+
     /// Goes, if it was inside.
     pub(crate) async fn leave(self) -> Result<(), Failure> {
         match self.presence {
@@ -111,9 +127,10 @@ impl Client {
             Presence::Inside(session) => session.talk(dialogue).await,
             Presence::Outside {
                 address,
+                way,
                 buffer_len,
             } => {
-                let mut session = Session::open(*address, *buffer_len).await?;
+                let mut session = Session::open(*address, way, *buffer_len).await?;
                 session.talk(dialogue).await?;
                 session.leave().await
             }

@@ -1,11 +1,12 @@
 //! Many clients at once.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use tokio::task::JoinSet;
 
 use crate::{
     client::{Client, Order},
+    door::{Door, Way},
     failure::Failure,
     work::Work,
 };
@@ -19,6 +20,8 @@ pub(crate) struct Load {
     pub(crate) clients: usize,
     /// Do they stay?
     pub(crate) habit: Habit,
+    /// How they come in.
+    pub(crate) door: Door,
 }
 
 /// What clients do between two transactions.
@@ -37,7 +40,23 @@ impl Load {
             work,
             clients,
             habit: Habit::Stays,
+            door: Door::Trust,
         }
+    }
+
+    /// Clients that connect for each transaction.
+    pub(crate) const fn visiting(door: Door, clients: usize) -> Self {
+        Self {
+            work: Work::Simple,
+            clients,
+            habit: Habit::Visits,
+            door,
+        }
+    }
+
+    /// The same clients, who come in another way.
+    pub(crate) const fn through(self, door: Door) -> Self {
+        Self { door, ..self }
     }
 }
 
@@ -57,16 +76,18 @@ impl Crowd {
             work,
             clients,
             habit,
+            door,
         } = load;
+        let way = Way::through(door);
         let mut crowd = Self::default();
         match habit {
-            Habit::Visits => crowd
-                .clients
-                .extend((0..clients).map(|number| Client::outside(number, work, address))),
+            Habit::Visits => crowd.clients.extend(
+                (0..clients).map(|number| Client::outside(number, work, address, way.clone())),
+            ),
             Habit::Stays => {
                 while crowd.clients.len() < clients {
                     let room = clients - crowd.clients.len();
-                    let batch = crowd.few_more(room, work, address).await?;
+                    let batch = crowd.few_more(room, work, address, &way).await?;
                     crowd.join(batch);
                 }
             }
@@ -75,15 +96,12 @@ impl Crowd {
     }
 
     /// Clients who come in small groups, do one transaction each, and stay.
-    pub(crate) async fn idling(
-        clients: usize,
-        work: Work,
-        address: SocketAddr,
-    ) -> Result<Self, Failure> {
+    pub(crate) async fn idling(load: Load, address: SocketAddr) -> Result<Self, Failure> {
+        let way = Way::through(load.door);
         let mut crowd = Self::default();
-        while crowd.clients.len() < clients {
-            let room = clients - crowd.clients.len();
-            let batch = crowd.few_more(room, work, address).await?;
+        while crowd.clients.len() < load.clients {
+            let room = load.clients - crowd.clients.len();
+            let batch = crowd.few_more(room, load.work, address, &way).await?;
             crowd.join(batch.work(Order::Times(1)).await?.0);
         }
         Ok(crowd)
@@ -107,6 +125,24 @@ impl Crowd {
         Ok((crowd, total))
     }
 
+    /// The same, and how long each transaction took.
+    pub(crate) async fn timed_work(self, order: Order) -> Result<(Self, Vec<Duration>), Failure> {
+        let mut working = JoinSet::new();
+        for mut client in self.clients {
+            let order = order.clone();
+            working.spawn(async move {
+                let times = client.timed_work(&order).await?;
+                Ok((client, times))
+            });
+        }
+        let (mut crowd, mut all_times) = (Self::default(), Vec::new());
+        for (client, times) in all(working).await? {
+            crowd.clients.push(client);
+            all_times.extend(times);
+        }
+        Ok((crowd, all_times))
+    }
+
     /// All leave, and the other side has closed after them.
     pub(crate) async fn leave(self) -> Result<(), Failure> {
         let mut leaving = JoinSet::new();
@@ -122,11 +158,13 @@ impl Crowd {
         room: usize,
         work: Work,
         address: SocketAddr,
+        way: &Way,
     ) -> Result<Self, Failure> {
         let first = self.clients.len();
         let mut arriving = JoinSet::new();
         for number in first..first + room.min(LOGINS_AT_ONCE) {
-            arriving.spawn(Client::inside(number, work, address));
+            let way = way.clone();
+            arriving.spawn(async move { Client::inside(number, work, address, &way).await });
         }
         let clients = all(arriving).await?;
         Ok(Self { clients })

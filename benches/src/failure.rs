@@ -89,6 +89,11 @@ impl Failure {
         move |cause| Self::Io { doing, cause }
     }
 
+    /// For `map_err`: a login by SCRAM that went wrong.
+    pub(crate) fn scram(cause: io::Error) -> Self {
+        Self::Login(format!("SCRAM: {cause}"))
+    }
+
     /// The same failure, and what the pooler wrote.
     pub(crate) fn logged(self, log: String) -> Self {
         Self::Logged {

@@ -3,6 +3,7 @@
 mod bench;
 mod client;
 mod crowd;
+mod door;
 mod expected;
 mod failure;
 mod machine;

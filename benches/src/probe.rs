@@ -3,6 +3,7 @@
 pub(crate) mod idle;
 pub(crate) mod instructions;
 pub(crate) mod load;
+pub(crate) mod storm;
 
 use std::time::Duration;
 
@@ -24,6 +25,12 @@ pub(crate) enum Measure {
     InstructionsPerTransaction,
     /// Resident in the pooler.
     BytesPerIdleClient,
+    /// Of transactions of clients that are inside already, in microseconds.
+    SlowestPercent,
+    /// By how much that grows while others log in.
+    Growth,
+    /// As those who log in see it.
+    LoginsPerSecond,
 }
 
 /// One measured value.
@@ -37,6 +44,9 @@ impl Measure {
             Self::TransactionsPerSecond => "txn/s",
             Self::InstructionsPerTransaction => "instructions/txn",
             Self::BytesPerIdleClient => "bytes/client",
+            Self::SlowestPercent => "p99 in a storm",
+            Self::Growth => "p99 in/before",
+            Self::LoginsPerSecond => "logins/s",
         }
     }
 
@@ -47,16 +57,21 @@ impl Measure {
             Self::TransactionsPerSecond => "txn/s",
             Self::InstructionsPerTransaction => "instructions/txn",
             Self::BytesPerIdleClient => "bytes/client",
+            Self::SlowestPercent => "µs, p99 in a storm",
+            Self::Growth => "x, p99 in/before",
+            Self::LoginsPerSecond => "logins/s",
         }
     }
 
     /// Which way is better.
     pub(crate) fn arrow(self) -> char {
         match self {
-            Self::TransactionsPerSecond => '↑',
+            Self::TransactionsPerSecond | Self::LoginsPerSecond => '↑',
             Self::CpuPerTransaction
             | Self::InstructionsPerTransaction
-            | Self::BytesPerIdleClient => '↓',
+            | Self::BytesPerIdleClient
+            | Self::SlowestPercent
+            | Self::Growth => '↓',
         }
     }
 }

@@ -1,7 +1,8 @@
 //! A client's connection: login, dialogue, farewell.
 
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr};
 
+use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
 use testkit::{Message, Side, startup_packet};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -9,6 +10,7 @@ use tokio::{
 };
 
 use crate::{
+    door::{PASSWORD, Stream, Way},
     expected::Expected,
     failure::Failure,
     pieces::Piece,
@@ -20,25 +22,31 @@ pub(crate) const NAME: &str = "bench";
 
 /// A client that is logged in.
 pub(crate) struct Session {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     buffer: Vec<u8>,
 }
 
 impl Session {
-    /// Connects and logs in; the address asks for no password.
-    pub(crate) async fn open(address: SocketAddr, buffer_len: usize) -> Result<Self, Failure> {
+    /// Connects and logs in.
+    pub(crate) async fn open(
+        address: SocketAddr,
+        way: &Way,
+        buffer_len: usize,
+    ) -> Result<Self, Failure> {
         let connected = TcpStream::connect(address).await;
         let stream = connected.map_err(Failure::io(format!("connecting to {address}")))?;
         stream
             .set_nodelay(true)
             .map_err(Failure::io("setting TCP_NODELAY"))?;
+        let stream = way.enter(stream).await;
+        let stream = stream.map_err(Failure::io("beginning TLS"))?;
         let mut session = Self {
             stream,
             buffer: vec![0; buffer_len],
         };
         let hello = startup_packet(&[("user", NAME), ("database", NAME)]);
         session.say(&[Piece::once(hello)]).await?;
-        session.welcome().await?;
+        session.log_in().await?;
         Ok(session)
     }
 
@@ -70,7 +78,8 @@ impl Session {
                 written.map_err(Failure::io("sending"))?;
             }
         }
-        Ok(())
+        let flushed = self.stream.flush().await;
+        flushed.map_err(Failure::io("sending"))
     }
 
     async fn hear(&mut self, pieces: &[Piece]) -> Result<(), Failure> {
@@ -88,13 +97,26 @@ impl Session {
         Ok(())
     }
 
-    /// Reads the answer to a startup packet up to ReadyForQuery.
-    async fn welcome(&mut self) -> Result<(), Failure> {
+    /// Answers what is asked after a startup packet, up to ReadyForQuery.
+    async fn log_in(&mut self) -> Result<(), Failure> {
         let mut arrived = Vec::new();
+        let mut scram = ScramSha256::new(PASSWORD.as_bytes(), ChannelBinding::unsupported());
         loop {
             while let Some(message) = Message::take(Side::Server, &mut arrived) {
                 match (message.tag, &message.body[..]) {
                     (b'R', [0, 0, 0, 0]) | (b'S' | b'K', _) => {}
+                    (b'R', [0, 0, 0, 10, ..]) => {
+                        let answer = Message::sasl_initial("SCRAM-SHA-256", scram.message());
+                        self.say(&[Piece::once(answer.encode())]).await?;
+                    }
+                    (b'R', [0, 0, 0, 11, challenge @ ..]) => {
+                        scram.update(challenge).map_err(Failure::scram)?;
+                        let answer = Message::sasl_response(scram.message());
+                        self.say(&[Piece::once(answer.encode())]).await?;
+                    }
+                    (b'R', [0, 0, 0, 12, proof @ ..]) => {
+                        scram.finish(proof).map_err(Failure::scram)?;
+                    }
                     (b'Z', b"I") if arrived.is_empty() => return Ok(()),
                     _ => return Err(Failure::Login(message.to_string())),
                 }
@@ -108,8 +130,11 @@ impl Session {
 
     /// What has arrived; nothing is the end.
     async fn read(&mut self) -> Result<&[u8], Failure> {
-        let read = self.stream.read(&mut self.buffer).await;
-        let len = read.map_err(Failure::io("receiving"))?;
+        let len = match self.stream.read(&mut self.buffer).await {
+            // A TLS connection without a farewell of its own.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+            read => read.map_err(Failure::io("receiving"))?,
+        };
         Ok(&self.buffer[..len])
     }
 }
@@ -119,13 +144,14 @@ mod tests {
     use testkit::{FakeServer, Step as Answer, Tx};
 
     use super::*;
-    use crate::{stage::local, work::Work};
+    use crate::{door::Door, stage::local, work::Work};
 
     /// What client 7 comes to when its `SELECT 14` is answered like this.
     async fn answered(answer: Vec<Answer>) -> Result<(), Failure> {
         let server = FakeServer::setup().answer(move |_| std::future::ready(Some(answer.clone())));
         let server = server.start().await;
-        let mut session = Session::open(local(server.port()), 4096).await?;
+        let way = Way::through(Door::Trust);
+        let mut session = Session::open(local(server.port()), &way, 4096).await?;
         let [dialogue, _] = Work::Simple.dialogues(7);
         session.talk(&dialogue).await?;
         session.leave().await

@@ -8,6 +8,7 @@ use std::{
 use testkit::{Pooler, PoolerSetup, Postgres};
 
 use crate::{
+    door::{Door, Papers},
     failure::Failure,
     programs::{Programs, on_path},
     session::NAME,
@@ -19,6 +20,7 @@ use crate::{
 pub(crate) struct Stage {
     postgres: Postgres,
     programs: Programs,
+    papers: Papers,
 }
 
 /// A subject that clients can talk to.
@@ -31,7 +33,6 @@ pub(crate) enum Running {
 
 /// What poolers are told, the same for all of them.
 pub(crate) const INI: &[(&str, &str)] = &[
-    ("auth_type", "trust"),
     ("pool_mode", "transaction"),
     ("default_pool_size", "20"),
     ("max_client_conn", "10000"),
@@ -51,22 +52,31 @@ impl Stage {
         postgres.create_trusted_user(NAME).await;
         postgres.create_database(NAME).await;
         postgres.run_in(NAME, Work::TABLES).await;
-        Ok(Self { postgres, programs })
+        let papers = Papers::new();
+        Ok(Self {
+            postgres,
+            programs,
+            papers,
+        })
     }
 
     /// Starts a subject.
-    pub(crate) async fn start(&self, subject: Subject) -> Result<Running, Failure> {
+    pub(crate) async fn start(&self, subject: Subject, door: Door) -> Result<Running, Failure> {
         Ok(match subject {
             Subject::Pooler(program) => {
-                Running::Pooler(Box::new(self.start_pooler(program).await?))
+                Running::Pooler(Box::new(self.start_pooler(program, door).await?))
             }
             Subject::Direct => Running::Direct(local(self.postgres.port())),
         })
     }
 
     /// Starts a pooler.
-    pub(crate) async fn start_pooler(&self, program: Program) -> Result<Pooler, Failure> {
-        let setup = self.setup(program, Pooler::binary(self.path(program)));
+    pub(crate) async fn start_pooler(
+        &self,
+        program: Program,
+        door: Door,
+    ) -> Result<Pooler, Failure> {
+        let setup = self.setup(program, door, Pooler::binary(self.path(program)));
         Ok(setup.try_start().await?)
     }
 
@@ -77,7 +87,10 @@ impl Stage {
             .arg("--tool=callgrind")
             .arg(&format!("--callgrind-out-file={{dir}}/{COUNTS}"))
             .arg(&self.path(program).to_string_lossy());
-        Ok(self.setup(program, counted).try_start().await?)
+        Ok(self
+            .setup(program, Door::Trust, counted)
+            .try_start()
+            .await?)
     }
 
     /// How many rows ever arrived by COPY FROM STDIN.
@@ -104,9 +117,9 @@ impl Stage {
     }
 
     /// The same ini for all; the number of workers is not in it.
-    fn setup(&self, program: Program, setup: PoolerSetup) -> PoolerSetup {
+    fn setup(&self, program: Program, door: Door, setup: PoolerSetup) -> PoolerSetup {
         let conn_info = self.postgres.conn_info(NAME);
-        let setup = setup.database(NAME, &conn_info).user(NAME, "");
+        let setup = door.furnish(setup.database(NAME, &conn_info), NAME, &self.papers);
         let setup = (INI.iter()).fold(setup, |setup, (name, value)| setup.set(name, value));
         match program {
             Program::Pgusher { workers } => setup.env("PGUSHER_WORKERS", &workers.to_string()),

@@ -1,9 +1,6 @@
 //! The list of workloads.
 
-use crate::{
-    crowd::{Habit, Load},
-    work::Work,
-};
+use crate::{crowd::Load, door::Door, probe::storm::Storm, work::Work};
 
 /// One line of the benchmark.
 #[derive(Clone, Copy)]
@@ -21,8 +18,10 @@ pub(crate) enum Kind {
     Load(Load),
     /// User instructions for a fixed number of transactions.
     Instructions(Load),
-    /// Memory for so many clients that did one transaction and stayed.
-    Idle(usize),
+    /// Memory for clients that did one transaction and stayed.
+    Idle(Load),
+    /// How those who are inside fare while others log in.
+    Storm(Storm),
 }
 
 /// All workloads, in the order they run. Poolers have 20 seats: 16 clients never wait.
@@ -34,20 +33,21 @@ pub(crate) const WORKLOADS: &[Workload] = &[
     load("rows", Work::Rows, 4),
     load("copy-out", Work::CopyOut, 2),
     load("copy-in", Work::CopyIn, 2),
-    Workload {
-        name: "connect",
-        kind: Kind::Load(Load {
-            work: Work::Simple,
-            clients: 16,
-            habit: Habit::Visits,
-        }),
-    },
+    through("tls-16", Load::staying(Work::Simple, 16), Door::Tls),
+    through("tls-100", Load::staying(Work::Simple, 100), Door::Tls),
+    connect("connect", Door::Trust),
+    connect("connect-scram", Door::Scram),
+    connect("connect-tls", Door::Tls),
+    connect("connect-tls-scram", Door::TlsScram),
+    storm("storm-scram", Door::Scram),
+    storm("storm-tls-scram", Door::TlsScram),
     instructions("instructions-simple-16", Work::Simple, 16),
     instructions("instructions-simple-64", Work::Simple, 64),
     instructions("instructions-extended-16", Work::Extended, 16),
     instructions("instructions-extended-64", Work::Extended, 64),
-    idle("idle-1000", 1000),
-    idle("idle-5000", 5000),
+    idle("idle-1000", 1000, Door::Trust),
+    idle("idle-5000", 5000, Door::Trust),
+    idle("idle-tls-2000", 2000, Door::Tls),
 ];
 
 const fn load(name: &'static str, work: Work, clients: usize) -> Workload {
@@ -60,8 +60,27 @@ const fn instructions(name: &'static str, work: Work, clients: usize) -> Workloa
     Workload { name, kind }
 }
 
-const fn idle(name: &'static str, clients: usize) -> Workload {
-    let kind = Kind::Idle(clients);
+const fn through(name: &'static str, load: Load, door: Door) -> Workload {
+    let kind = Kind::Load(load.through(door));
+    Workload { name, kind }
+}
+
+const fn connect(name: &'static str, door: Door) -> Workload {
+    let kind = Kind::Load(Load::visiting(door, 16));
+    Workload { name, kind }
+}
+
+const fn storm(name: &'static str, door: Door) -> Workload {
+    let inside = Load::staying(Work::Simple, 16).through(door);
+    let kind = Kind::Storm(Storm {
+        inside,
+        logins: 1000,
+    });
+    Workload { name, kind }
+}
+
+const fn idle(name: &'static str, clients: usize, door: Door) -> Workload {
+    let kind = Kind::Idle(Load::staying(Work::Simple, clients).through(door));
     Workload { name, kind }
 }
 

@@ -3,6 +3,7 @@
 mod commands;
 mod numbers;
 mod settings;
+mod suspend;
 mod tables;
 
 use testkit::{FakeClient, FakeServer, Pooler, PoolerSetup};

@@ -1,5 +1,7 @@
 //! The end of the process: who may stay how long, who still gets in, and what signals mean.
 
+mod drain;
+
 use std::time::{Duration, Instant};
 
 use testkit::{

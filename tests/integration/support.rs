@@ -1,6 +1,7 @@
 //! What the conversations share: a pooler of ours, set up for tests.
 
 mod hosts;
+mod tills;
 
 use std::path::Path;
 
@@ -11,6 +12,7 @@ use testkit::{
 use tokio_postgres::{Client, Config, Error, NoTls};
 
 pub(crate) use self::hosts::TwoHosts;
+pub(crate) use self::tills::{Stay, Tills, Trouble};
 
 /// The number of workers that every crossing of workers is tried with.
 pub(crate) const WORKERS: [u32; 2] = [1, 3];

@@ -20,7 +20,9 @@ pub enum Command {
     Reload,
     /// Take the servers from all databases or from one, each as soon as its client lets go.
     Pause(Option<String>),
-    /// End what PAUSE or KILL began.
+    /// Stop where everybody stands, until nothing is on its way any more.
+    Suspend,
+    /// End what PAUSE, SUSPEND or KILL began.
     Resume(Option<String>),
     /// Refuse new clients of a database.
     Disable(String),
@@ -74,6 +76,7 @@ impl Command {
             Self::Show(_) => "SHOW",
             Self::Reload => "RELOAD",
             Self::Pause(_) => "PAUSE",
+            Self::Suspend => "SUSPEND",
             Self::Resume(_) => "RESUME",
             Self::Disable(_) => "DISABLE",
             Self::Enable(_) => "ENABLE",

@@ -30,9 +30,11 @@ pub enum CommandError {
     ConsoleDatabase,
     /// PAUSE or KILL while paused or suspended.
     AlreadyPaused,
+    /// SUSPEND while a database is paused by itself.
+    PausedDatabases,
     /// RESUME of what runs: all of it, or the database that the command names.
     NotPaused,
-    /// RESUME during a shutdown.
+    /// RESUME or SUSPEND during a shutdown.
     ShuttingDown,
     /// There is no such setting, or it takes no such value.
     SetFailed,
@@ -78,6 +80,7 @@ impl CommandError {
                 format!("cannot {} admin db: {CONSOLE_DATABASE}", deed(command))
             }
             Self::AlreadyPaused => "already suspended/paused".to_owned(),
+            Self::PausedDatabases => "cannot suspend with paused databases".to_owned(),
             Self::NotPaused => match command.database() {
                 Some(database) => format!("database {database} is not paused"),
                 None => "pooler is not paused/suspended".to_owned(),

@@ -139,7 +139,7 @@ enum Misuse {
 }
 
 /// Every command but SHOW and SET, in the order of SHOW HELP.
-const VERBS: [Verb; 10] = [
+const VERBS: [Verb; 11] = [
     verb("RELOAD", "RELOAD", |argument| {
         alone(argument, Command::Reload)
     }),
@@ -157,6 +157,9 @@ const VERBS: [Verb; 10] = [
     verb("KILL", "KILL [<db>]", |db| Ok(Command::Kill(db))),
     verb("KILL_CLIENT", "KILL_CLIENT <client_id>", |id| {
         client_id(id).map(Command::KillClient)
+    }),
+    verb("SUSPEND", "SUSPEND", |argument| {
+        alone(argument, Command::Suspend)
     }),
     verb(
         "SHUTDOWN",

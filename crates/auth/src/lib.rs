@@ -26,6 +26,12 @@ pub mod scram;
 pub mod secret;
 pub mod userlist;
 
+#[cfg(test)]
+extern crate self as auth;
+
+#[cfg(test)]
+mod corpus;
+
 pub use acceptor::{
     Acceptor, Challenge, Identity, Known, Refusal, ScramPolicy, Step, read_password,
 };

@@ -28,7 +28,6 @@ pub const NOT_YET: &[NotYet] = &[
     idle("pool_idle_timeout"),
     idle("resolv_conf"),
     idle("sbuf_loopcnt"),
-    idle("suspend_timeout"),
     idle("syslog"),
     idle("syslog_facility"),
     idle("syslog_ident"),

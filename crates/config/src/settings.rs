@@ -272,6 +272,13 @@ settings! {
     /// In session mode, lend a server at login already and tell its process id to the client, as
     /// those who compare it with what NOTIFY brings expect. Not with peer_id. Only pgusher has this.
     session_backend_pid: bool = "0", OnReload;
+    /// Longest time that a shutdown which waits for clients takes, from SIGTERM on: clients are sent
+    /// away between two transactions, one after the other; 0 means that it waits until they leave.
+    /// Only pgusher has this.
+    shutdown_drain_timeout: Duration = "0", OnReload;
+    /// Go on taking clients in for this long once such a shutdown has begun, until whoever sends
+    /// them here has noticed. It is part of shutdown_drain_timeout. Only pgusher has this.
+    shutdown_listen_delay: Duration = "0", OnReload;
     /// Worker threads, 1 to 64; auto is one for every two CPUs, at most 16. Only pgusher has this.
     workers: Workers = "auto", AtBoot;
 }

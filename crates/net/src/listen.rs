@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use tokio::net::{TcpListener, UnixListener};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::resolve::resolve;
 use crate::stream::{Stream, unix_path};
@@ -113,6 +113,25 @@ impl Listener {
             Self::Tcp(listener) => Ok(Stream::Tcp(listener.accept().await?.0)),
             Self::Unix(listener, _) => Ok(Stream::Unix(listener.accept().await?.0)),
         }
+    }
+
+    /// Takes a connection that the kernel has accepted already, if there is one.
+    pub fn accept_now(&self) -> io::Result<Option<Stream>> {
+        // What the event loop knows may be older than what the kernel has.
+        let accepted = match self {
+            Self::Tcp(listener) => SockRef::from(listener).accept(),
+            Self::Unix(listener, _) => SockRef::from(listener).accept(),
+        };
+        let socket = match accepted {
+            Ok((socket, _)) => socket,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        socket.set_nonblocking(true)?;
+        Ok(Some(match self {
+            Self::Tcp(_) => Stream::Tcp(TcpStream::from_std(socket.into())?),
+            Self::Unix(..) => Stream::Unix(UnixStream::from_std(socket.into())?),
+        }))
     }
 
     /// True for a unix socket.

@@ -1,13 +1,14 @@
 //! Takes connections in and hands each to the worker with the fewest clients.
 
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use net::Listener;
 use net::listen::{ListenOptions, UnixMode, addresses};
+use net::{Listener, Stream};
 use pool::server::login::socket_path;
 use settings::Settings;
 use tokio::task::JoinHandle;
@@ -20,9 +21,24 @@ const BREATH: Duration = Duration::from_millis(100);
 
 /// The listening sockets of the process.
 pub(crate) struct Listeners {
-    listeners: Vec<Rc<Listener>>,
-    tcp: Vec<JoinHandle<()>>,
-    unix: Vec<JoinHandle<()>>,
+    doors: Vec<Door>,
+    admission: Rc<Cell<Admission>>,
+}
+
+/// One of them, and the task that takes connections in there.
+struct Door {
+    listener: Rc<Listener>,
+    task: Option<JoinHandle<()>>,
+}
+
+/// What a connection may be for that comes in now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Admission {
+    /// Whatever it likes.
+    #[default]
+    Open,
+    /// The console: for anything else it is too late.
+    ConsoleOnly,
 }
 
 impl Listeners {
@@ -79,77 +95,112 @@ impl Listeners {
                 "nowhere to listen: set listen_addr or unix_socket_dir",
             ));
         }
+        let doors = listeners.into_iter();
+        let doors = doors.map(|listener| Door {
+            listener,
+            task: None,
+        });
         Ok(Self {
-            listeners,
-            ..Self::none()
+            doors: doors.collect(),
+            admission: Rc::default(),
         })
     }
 
     /// No listeners.
     pub(crate) fn none() -> Self {
         Self {
-            listeners: Vec::new(),
-            tcp: Vec::new(),
-            unix: Vec::new(),
+            doors: Vec::new(),
+            admission: Rc::default(),
         }
     }
 
-    /// Starts taking clients in.
+    /// Takes clients in from now on, or again.
     pub(crate) fn start(&mut self, process: &Arc<Process>) {
-        for listener in self.listeners.drain(..) {
-            let is_unix = listener.is_unix();
-            let task = tokio::task::spawn_local(take_in(listener, process.clone()));
-            if is_unix {
-                self.unix.push(task);
-            } else {
-                self.tcp.push(task);
-            }
+        for door in &mut self.doors {
+            let (listener, admission) = (door.listener.clone(), self.admission.clone());
+            let task = tokio::task::spawn_local(take_in(listener, process.clone(), admission));
+            door.task = Some(task);
         }
     }
 
-    /// Closes the TCP listeners: from now on connections are refused there.
-    pub(crate) fn close_tcp(&mut self) {
-        for task in self.tcp.drain(..) {
-            task.abort();
+    /// Leaves whoever comes where they are, in the kernel's queue.
+    pub(crate) fn suspend(&mut self) {
+        self.doors.iter_mut().for_each(Door::suspend);
+    }
+
+    /// Closes the TCP listeners: from now on connections are refused there, and elsewhere only the
+    /// console is open. Those whom the kernel has accepted already are let in.
+    pub(crate) fn close_to_clients(&mut self, process: &Process) {
+        for door in &self.doors {
+            empty_queue(&door.listener, process);
         }
+        self.doors.retain_mut(|door| {
+            if !door.listener.is_unix() {
+                door.suspend();
+            }
+            door.listener.is_unix()
+        });
+        self.admission.set(Admission::ConsoleOnly);
     }
 
     /// Closes all of them.
     pub(crate) async fn close(&mut self) {
-        self.close_tcp();
-        for task in self.unix.drain(..) {
-            task.abort();
-            // Its end removes the socket's file.
-            let _ = task.await;
+        for mut door in self.doors.drain(..) {
+            if let Some(task) = door.task.take() {
+                task.abort();
+                // The socket's file goes with the last who has the listener.
+                let _ = task.await;
+            }
         }
     }
 }
 
-async fn take_in(listener: Rc<Listener>, process: Arc<Process>) {
+impl Door {
+    fn suspend(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+}
+
+async fn take_in(listener: Rc<Listener>, process: Arc<Process>, admission: Rc<Cell<Admission>>) {
     loop {
-        let parked = match listener.accept().await {
-            Ok(stream) => stream.park(),
+        match listener.accept().await {
+            Ok(stream) => admit(stream, &process, admission.get()),
             Err(error) => {
                 tracing::warn!("accept failed: {error}");
                 tokio::time::sleep(BREATH).await;
-                continue;
             }
-        };
-        let Some((worker, load)) = process
-            .loads
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, load)| load.load(Ordering::Relaxed))
-        else {
-            return;
-        };
-        match parked {
-            Ok(parked) => {
-                let mail = WorkerMail::Client(parked, Counted::new(load));
-                // A worker that is gone takes the connection with it.
-                let _ = process.workers[worker].send(mail);
-            }
-            Err(error) => tracing::warn!("accept failed: {error}"),
         }
+    }
+}
+
+/// Lets in those who are connected already, before the listener closes.
+fn empty_queue(listener: &Listener, process: &Process) {
+    loop {
+        match listener.accept_now() {
+            Ok(Some(stream)) => admit(stream, process, Admission::Open),
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!("accept failed: {error}");
+                return;
+            }
+        }
+    }
+}
+
+/// Hands a connection to the worker with the fewest clients.
+fn admit(stream: Stream, process: &Process, admission: Admission) {
+    let loads = process.loads.iter().enumerate();
+    let Some((worker, load)) = loads.min_by_key(|(_, load)| load.load(Ordering::Relaxed)) else {
+        return;
+    };
+    match stream.park() {
+        Ok(parked) => {
+            let mail = WorkerMail::Client(parked, Counted::new(load), admission);
+            // A worker that is gone takes the connection with it.
+            let _ = process.workers[worker].send(mail);
+        }
+        Err(error) => tracing::warn!("accept failed: {error}"),
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Session {
     console: Console,
     connected: Instant,
     _key: Registered,
-    _counted: Counted,
+    _counts: [Counted; 2],
 }
 
 /// Why it is over.
@@ -55,6 +55,7 @@ impl Session {
         let entry = Rc::new(ClientEntry::new(facts, Instant::now()));
         worker.pools.local.roster.add(entry.clone());
         worker.console_counters.borrow_mut().client_login_count += 1;
+        let consoles = Counted::new(&worker.process.consoles);
         Self {
             worker,
             conn: newcomer.conn,
@@ -62,7 +63,7 @@ impl Session {
             console: Console::new(admitted.privilege),
             connected: newcomer.connected,
             _key: admitted.key,
-            _counted: newcomer.counted,
+            _counts: [newcomer.counted, consoles],
         }
     }
 

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use admin::{Command, CommandError, Outcome, ShutdownKind};
+use admin::{Command, CommandError, Outcome};
 use pool::ClientId;
 use pool::shared::Welcome;
-use pool::snapshot::StatsHistory;
+use pool::snapshot::{PoolerState, StatsHistory};
 use settings::{CONSOLE_DATABASE, Changes, DatabaseChange, Setting, When};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::accept::Listeners;
 use crate::logging::Logging;
@@ -23,19 +23,17 @@ use crate::source::Source;
 use crate::worker::WorkerMail;
 
 /// How often a command that waits looks whether its wait is over.
-const LOOK: Duration = Duration::from_millis(50);
-
-/// Longest time that clients who are sent away at the end may take to hear why.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(crate) const LOOK: Duration = Duration::from_millis(50);
 
 /// What control owns.
 pub(crate) struct Pooler {
     pub(crate) process: Arc<Process>,
     pub(crate) history: RefCell<StatsHistory>,
-    pub(crate) paused: Cell<bool>,
+    /// Whether PAUSE or SUSPEND of all databases is in force.
+    pub(crate) rest: Cell<PoolerState>,
     setup: RefCell<Arc<Setup>>,
     source: Source,
-    listeners: RefCell<Listeners>,
+    pub(crate) listeners: RefCell<Listeners>,
     logging: Logging,
     /// Told when the process may end.
     over: Notify,
@@ -53,7 +51,7 @@ impl Pooler {
         Rc::new(Self {
             process,
             history: RefCell::new(StatsHistory::new(Instant::now())),
-            paused: Cell::new(false),
+            rest: Cell::default(),
             setup: RefCell::new(setup),
             source,
             listeners: RefCell::new(listeners),
@@ -95,21 +93,24 @@ impl Pooler {
         }
     }
 
-    /// Whoever ordered a PAUSE left before it was complete: it ends.
+    /// Whoever ordered it left before it was complete.
     fn take_back(&self, command: &Command) {
-        if let Command::Pause(database) = command {
-            tracing::info!("PAUSE was given up");
-            let _ = self.resume(database.as_deref());
+        match command {
+            Command::Pause(database) => self.give_up_rest(database.as_deref()),
+            Command::Suspend => self.give_up_rest(None),
+            _ => {}
         }
     }
 
     /// Carries out one command.
     pub(crate) async fn apply(self: &Rc<Self>, command: &Command) -> Outcome {
+        log_order(command);
         let result = match command {
             Command::Show(show) => return Outcome::Table(self.show(*show).await),
             Command::Set { key, value } => return outcome(self.set(key, value)),
             Command::Reload => return outcome(self.reload()),
             Command::Pause(database) => self.pause(database.as_deref()).await,
+            Command::Suspend => self.suspend().await,
             Command::Resume(database) => self.resume(database.as_deref()),
             Command::Disable(database) => self.disable(database, true),
             Command::Enable(database) => self.disable(database, false),
@@ -254,76 +255,11 @@ impl Pooler {
         named.unwrap_or_else(|| setup.config.path.clone())
     }
 
-    async fn pause(&self, database: Option<&str>) -> Result<(), CommandError> {
-        match database {
-            None => {
-                if self.paused.replace(true) {
-                    return Err(CommandError::AlreadyPaused);
-                }
-                tracing::info!("PAUSE command issued");
-                self.process.shared.pause_all(true);
-            }
-            Some(name) => {
-                let database = self.find(name)?;
-                if self.paused.get() || database.paused.swap(true, Ordering::SeqCst) {
-                    return Err(CommandError::AlreadyPaused);
-                }
-                tracing::info!("PAUSE '{name}' command issued");
-            }
-        }
-        self.process.tell_workers(|| WorkerMail::LookAgain);
-        self.wait_until_free(database).await;
-        Ok(())
-    }
-
-    /// Waits until no server of the database, or of all, is in use.
-    async fn wait_until_free(&self, database: Option<&str>) {
-        loop {
-            let name: Option<Arc<str>> = database.map(Arc::from);
-            let busy = self
-                .process
-                .ask_workers(|reply| WorkerMail::Busy(name.clone(), reply))
-                .await;
-            if busy.iter().sum::<usize>() == 0 {
-                return;
-            }
+    /// Waits until the workers count nothing of this any more.
+    pub(crate) async fn wait_for_none(&self, mail: impl Fn(oneshot::Sender<usize>) -> WorkerMail) {
+        while self.process.ask_workers(&mail).await.iter().sum::<usize>() > 0 {
             tokio::time::sleep(LOOK).await;
         }
-    }
-
-    /// Waits until all who were sent away have heard why.
-    async fn wait_until_told(&self) {
-        loop {
-            let leaving = self.process.ask_workers(WorkerMail::Leaving).await;
-            if leaving.iter().sum::<usize>() == 0 {
-                return;
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-
-    fn resume(&self, database: Option<&str>) -> Result<(), CommandError> {
-        if self.process.shutting_down.load(Ordering::SeqCst) {
-            return Err(CommandError::ShuttingDown);
-        }
-        match database {
-            None => {
-                if !self.paused.replace(false) {
-                    return Err(CommandError::NotPaused);
-                }
-                tracing::info!("RESUME command issued");
-                self.process.shared.pause_all(false);
-            }
-            Some(name) => {
-                let database = self.find(name)?;
-                if !database.paused.swap(false, Ordering::SeqCst) {
-                    return Err(CommandError::NotPaused);
-                }
-                tracing::info!("RESUME '{name}' command issued");
-            }
-        }
-        self.process.tell_workers(|| WorkerMail::LookAgain);
-        Ok(())
     }
 
     fn disable(&self, name: &str, disabled: bool) -> Result<(), CommandError> {
@@ -368,7 +304,7 @@ impl Pooler {
     }
 
     fn kill(&self, database: Option<&str>) -> Result<(), CommandError> {
-        if self.paused.get() {
+        if self.rest.get() != PoolerState::Active {
             return Err(CommandError::AlreadyPaused);
         }
         let victims = match database {
@@ -403,20 +339,13 @@ impl Pooler {
             Some(name) => Some(self.find(name)?.name.clone()),
             None => None,
         };
-        loop {
-            let outdated = self
-                .process
-                .ask_workers(|reply| WorkerMail::Outdated(name.clone(), reply))
-                .await;
-            if outdated.iter().sum::<usize>() == 0 {
-                return Ok(());
-            }
-            tokio::time::sleep(LOOK).await;
-        }
+        self.wait_for_none(|reply| WorkerMail::Outdated(name.clone(), reply))
+            .await;
+        Ok(())
     }
 
     /// The database in use of that name, or the one that the configuration has.
-    fn find(&self, name: &str) -> Result<Arc<pool::DatabaseShared>, CommandError> {
+    pub(crate) fn find(&self, name: &str) -> Result<Arc<pool::DatabaseShared>, CommandError> {
         if name == CONSOLE_DATABASE {
             return Err(CommandError::ConsoleDatabase);
         }
@@ -427,61 +356,6 @@ impl Pooler {
         let config = self.setup().config.database(name);
         let config = config.ok_or(CommandError::NoSuchDatabase)?;
         Ok(shared.database(&config, config.auto).0)
-    }
-
-    async fn shutdown(self: &Rc<Self>, kind: ShutdownKind) -> Result<(), CommandError> {
-        match kind {
-            ShutdownKind::Immediate => {
-                tracing::info!("SHUTDOWN command issued");
-                self.over.notify_one();
-                // The connection just drops: no reply is due.
-                std::future::pending().await
-            }
-            ShutdownKind::WaitForServers => {
-                self.begin_shutdown("waiting for server connections");
-                self.paused.set(true);
-                self.process.shared.pause_all(true);
-                self.process.tell_workers(|| WorkerMail::KillWaiting);
-                self.process.tell_workers(|| WorkerMail::LookAgain);
-                let pooler = self.clone();
-                tokio::task::spawn_local(async move {
-                    pooler.wait_until_free(None).await;
-                    // Whoever does not listen must not hold us up.
-                    let _ = tokio::time::timeout(FAREWELL, pooler.wait_until_told()).await;
-                    pooler.over.notify_one();
-                });
-                Ok(())
-            }
-            ShutdownKind::WaitForClients => {
-                self.begin_shutdown("waiting for clients to leave");
-                let pooler = self.clone();
-                tokio::task::spawn_local(async move {
-                    while pooler.session_count().await > 0 {
-                        tokio::time::sleep(LOOK).await;
-                    }
-                    pooler.over.notify_one();
-                });
-                Ok(())
-            }
-        }
-    }
-
-    fn begin_shutdown(&self, how: &str) {
-        tracing::info!("shutting down: {how}");
-        self.process.shutting_down.store(true, Ordering::SeqCst);
-        self.listeners.borrow_mut().close_tcp();
-    }
-
-    /// Sessions and logins other than the console's.
-    async fn session_count(&self) -> usize {
-        let sessions = self.process.ask_workers(WorkerMail::Sessions).await;
-        let logins = self.process.logins.load(Ordering::SeqCst) as usize;
-        sessions.iter().sum::<usize>() + logins
-    }
-
-    /// Whether a shutdown is under way.
-    pub(crate) fn is_shutting_down(&self) -> bool {
-        self.process.shutting_down.load(Ordering::SeqCst)
     }
 
     /// Ends the process now.
@@ -533,7 +407,7 @@ impl Pooler {
             let pools = shared.pools();
             let used = |database: &pool::DatabaseShared| {
                 database.clients.load(Ordering::SeqCst) > 0
-                    || database.paused.load(Ordering::SeqCst)
+                    || database.is_paused()
                     || pools.iter().any(|pool| {
                         pool.key.database == database.name
                             && pool.servers.load(Ordering::SeqCst) > 0
@@ -553,6 +427,16 @@ impl Pooler {
                 }
             }
         }
+    }
+}
+
+/// Says what is done from now on, in PgBouncer's words.
+fn log_order(command: &Command) {
+    let tag = command.tag();
+    match (command, command.database()) {
+        (Command::Show(_) | Command::Set { .. }, _) => {}
+        (_, Some(database)) => tracing::info!("{tag} '{database}' command issued"),
+        (_, None) => tracing::info!("{tag} command issued"),
     }
 }
 

@@ -1,17 +1,18 @@
 //! What the whole process has once: the way to control, keys, counts of clients.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use admin::{Command, Outcome};
 use auth::{Derived, SaltKey};
 use pool::Shared;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::auth_query::Questions;
 use crate::cancel::CancelKeys;
 use crate::queue::Queue;
+use crate::stage::Stage;
 use crate::worker::WorkerMail;
 
 /// Users whose counts are kept though none of their clients is here.
@@ -46,8 +47,10 @@ pub(crate) struct Process {
     pub(crate) ldap: Queue,
     /// Logins whose passwords the PAM stack checks.
     pub(crate) pam: Queue,
-    /// Only the console is still admitted.
-    pub(crate) shutting_down: AtomicBool,
+    /// Console sessions.
+    pub(crate) consoles: Arc<AtomicU32>,
+    /// What the process as a whole does.
+    stage: watch::Sender<Stage>,
     users: Mutex<HashMap<Arc<str>, Arc<AtomicU32>>>,
     derived: Mutex<HashMap<Arc<str>, Arc<Derived>>>,
 }
@@ -71,10 +74,27 @@ impl Process {
             logins: Arc::default(),
             ldap: Queue::new("LDAP"),
             pam: Queue::new("PAM"),
-            shutting_down: AtomicBool::new(false),
+            consoles: Arc::default(),
+            stage: watch::Sender::default(),
             users: Mutex::default(),
             derived: Mutex::default(),
         }
+    }
+
+    /// What the process as a whole does.
+    pub(crate) fn stage(&self) -> Stage {
+        *self.stage.borrow()
+    }
+
+    /// Control alone says what the process does from now on.
+    pub(crate) fn enter(&self, stage: Stage) {
+        self.stage.send_replace(stage);
+    }
+
+    /// Ends once the process is in that stage.
+    pub(crate) async fn in_stage(&self, stage: Stage) {
+        // The sender lives as long as we do.
+        let _ = self.stage.subscribe().wait_for(|now| *now == stage).await;
     }
 
     /// Client sockets of all workers.

@@ -44,6 +44,9 @@ impl Session {
             if let Some(kill) = self.entry.killed() {
                 return Poll::Ready(RelayEnd::Client(End::Killed(kill)));
             }
+            if self.is_still(Some(&io)) {
+                return Poll::Pending;
+            }
             let moved = self
                 .relay_client(cx, server, &mut io, &mut buffer)
                 .and_then(|from_client| {
@@ -52,6 +55,9 @@ impl Session {
                 });
             match moved {
                 Ok(true) => {}
+                Ok(false) if io.is_between_transactions() => {
+                    return self.poll_parting().map(RelayEnd::Client);
+                }
                 Ok(false) => return Poll::Pending,
                 Err(end) => return Poll::Ready(end),
             }

@@ -9,10 +9,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use net::Conn;
-use pool::pool::Wait;
+use pool::pool::{Suspension, Wait};
 use pool::roster::{ClientState, Kill, Notify};
-use pool::server::align;
 use pool::server::query::QueryError;
+use pool::server::{ServerIo, align};
 use pool::{ClientEntry, CloseReason, Lease, LeaseError, Pool, Server};
 use settings::PoolMode;
 use wire::backend::put_parameter;
@@ -77,7 +77,7 @@ impl End {
         let violation = SqlState::PROTOCOL_VIOLATION;
         match self {
             Self::Terminated | Self::Lost => None,
-            Self::Killed(kill) => Some((violation, kill.for_client().to_owned())),
+            Self::Killed(kill) => Some((kill.sqlstate(), kill.for_client().to_owned())),
             Self::Refused(refusal) => Some(match refusal {
                 Refusal::SimpleQuery => (violation, "PQexec disallowed".to_owned()),
                 Refusal::NameInUse => (
@@ -212,6 +212,9 @@ impl Session {
             if ready!(self.conn.poll_flush(cx)).is_err() {
                 return Poll::Ready(Err(End::Lost));
             }
+            if self.is_still(None) {
+                return Poll::Pending;
+            }
             let worker = self.worker.clone();
             let mut buffer = worker.buffer();
             if self.gather > 0 {
@@ -229,9 +232,10 @@ impl Session {
             } else if self.conn.has_news() {
                 self.conn.unhold(&mut buffer)
             } else {
-                match ready!(self.conn.poll_fill(cx, &mut buffer)) {
-                    Ok(0) | Err(_) => return Poll::Ready(Err(End::Lost)),
-                    Ok(filled) => filled,
+                match self.conn.poll_fill(cx, &mut buffer) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(End::Lost)),
+                    Poll::Ready(Ok(filled)) => filled,
+                    Poll::Pending => return self.poll_parting().map(Err),
                 }
             };
             self.fresh = self.find_request(&buffer[..filled])?;
@@ -239,6 +243,34 @@ impl Session {
                 return Poll::Ready(Ok(()));
             }
         }
+    }
+
+    /// Ready once the session is to end, and the client is between two messages.
+    pub(crate) fn poll_parting(&self) -> Poll<End> {
+        match self.entry.dismissed() {
+            Some(kill) if self.intake.at_boundary() && !self.conn.has_held() => {
+                Poll::Ready(End::Killed(kill))
+            }
+            _ => Poll::Pending,
+        }
+    }
+
+    /// Whether SUSPEND holds and nothing is on its way: then nothing more is read, from the client
+    /// or from the server that it has.
+    pub(crate) fn is_still(&self, io: Option<&ServerIo>) -> bool {
+        let suspension = self.pool.local.suspension.get();
+        if suspension == Suspension::None {
+            return false;
+        }
+        let rests = |conn: &Conn| conn.is_flushed() && !conn.has_held();
+        // Who is in line gets a server first, if whoever has one lets go.
+        let awaited = || suspension == Suspension::Lenient && self.pool.has_waiters();
+        let still = self.fresh.is_none()
+            && self.gather == 0
+            && rests(&self.conn)
+            && io.is_none_or(|io| rests(&io.conn) && !awaited());
+        self.entry.still.set(still);
+        still
     }
 
     /// Passes over what needs no server, and tells where the first request stands.

@@ -7,9 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use admin::{Show, Table, View};
 use jiff::{Timestamp, tz::TimeZone};
-use pool::snapshot::{
-    Counters, DatabaseRow, Lists, PeerRow, PoolRow, PoolerState, Snapshot, UserRow,
-};
+use pool::snapshot::{Counters, DatabaseRow, Lists, PeerRow, PoolRow, Snapshot, UserRow};
 use settings::{CONSOLE_DATABASE, Config, Database, PoolMode, Row};
 
 use crate::pooler::Pooler;
@@ -59,11 +57,7 @@ impl Pooler {
     fn own_part(&self) -> Snapshot {
         let setup = self.setup();
         Snapshot {
-            state: if self.paused.get() {
-                PoolerState::Paused
-            } else {
-                PoolerState::Active
-            },
+            state: self.rest.get(),
             databases: self.database_rows(&setup.config),
             users: self.user_rows(),
             peers: setup.config.peers.values().map(peer_row).collect(),

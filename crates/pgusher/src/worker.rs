@@ -1,6 +1,6 @@
 //! A worker: one thread, one event loop, its clients and its servers.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,15 +9,18 @@ use std::time::{Duration, Instant, SystemTime};
 
 use net::Stream;
 use net::stream::Parked;
-use pool::pool::Local;
+use pool::pool::{Local, Suspension};
 use pool::roster::{ClientKind, ClientState, Kill};
 use pool::snapshot::{Counters, Snapshot};
 use pool::{ClientId, LeaseError, Mail, Pools, Roster, WorkerId};
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
+use wire::Replication;
 
+use crate::accept::Admission;
 use crate::client;
+use crate::drain::{Drain, Due, Pacing, SILENCE};
 use crate::process::{Counted, Process};
 use crate::setup::Setup;
 
@@ -28,7 +31,7 @@ const READ_BUFFER: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) enum WorkerMail {
     /// A new connection, and its count.
-    Client(Parked, Counted),
+    Client(Parked, Counted, Admission),
     /// A new configuration is in force.
     Setup(Arc<Setup>),
     /// What does the worker look like?
@@ -54,6 +57,16 @@ pub(crate) enum WorkerMail {
     KillDatabase(Arc<str>),
     /// End the sessions that wait for a server.
     KillWaiting,
+    /// The process shuts down: send clients away, as many as are due.
+    Drain(Drain),
+    /// Its time is over: end all sessions.
+    EndSessions,
+    /// SUSPEND, or its end.
+    Suspend(Suspension),
+    /// Of how many clients and servers is something on its way, under SUSPEND?
+    Stirring(oneshot::Sender<usize>),
+    /// End the sessions among them.
+    EndStirring,
     /// Databases were paused, resumed, removed, or their servers must be replaced.
     LookAgain,
 }
@@ -66,6 +79,8 @@ pub(crate) struct Worker {
     /// What console sessions count.
     pub(crate) console_counters: RefCell<Counters>,
     setup: RefCell<Arc<Setup>>,
+    /// How the clients leave, once they have to.
+    pacing: Cell<Option<Pacing>>,
     buffer: RefCell<Box<[u8]>>,
     scratch: RefCell<Vec<u8>>,
 }
@@ -100,6 +115,7 @@ impl Start {
             tcp: RefCell::new(self.setup.tcp_options()),
             tls: RefCell::new(self.setup.tls.servers.clone()),
             socket_dir: RefCell::new(self.setup.config.settings.unix_socket_dir.clone()),
+            suspension: Cell::default(),
         });
         let worker = Rc::new(Worker {
             id: self.id,
@@ -107,6 +123,7 @@ impl Start {
             pools: Pools::new(local, self.setup.config.clone()),
             console_counters: RefCell::default(),
             setup: RefCell::new(self.setup),
+            pacing: Cell::default(),
             buffer: RefCell::new(vec![0; READ_BUFFER].into_boxed_slice()),
             scratch: RefCell::default(),
         });
@@ -155,7 +172,9 @@ impl Worker {
 
     fn receive(self: &Rc<Self>, mail: WorkerMail) {
         match mail {
-            WorkerMail::Client(parked, counted) => self.admit(parked, counted),
+            WorkerMail::Client(parked, counted, admission) => {
+                self.admit(parked, counted, admission);
+            }
             WorkerMail::Setup(setup) => self.set_setup(setup),
             // Who asked may be gone.
             WorkerMail::Snapshot(reply) => {
@@ -187,6 +206,13 @@ impl Worker {
             }
             WorkerMail::KillDatabase(name) => self.kill_database(&name),
             WorkerMail::KillWaiting => self.kill_waiting(),
+            WorkerMail::Drain(drain) => self.drain(drain),
+            WorkerMail::EndSessions => self.end_sessions(),
+            WorkerMail::Suspend(suspension) => self.pools.suspend(suspension),
+            WorkerMail::Stirring(reply) => {
+                let _ = reply.send(self.pools.stirring());
+            }
+            WorkerMail::EndStirring => self.pools.end_stirring(),
             WorkerMail::LookAgain => self.pools.look_again(Instant::now()),
         }
     }
@@ -215,10 +241,54 @@ impl Worker {
         }
     }
 
-    fn admit(self: &Rc<Self>, parked: Parked, counted: Counted) {
+    /// Sends away those whose time has come, the longest silent first.
+    fn drain(&self, drain: Drain) {
+        let now = Instant::now();
+        let mut pacing = self
+            .pacing
+            .get()
+            .unwrap_or_else(|| Pacing::new(self.sessions()));
+        let due = pacing.due(&drain, now);
+        let mut leaving = Vec::new();
+        self.pools.local.roster.for_each(|client| {
+            let enough = match due {
+                Due::All => true,
+                Due::Silent(_) => client.silent_for(now).is_some_and(|it| it >= SILENCE),
+            };
+            if enough && client.kind == ClientKind::Session && client.dismissed().is_none() {
+                leaving.push(client.clone());
+            }
+        });
+        if let Due::Silent(count) = due {
+            leaving.sort_by_key(|client| client.request_time.get());
+            leaving.truncate(count);
+        }
+        for client in leaving {
+            pacing.one_told();
+            match client.replication {
+                Replication::None => client.dismiss(Kill::Drained),
+                // Nobody knows when that would end by itself.
+                Replication::Logical | Replication::Physical => client.kill(Kill::Drained),
+            }
+        }
+        self.pacing.set(Some(pacing));
+    }
+
+    fn end_sessions(&self) {
+        self.pools.local.roster.for_each(|client| {
+            if client.kind == ClientKind::Session {
+                client.kill(Kill::Drained);
+            }
+        });
+        for pool in self.pools.all() {
+            pool.dismiss_newcomers(LeaseError::ShuttingDown);
+        }
+    }
+
+    fn admit(self: &Rc<Self>, parked: Parked, counted: Counted, admission: Admission) {
         match Stream::unpark(parked) {
             Ok(stream) => {
-                tokio::task::spawn_local(client::serve(self.clone(), stream, counted));
+                tokio::task::spawn_local(client::serve(self.clone(), stream, counted, admission));
             }
             Err(error) => tracing::warn!("cannot take a client in: {error}"),
         }

@@ -497,7 +497,7 @@ impl Worker {
 
     fn rules(&self) -> Rules {
         Rules {
-            paused: self.world.pool.database.paused.load(Ordering::SeqCst),
+            paused: self.world.pool.database.is_paused(),
             ..self.world.rules
         }
     }
@@ -690,7 +690,7 @@ impl Scene {
     fn step(&mut self, dice: &mut Dice) {
         self.passes(Duration::from_micros(dice.below(self.pace).into()));
         if dice.percent(1) {
-            let paused = self.world.pool.database.paused.load(Ordering::SeqCst);
+            let paused = self.world.pool.database.is_paused();
             self.pause(!paused);
         }
         let place = dice.below(u32::try_from(self.workers.len()).unwrap()) as usize;
@@ -898,7 +898,7 @@ impl Scene {
         world.ensure(known == permits, "servers and permits differ");
         self.check_published();
 
-        let paused = world.pool.database.paused.load(Ordering::SeqCst);
+        let paused = world.pool.database.is_paused();
         if paused || self.waiting() == 0 {
             return;
         }

@@ -38,6 +38,20 @@ pub struct Local {
     pub tls: RefCell<Option<Arc<ServerTls>>>,
     /// Where servers without a host are found.
     pub socket_dir: RefCell<Option<SocketDir>>,
+    /// How far SUSPEND has come.
+    pub suspension: Cell<Suspension>,
+}
+
+/// How far SUSPEND has come: whether clients and servers are still read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Suspension {
+    /// They are.
+    #[default]
+    None,
+    /// Only those of whom something is on its way, and those whose servers others wait for.
+    Lenient,
+    /// Only those of whom something is on its way.
+    Strict,
 }
 
 /// One pool on one worker.
@@ -173,6 +187,12 @@ impl Pool {
         self.publish_waiting();
         self.advance(now);
         Ok(None)
+    }
+
+    /// Whether anybody, on whichever worker, is in line for a server.
+    pub fn has_waiters(&self) -> bool {
+        let here = self.state.borrow().oldest().is_some();
+        here || self.shared.waits_elsewhere(self.local.worker)
     }
 
     /// Why a server that was idle had better not be lent.
@@ -718,7 +738,7 @@ impl Pool {
         let settings = self.settings.borrow();
         let delay = settings.server_check_delay;
         Rules {
-            paused: self.shared.database.paused.load(Ordering::Relaxed),
+            paused: self.shared.database.is_paused(),
             round_robin: settings.server_round_robin,
             check_after: settings.check_query.sql().map(|_| delay),
         }

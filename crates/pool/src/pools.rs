@@ -14,8 +14,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use wire::frontend::Policy;
 
 use crate::key::PoolId;
-use crate::pool::{Local, Pool};
-use crate::roster::{ClientKind, ClientState, Kill};
+use crate::pool::{Local, Pool, Suspension};
+use crate::roster::{ClientEntry, ClientKind, ClientState, Kill};
 use crate::shared::{Mail, PoolShared};
 
 /// The maintenance pass comes three times a second: PgBouncer's own grain.
@@ -116,6 +116,48 @@ impl Pools {
         }
     }
 
+    /// Follows SUSPEND and its end.
+    pub fn suspend(&self, suspension: Suspension) {
+        self.local.suspension.set(suspension);
+        self.local.roster.for_each(|client| {
+            let late =
+                suspension == Suspension::Strict && client.state.get() == ClientState::Waiting;
+            if late && client.kind == ClientKind::Session {
+                client.kill(Kill::SuspendTimeout);
+            }
+            client.still.set(false);
+            client.wake();
+        });
+    }
+
+    /// Clients and servers, under SUSPEND, of which something is still on its way. Clients look
+    /// again.
+    pub fn stirring(&self) -> usize {
+        let servers = |pool: &Rc<Pool>| {
+            let counts = pool.state.borrow().counts();
+            pool.logins.get() + counts.tested + counts.being_canceled
+        };
+        let mut count = self.all().iter().map(servers).sum();
+        self.each_stirring(|client| {
+            count += 1;
+            client.wake();
+        });
+        count
+    }
+
+    /// Ends the sessions of which something is on its way.
+    pub fn end_stirring(&self) {
+        self.each_stirring(|client| client.kill(Kill::SuspendTimeout));
+    }
+
+    fn each_stirring(&self, mut act: impl FnMut(&ClientEntry)) {
+        self.local.roster.for_each(|client| {
+            if client.kind == ClientKind::Session && !client.still.get() {
+                act(client);
+            }
+        });
+    }
+
     /// Reads the post and keeps the time, for ever.
     pub async fn run(self: Rc<Self>, mut post: mpsc::UnboundedReceiver<Mail>) {
         let mut ticks = interval(TICK);
@@ -131,12 +173,15 @@ impl Pools {
             while ticks.poll_tick(cx).is_ready() {
                 due = true;
             }
-            if due {
+            // Under SUSPEND nobody is blamed for the time that passes.
+            if due && self.local.suspension.get() == Suspension::None {
                 self.tick(Instant::now());
             }
-            // Woken for anything else, it was an idle server.
-            for pool in self.all() {
-                pool.watch_idle(cx, !due);
+            if self.local.suspension.get() == Suspension::None {
+                // Woken for anything else, it was an idle server.
+                for pool in self.all() {
+                    pool.watch_idle(cx, !due);
+                }
             }
             Poll::Pending
         })

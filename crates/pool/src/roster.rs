@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use net::PeerAddr;
 use net::tls::Cipher;
-use wire::Replication;
+use wire::{Replication, SqlState};
 
 use crate::key::ClientId;
 use crate::lease::{Lease, LeaseError};
@@ -57,6 +57,10 @@ pub enum Kill {
     TransactionTimeout,
     /// The process shuts down.
     ShuttingDown,
+    /// The process shuts down, and has no more time for this session.
+    Drained,
+    /// It was still busy `suspend_timeout` after SUSPEND.
+    SuspendTimeout,
 }
 
 impl Kill {
@@ -71,6 +75,17 @@ impl Kill {
             Self::IdleTransaction => "idle transaction timeout",
             Self::TransactionTimeout => "transaction timeout",
             Self::ShuttingDown => "server shutting down",
+            // PostgreSQL's own words, which clients know how to take.
+            Self::Drained => "terminating connection due to administrator command",
+            Self::SuspendTimeout => "suspend_timeout",
+        }
+    }
+
+    /// The code that goes with these words.
+    pub fn sqlstate(self) -> SqlState {
+        match self {
+            Self::Drained => SqlState::ADMIN_SHUTDOWN,
+            _ => SqlState::PROTOCOL_VIOLATION,
         }
     }
 }
@@ -121,9 +136,12 @@ pub struct ClientEntry {
     pub application_name: RefCell<Arc<str>>,
     /// Whether the notice of `query_wait_notify` is due.
     pub notify: Cell<Notify>,
+    /// Whether, under SUSPEND, nothing of it is on its way any more.
+    pub still: Cell<bool>,
     /// Whether a console session's command is no longer wanted.
     pub given_up: Cell<bool>,
     kill: Cell<Option<Kill>>,
+    dismissed: Cell<Option<Kill>>,
     turn: RefCell<Option<Turn>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -185,8 +203,10 @@ impl ClientEntry {
             prepared_statements: Cell::new(0),
             application_name: RefCell::new(facts.application_name),
             notify: Cell::new(Notify::Untold),
+            still: Cell::new(false),
             given_up: Cell::new(false),
             kill: Cell::new(None),
+            dismissed: Cell::new(None),
             turn: RefCell::new(None),
             waker: RefCell::new(None),
         }
@@ -218,6 +238,25 @@ impl ClientEntry {
     /// Why the session is to end, if it is.
     pub fn killed(&self) -> Option<Kill> {
         self.kill.get()
+    }
+
+    /// Tells the session to end as soon as it is between two transactions; the first reason counts.
+    pub fn dismiss(&self, reason: Kill) {
+        if self.dismissed.get().is_none() {
+            self.dismissed.set(Some(reason));
+        }
+        self.wake();
+    }
+
+    /// Why the session is to end between two transactions, if it is.
+    pub fn dismissed(&self) -> Option<Kill> {
+        self.dismissed.get()
+    }
+
+    /// How long the client has asked for nothing; `None` while anything that it asked for goes on.
+    pub fn silent_for(&self, now: Instant) -> Option<Duration> {
+        let asks = self.query_start.get().is_some() || self.xact_start.get().is_some();
+        (!asks).then(|| now.saturating_duration_since(self.request_time.get()))
     }
 
     /// Ends the client's wait.

@@ -66,6 +66,8 @@ pub struct Shared {
     limits: Mutex<Limits>,
     /// Whether anybody is in line for a permit under a shared limit.
     wanted: AtomicBool,
+    /// Whether all databases are under PAUSE, those to come as well.
+    paused: Arc<AtomicBool>,
     registry: Mutex<Registry>,
     /// What pools counted that are gone, by database: counters never go down.
     retired: Mutex<BTreeMap<String, Counters>>,
@@ -80,7 +82,6 @@ struct Registry {
     pools: HashMap<PoolKey, Arc<PoolShared>>,
     by_id: HashMap<PoolId, Arc<PoolShared>>,
     next_pool: u32,
-    paused: bool,
 }
 
 /// A database entry in use.
@@ -92,8 +93,10 @@ pub struct DatabaseShared {
     pub auto: bool,
     /// What the configuration says of it now.
     pub config: ArcSwap<Database>,
-    /// Under PAUSE: nobody gets a server.
+    /// Under a PAUSE of its own, or killed: nobody gets a server.
     pub paused: AtomicBool,
+    /// The same of all databases at once.
+    all_paused: Arc<AtomicBool>,
     /// Under DISABLE: nobody logs in.
     pub disabled: AtomicBool,
     /// No longer in the configuration.
@@ -207,6 +210,7 @@ impl Shared {
             statements: Statements::default(),
             limits: Mutex::default(),
             wanted: AtomicBool::new(false),
+            paused: Arc::default(),
             registry: Mutex::default(),
             retired: Mutex::default(),
             post,
@@ -281,7 +285,8 @@ impl Shared {
             name: config.name.as_str().into(),
             auto,
             config: ArcSwap::new(config.clone()),
-            paused: AtomicBool::new(registry.paused),
+            paused: AtomicBool::new(false),
+            all_paused: self.paused.clone(),
             disabled: AtomicBool::new(false),
             removed: AtomicBool::new(false),
             generation: AtomicU64::new(0),
@@ -368,13 +373,17 @@ impl Shared {
         lock(&self.retired).clone()
     }
 
-    /// Puts every database, and those to come, under PAUSE or takes them out of it.
+    /// Puts all databases at once, and those to come, under PAUSE or takes them out of it. One that
+    /// is paused by itself stays so.
     pub fn pause_all(&self, paused: bool) {
-        let mut registry = lock(&self.registry);
-        registry.paused = paused;
-        for database in registry.databases.values() {
-            database.paused.store(paused, Ordering::SeqCst);
-        }
+        self.paused.store(paused, Ordering::SeqCst);
+    }
+
+    /// Whether any database is under a PAUSE of its own.
+    pub fn is_any_paused(&self) -> bool {
+        let registry = lock(&self.registry);
+        let mut databases = registry.databases.values();
+        databases.any(|database| database.paused.load(Ordering::SeqCst))
     }
 
     /// The pool of a database and user; it comes into use if it was not.
@@ -411,6 +420,13 @@ impl Shared {
     /// All pools in use.
     pub fn pools(&self) -> Vec<Arc<PoolShared>> {
         lock(&self.registry).pools.values().cloned().collect()
+    }
+}
+
+impl DatabaseShared {
+    /// Whether nobody gets a server.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::SeqCst) || self.all_paused.load(Ordering::SeqCst)
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::{
 
 pub use answer::{Ask, Step};
 pub use gate::Gate;
-pub use login::{Login, Newer, md5_secret, scram_secret};
+pub use login::{Login, Newer, md5_secret, quick_scram_secret, scram_secret};
 pub use record::Connection;
 pub use session::Chunks;
 pub use setup::FakeServerSetup;

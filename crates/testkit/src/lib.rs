@@ -34,7 +34,7 @@ pub use eventually::{PATIENCE, eventually, eventually_async, in_time};
 pub use fake_client::FakeClient;
 pub use fake_server::{
     Ask, Chunks, Connection, FakeServer, FakeServerSetup, Gate, Login, Newer, Step, md5_secret,
-    scram_secret,
+    quick_scram_secret, scram_secret,
 };
 pub use message::{
     CancelKey, ErrorFields, Message, Side, Startup, Tx, startup_packet, startup_packet_of,
@@ -46,4 +46,4 @@ pub use postgres::{Postgres, PostgresSetup};
 pub use scratch::Scratch;
 pub use slapd::Slapd;
 pub use start_error::StartError;
-pub use tls::{TlsDoor, TlsTunnel, Visit};
+pub use tls::{TlsDoor, TlsTunnel, Visit, request_tls, trusting_tls};

@@ -15,11 +15,36 @@ use tokio::{
     sync::watch,
     task::{JoinHandle, JoinSet},
 };
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
 
 use crate::{address::Address, certificates::Certificate};
 
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+
+/// How a client does TLS that believes every certificate.
+pub fn trusting_tls() -> ClientConfig {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the library's own choice")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"postgresql".to_vec()];
+    config
+}
+
+/// Goes on over TLS, as PostgreSQL's clients do: asks first.
+pub async fn request_tls(
+    connector: &TlsConnector,
+    mut stream: TcpStream,
+) -> io::Result<TlsStream<TcpStream>> {
+    stream.write_all(&SSL_REQUEST).await?;
+    if stream.read_u8().await? != b'S' {
+        return Err(io::Error::other("the server has no TLS"));
+    }
+    let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
+    connector.connect(name, stream).await
+}
 
 /// Takes clients in the clear and goes on to a server over TLS, whoever that is.
 pub struct TlsTunnel {
@@ -44,14 +69,7 @@ impl TlsTunnel {
     }
 
     async fn open(server: &Address, asks: bool) -> Self {
-        let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("the library's own choice")
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anybody))
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"postgresql".to_vec()];
-        let connector = TlsConnector::from(Arc::new(config));
+        let connector = TlsConnector::from(Arc::new(trusting_tls()));
         let Address::Tcp(server) = server.clone() else {
             panic!("TLS is for TCP: {server:?}");
         };
@@ -61,16 +79,14 @@ impl TlsTunnel {
             while let Ok((mut inner, _)) = listener.accept().await {
                 let connector = connector.clone();
                 ways.spawn(async move {
-                    let mut outer = TcpStream::connect(server).await?;
+                    let outer = TcpStream::connect(server).await?;
                     let _ = (inner.set_nodelay(true), outer.set_nodelay(true));
-                    if asks {
-                        outer.write_all(&SSL_REQUEST).await?;
-                        if outer.read_u8().await? != b'S' {
-                            return Err(io::Error::other("the server has no TLS"));
-                        }
-                    }
-                    let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
-                    let mut outer = connector.connect(name, outer).await?;
+                    let mut outer = if asks {
+                        request_tls(&connector, outer).await?
+                    } else {
+                        let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
+                        connector.connect(name, outer).await?
+                    };
                     copy_bidirectional(&mut inner, &mut outer).await
                 });
             }

@@ -37,6 +37,8 @@ impl SqlState {
     pub const CONFIG_FILE_ERROR: Self = Self(*b"F0000");
     /// `successful_completion`: notices.
     pub const SUCCESS: Self = Self(*b"00000");
+    /// `admin_shutdown`: the process ends.
+    pub const ADMIN_SHUTDOWN: Self = Self(*b"57P01");
     /// `cannot_connect_now`: the server is starting up.
     pub const CANNOT_CONNECT_NOW: Self = Self(*b"57P03");
     /// `query_canceled`: whoever asked wants no answer any more.

@@ -126,6 +126,7 @@ async fn the_welcome_and_the_help_are_the_consoles_own() {
         	RECONNECT [<db>]
         	KILL [<db>]
         	KILL_CLIENT <client_id>
+        	SUSPEND
         	SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]
         	WAIT_CLOSE [<db>]
         < CommandComplete "SHOW"
@@ -253,6 +254,8 @@ async fn show_config_has_every_key_and_whether_it_can_be_changed() {
         prepared_statement_memory
         server_tls_negotiation
         session_backend_pid
+        shutdown_drain_timeout
+        shutdown_listen_delay
     "#]]
     .assert_eq(&(names.join("\n") + "\n"));
     // Values are as they would be written, but for the mode, which PgBouncer prints in decimal.

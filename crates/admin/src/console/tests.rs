@@ -56,25 +56,26 @@ fn help_is_a_notice() {
     check(
         "SHOW HELP",
         expect![[r#"
-        NoticeResponse S=NOTICE C=00000 M=Console usage D=
-        	SHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|USERS|VERSION
-        	SHOW PEERS
-        	SHOW LISTS|STATE
-        	SHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS
-        	SET key = arg
-        	RELOAD
-        	PAUSE [<db>]
-        	RESUME [<db>]
-        	DISABLE <db>
-        	ENABLE <db>
-        	RECONNECT [<db>]
-        	KILL [<db>]
-        	KILL_CLIENT <client_id>
-        	SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]
-        	WAIT_CLOSE [<db>]
-        CommandComplete SHOW
-        ReadyForQuery I
-    "#]],
+            NoticeResponse S=NOTICE C=00000 M=Console usage D=
+            	SHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|USERS|VERSION
+            	SHOW PEERS
+            	SHOW LISTS|STATE
+            	SHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS
+            	SET key = arg
+            	RELOAD
+            	PAUSE [<db>]
+            	RESUME [<db>]
+            	DISABLE <db>
+            	ENABLE <db>
+            	RECONNECT [<db>]
+            	KILL [<db>]
+            	KILL_CLIENT <client_id>
+            	SUSPEND
+            	SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]
+            	WAIT_CLOSE [<db>]
+            CommandComplete SHOW
+            ReadyForQuery I
+        "#]],
     );
 }
 

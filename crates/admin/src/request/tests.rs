@@ -143,7 +143,7 @@ fn a_table_that_there_is_not_is_an_unknown_command() {
 fn commands_that_stand_alone_take_no_argument() {
     for query in [
         "reload x",
-        "suspend",
+        "suspend x",
         "shutdown x",
         "nope",
         "set x",

@@ -19,9 +19,11 @@ use super::recognise::Recognised;
 use super::seat::Listed;
 use super::startup::Wishes;
 use super::{Newcomer, Outcome, Refused, startup, welcome};
+use crate::accept::Admission;
 use crate::cancel::Registered;
 use crate::process::Counted;
 use crate::setup::Setup;
+use crate::stage::Stage;
 use crate::worker::Worker;
 
 /// A client that may have a session.
@@ -82,7 +84,7 @@ pub(super) async fn run(
     }
     check_names(&startup)?;
     let to_console = name == CONSOLE_DATABASE;
-    check_admission(worker, &setup, to_console)?;
+    check_admission(worker, &setup, newcomer, to_console)?;
 
     let names = &worker.process.shared.names;
     let replication = if to_console {
@@ -148,11 +150,17 @@ fn check_names(startup: &Startup) -> Result<(), Refused> {
 const USER_LEN_MAX: usize = 127;
 
 /// Is there room for one more, and does the process still take clients?
-fn check_admission(worker: &Worker, setup: &Setup, to_console: bool) -> Result<(), Refused> {
+fn check_admission(
+    worker: &Worker,
+    setup: &Setup,
+    newcomer: &Newcomer,
+    to_console: bool,
+) -> Result<(), Refused> {
     if to_console {
         return Ok(());
     }
-    if worker.process.shutting_down.load(Ordering::SeqCst) {
+    let too_late = newcomer.admission == Admission::ConsoleOnly;
+    if too_late || worker.process.stage() == Stage::Stopping {
         return Err(Refused::told("pooler is shutting down"));
     }
     // This very client is counted already.

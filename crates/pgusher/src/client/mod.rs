@@ -16,16 +16,19 @@ use std::time::{Instant, SystemTime};
 use auth::Origin;
 use net::tls::{Cipher, ClientTls, HandshakeError};
 use net::{Conn, PeerAddr, Stream};
+use pool::roster::Kill;
 use pool::{ClientId, LeaseError};
 use thiserror::Error;
 use wire::error::put_error;
 use wire::startup::StartupError;
 use wire::{CancelKey, Severity, SqlState};
 
+use crate::accept::Admission;
 use crate::cancel::cancel;
 use crate::console;
 use crate::process::Counted;
 use crate::session::Session;
+use crate::stage::Stage;
 use crate::worker::Worker;
 
 use self::first::Opening;
@@ -45,6 +48,8 @@ pub(crate) struct Newcomer {
     pub(crate) minor: u16,
     /// It has proven who it is, and waits for a server.
     pub(crate) has_done_its_part: bool,
+    /// Whether it came in time for more than the console.
+    pub(crate) admission: Admission,
     /// Counts it as a client socket.
     pub(crate) counted: Counted,
 }
@@ -70,7 +75,7 @@ pub(crate) enum Refused {
     /// Told to the client as it stands.
     #[error("{0}")]
     Told(String),
-    /// Told to the client with the server's own code.
+    /// Told to the client with this code.
     #[error("{1}")]
     Coded(SqlState, String),
     /// `client_login_timeout`.
@@ -105,6 +110,13 @@ impl Refused {
     }
 }
 
+/// A login ends as sessions do.
+impl From<Kill> for Refused {
+    fn from(kill: Kill) -> Self {
+        Self::Coded(kill.sqlstate(), kill.for_client().to_owned())
+    }
+}
+
 /// A login ends for want of a server.
 impl From<LeaseError> for Refused {
     fn from(error: LeaseError) -> Self {
@@ -116,7 +128,12 @@ impl From<LeaseError> for Refused {
 }
 
 /// Serves a connection from its first byte to its last.
-pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, counted: Counted) {
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    stream: Stream,
+    counted: Counted,
+    admission: Admission,
+) {
     let port = worker.setup().config.settings.listen_port;
     let Ok(peer) = stream.peer_addr(port) else {
         // Gone before we looked.
@@ -137,6 +154,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, counted: Counted) 
         label: "(nodb)/(nouser)".to_owned(),
         minor: 0,
         has_done_its_part: false,
+        admission,
         counted,
     });
     // The login's large future is gone by the time the session runs.
@@ -155,6 +173,9 @@ async fn admit(worker: &Rc<Worker>, mut newcomer: Box<Newcomer>) -> Option<Entry
         biased;
         result = log_in(worker, &mut newcomer) => Some(result),
         () = login_timeout(worker, connected) => None,
+        () = worker.process.in_stage(Stage::Suspended) => {
+            Some(Err(Kill::SuspendTimeout.into()))
+        }
     };
     let result = in_time.unwrap_or_else(|| Err(newcomer.too_late()));
     drop(counted);

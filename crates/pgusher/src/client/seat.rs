@@ -110,7 +110,7 @@ impl Listed {
         });
         tokio::select! {
             biased;
-            kill = killed => Err(Refused::told(kill.for_client())),
+            kill = killed => Err(kill.into()),
             server = newcomer.unless_gone(server) => Ok(server??),
         }
     }

@@ -290,12 +290,18 @@ impl Server {
 
     /// True when it owes nothing and stands outside a transaction.
     pub fn is_clean(&self) -> bool {
-        let io = self.io.borrow();
-        io.pipeline.is_settled()
-            && io.pipeline.status() == wire::TxStatus::Idle
-            && io.outflow.at_boundary()
-            && io.conn.is_flushed()
-            && !io.conn.has_held()
+        self.io.borrow().is_between_transactions()
+    }
+}
+
+impl ServerIo {
+    /// Whether it owes nothing, is in no transaction, and nothing is on its way.
+    pub fn is_between_transactions(&self) -> bool {
+        self.pipeline.is_settled()
+            && self.pipeline.status() == wire::TxStatus::Idle
+            && self.outflow.at_boundary()
+            && self.conn.is_flushed()
+            && !self.conn.has_held()
     }
 }
 

@@ -27,7 +27,16 @@ pub(super) static LOST_SYNC: Difference = Difference {
             Message::query("SELECT 1"),
             Message::sync(),
         ]);
-        vec![say]
+        // With a second COPY in the same query.
+        let copies = "COPY t0 FROM STDIN; COPY t0 FROM STDIN";
+        let again = vec![
+            Message::query(copies),
+            Message::copy_done(Side::Client),
+            Message::sync(),
+            Message::copy_data(Side::Client, b"x\n"),
+            Message::query("SELECT 1"),
+        ];
+        vec![say, again]
     },
 };
 
@@ -52,8 +61,8 @@ pub(super) static OWN_ANSWER: Difference = Difference {
     },
 };
 
-/// Is there a Sync at this place, behind what may be a COPY and before more of that? Requests that
-/// the pooler answers itself don't count.
+/// Is there a Sync at this place, behind what may be a COPY, or the end of one among several, and
+/// before more of that? Requests that the pooler answers itself don't count.
 fn may_be_in_copy(asked: &[Message], place: usize) -> bool {
     let is_sent = |message: &&Message| match message.tag {
         b'S' | b'H' => false,
@@ -65,7 +74,7 @@ fn may_be_in_copy(asked: &[Message], place: usize) -> bool {
     let start = before.find(|message| message.tag != b'd');
     let more = behind.iter().find(is_sent);
     asked[place].tag == b'S'
-        && start.is_some_and(|message| matches!(message.tag, b'Q' | b'E'))
+        && start.is_some_and(|message| matches!(message.tag, b'Q' | b'E' | b'c'))
         && more.is_some_and(|message| matches!(message.tag, b'd' | b'c' | b'f'))
 }
 

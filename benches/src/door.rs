@@ -1,0 +1,104 @@
+//! How clients come in: what they prove, and whether over TLS.
+
+use std::{io, sync::Arc};
+
+use rustls::client::Resumption;
+use testkit::{
+    Authority, Certificate, Key, PoolerSetup, quick_scram_secret, request_tls, trusting_tls,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+
+/// How clients come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// They are believed.
+    Trust,
+    /// They prove a password.
+    Scram,
+    /// They are believed, over TLS.
+    Tls,
+    /// They prove a password, over TLS.
+    TlsScram,
+}
+
+/// The password of all clients. Poolers know a verifier of it with a single iteration, so that
+/// clients, who share the cores with them, prove it at next to no cost.
+pub(crate) const PASSWORD: &str = "not a secret";
+
+/// The certificate of all poolers, of a P-256 key.
+pub(crate) struct Papers {
+    certificate: Certificate,
+    /// Has the files.
+    _authority: Authority,
+}
+
+/// A connection, over TLS or not.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Connections of clients to be.
+#[derive(Clone)]
+pub(crate) struct Way {
+    door: Door,
+    connector: TlsConnector,
+}
+
+impl Papers {
+    pub(crate) fn new() -> Self {
+        let authority = Authority::new("bench");
+        let request = authority.request("localhost").key(Key::EcPkcs8);
+        let certificate = request.extension("subjectAltName = DNS:localhost").issue();
+        Self {
+            certificate,
+            _authority: authority,
+        }
+    }
+}
+
+impl Door {
+    /// Is what is said encrypted?
+    fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls | Self::TlsScram)
+    }
+
+    /// Tells a pooler.
+    pub(crate) fn furnish(self, setup: PoolerSetup, user: &str, papers: &Papers) -> PoolerSetup {
+        let setup = match self {
+            Self::Trust | Self::Tls => setup.user(user, "").set("auth_type", "trust"),
+            Self::Scram | Self::TlsScram => setup
+                .user(user, &quick_scram_secret(PASSWORD))
+                .set("auth_type", "scram-sha-256"),
+        };
+        let Certificate { cert, key } = &papers.certificate;
+        match self.is_encrypted() {
+            true => setup
+                .set("client_tls_sslmode", "require")
+                .set("client_tls_cert_file", cert.display())
+                .set("client_tls_key_file", key.display()),
+            false => setup,
+        }
+    }
+}
+
+impl Way {
+    /// Each connection begins anew, as libpq's do: no TLS session is resumed.
+    pub(crate) fn through(door: Door) -> Self {
+        let mut config = trusting_tls();
+        config.resumption = Resumption::disabled();
+        let connector = TlsConnector::from(Arc::new(config));
+        Self { door, connector }
+    }
+
+    /// What a client says the startup packet to.
+    pub(crate) async fn enter(&self, stream: TcpStream) -> io::Result<Box<dyn Stream>> {
+        Ok(match self.door.is_encrypted() {
+            true => Box::new(request_tls(&self.connector, stream).await?),
+            false => Box::new(stream),
+        })
+    }
+}

@@ -1,0 +1,129 @@
+//! How those who are inside fare while many others log in.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::oneshot, time::sleep, try_join};
+
+use super::{Figure, Measure, unless_stuck, with_log};
+use crate::{
+    client::Order,
+    crowd::{Crowd, Load},
+    failure::Failure,
+    stage::Running,
+};
+
+/// Clients at work, and others who come.
+#[derive(Clone, Copy)]
+pub(crate) struct Storm {
+    /// Those who are inside, and whose waits are measured.
+    pub(crate) inside: Load,
+    /// How many log in meanwhile, for a transaction each.
+    pub(crate) logins: u64,
+}
+
+/// How long those inside are watched before the storm.
+const CALM: Duration = Duration::from_secs(2);
+
+/// One round.
+pub(crate) async fn round(running: &Running, storm: Storm) -> Result<Vec<Figure>, Failure> {
+    const LIMIT: Duration = Duration::from_secs(60);
+    let measured = unless_stuck(LIMIT, measure(running, storm)).await;
+    match running {
+        Running::Pooler(pooler) => measured.map_err(with_log(pooler)),
+        Running::Direct(_) => measured,
+    }
+}
+
+async fn measure(running: &Running, storm: Storm) -> Result<Vec<Figure>, Failure> {
+    let crowd = Crowd::gather(storm.inside, running.address()).await?;
+    let (crowd, _) = crowd
+        .work(Order::Times(storm.inside.work.warm_up()))
+        .await?;
+
+    let calm = async {
+        sleep(CALM).await;
+        Ok(())
+    };
+    let (crowd, mut before, ()) = watched_until(crowd, calm).await?;
+    let started = Instant::now();
+    let (crowd, mut during, logins) = watched_until(crowd, arrive(running, storm)).await?;
+    let took = started.elapsed();
+    crowd.leave().await?;
+
+    let (before, during) = (slowest_percent(&mut before), slowest_percent(&mut during));
+    let per_second = logins as f64 / took.as_secs_f64();
+    Ok(vec![
+        (Measure::SlowestPercent, during.as_secs_f64() * 1e6),
+        (Measure::Growth, during.as_secs_f64() / before.as_secs_f64()),
+        (Measure::LoginsPerSecond, per_second),
+    ])
+}
+
+/// Has the crowd work until something has happened; and how long each transaction took.
+async fn watched_until<T>(
+    crowd: Crowd,
+    event: impl Future<Output = Result<T, Failure>>,
+) -> Result<(Crowd, Vec<Duration>, T), Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let working = crowd.timed_work(Order::Until(stop.clone()));
+    let waiting = async {
+        let happened = event.await;
+        stop.store(true, Ordering::Relaxed);
+        happened
+    };
+    let ((crowd, times), happened) = try_join!(working, waiting)?;
+    Ok((crowd, times, happened))
+}
+
+/// Has the others come, a few at a time, from a thread of their own; and how many did.
+async fn arrive(running: &Running, storm: Storm) -> Result<u64, Failure> {
+    const AT_ONCE: usize = 16;
+    let address = running.address();
+    let (tell, told) = oneshot::channel();
+    thread::spawn(move || {
+        let come = async {
+            let others = Load::visiting(storm.inside.door, AT_ONCE);
+            let each = storm.logins / AT_ONCE as u64;
+            let crowd = Crowd::gather(others, address).await?;
+            let (crowd, logins) = crowd.work(Order::Times(each)).await?;
+            crowd.leave().await?;
+            Ok(logins)
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let came = match runtime {
+            Ok(runtime) => runtime.block_on(come),
+            Err(error) => Err(Failure::io("starting a thread")(error)),
+        };
+        let _ = tell.send(came);
+    });
+    told.await
+        .unwrap_or_else(|_| Err(Failure::Unreadable("the storm's thread died".to_owned())))
+}
+
+/// The 99th percentile.
+fn slowest_percent(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    let place = times.len() * 99 / 100;
+    times.get(place).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_in_a_hundred_is_slower() {
+        let mut times: Vec<_> = (1..=1000).rev().map(Duration::from_micros).collect();
+
+        assert_eq!(slowest_percent(&mut times), Duration::from_micros(991));
+    }
+}

@@ -1,0 +1,103 @@
+//! SHUTDOWN: the end of the process, now or when those who are there are done.
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use admin::{CommandError, ShutdownKind};
+use pool::snapshot::PoolerState;
+
+use crate::drain::{Drain, FAREWELL};
+use crate::pooler::{LOOK, Pooler};
+use crate::stage::Stage;
+use crate::worker::WorkerMail;
+
+impl Pooler {
+    pub(crate) async fn shutdown(self: &Rc<Self>, kind: ShutdownKind) -> Result<(), CommandError> {
+        match kind {
+            ShutdownKind::Immediate => {
+                self.end_now();
+                // The connection just drops: no reply is due.
+                std::future::pending().await
+            }
+            ShutdownKind::WaitForServers => {
+                self.begin_shutdown(Stage::Stopping, "waiting for server connections");
+                self.listeners.borrow_mut().close_to_clients(&self.process);
+                self.set_rest(PoolerState::Paused);
+                self.process.shared.pause_all(true);
+                self.process.tell_workers(|| WorkerMail::KillWaiting);
+                self.process.tell_workers(|| WorkerMail::LookAgain);
+                let pooler = self.clone();
+                tokio::task::spawn_local(async move {
+                    pooler.wait_until_free(None).await;
+                    pooler.wait_until_told().await;
+                    pooler.end_now();
+                });
+                Ok(())
+            }
+            ShutdownKind::WaitForClients => {
+                self.begin_shutdown(Stage::Draining, "waiting for clients to leave");
+                tokio::task::spawn_local(self.clone().wait_for_clients());
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits until the last client has left; with a deadline it sees to it that they do.
+    async fn wait_for_clients(self: Rc<Self>) {
+        let began = Instant::now();
+        let delay = self.setup().config.settings.shutdown_listen_delay;
+        tokio::time::sleep(delay).await;
+        self.listeners.borrow_mut().close_to_clients(&self.process);
+        let closed = Instant::now();
+        loop {
+            let clients = self.client_count().await;
+            if clients == 0 {
+                break;
+            }
+            let patience = self.setup().config.settings.shutdown_drain_timeout;
+            if !patience.is_zero() {
+                let drain = Drain::new(closed, began + patience);
+                if drain.is_over(Instant::now()) {
+                    tracing::warn!("shutting down: {clients} clients did not leave in time");
+                    self.process.tell_workers(|| WorkerMail::EndSessions);
+                    self.wait_until_told().await;
+                    break;
+                }
+                self.process.tell_workers(|| WorkerMail::Drain(drain));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        self.end_now();
+    }
+
+    fn begin_shutdown(&self, stage: Stage, how: &str) {
+        tracing::info!("shutting down: {how}");
+        if self.process.stage() != Stage::Stopping {
+            self.process.enter(stage);
+        }
+        if self.rest.get() == PoolerState::Suspended {
+            self.wake_up();
+            self.set_rest(PoolerState::Active);
+        }
+    }
+
+    /// Waits until all who were sent away have heard why. Whoever does not listen must not hold us
+    /// up.
+    async fn wait_until_told(&self) {
+        let told = self.wait_for_none(WorkerMail::Leaving);
+        let _ = tokio::time::timeout(FAREWELL, told).await;
+    }
+
+    /// Sessions and logins other than the console's.
+    async fn client_count(&self) -> usize {
+        let sessions = self.process.ask_workers(WorkerMail::Sessions).await;
+        let logins = self.process.logins.load(Ordering::SeqCst) as usize;
+        sessions.iter().sum::<usize>() + logins
+    }
+
+    /// Whether a shutdown is under way.
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.process.stage().is_the_end()
+    }
+}
