@@ -11,6 +11,7 @@ mod console;
 mod container;
 mod copy;
 mod deaths;
+mod deployment;
 mod differential;
 mod drivers;
 mod fairness;

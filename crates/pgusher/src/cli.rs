@@ -50,7 +50,33 @@ pub fn version() -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+    use clap_complete::{Shell, generate};
+    use expect_test::expect_file;
+
     use super::*;
+
+    /// After a change of the options: `UPDATE_EXPECT=1 cargo test -p pgusher --lib cli`.
+    #[test]
+    fn the_manual_and_the_shells_know_the_same_options() {
+        let mut page = Vec::new();
+        clap_mangen::Man::new(Cli::command())
+            .render(&mut page)
+            .unwrap();
+        let page = String::from_utf8(page).unwrap();
+        expect_file!["../../../packaging/pgusher.1"].assert_eq(&page);
+
+        let completion = |shell: Shell| {
+            let mut script = Vec::new();
+            generate(shell, &mut Cli::command(), "pgusher", &mut script);
+            String::from_utf8(script).unwrap()
+        };
+        expect_file!["../../../packaging/completions/pgusher.bash"]
+            .assert_eq(&completion(Shell::Bash));
+        expect_file!["../../../packaging/completions/_pgusher"].assert_eq(&completion(Shell::Zsh));
+        expect_file!["../../../packaging/completions/pgusher.fish"]
+            .assert_eq(&completion(Shell::Fish));
+    }
 
     #[test]
     fn pgbouncers_options_are_understood() {
