@@ -3,9 +3,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use saphyr::{LoadableYamlNode, Yaml};
-use testkit::{Exit, PoolerSetup};
+use testkit::{Exit, PoolerSetup, Scratch};
 
 use crate::support::pgusher;
 
@@ -178,4 +179,96 @@ async fn the_examples_of_rules_and_users_are_read_without_a_warning() {
         );
     let exit = passes(check).await;
     assert!(!exit.log.contains("warning"), "{}", exit.log);
+}
+
+/// Runs make at the root of the tree, with the program that is under test.
+fn make(arguments: &[&str]) -> String {
+    let make = Command::new("make")
+        .arg("--no-print-directory")
+        .arg(format!("BINARY={}", env!("CARGO_BIN_EXE_pgusher")))
+        .args(arguments)
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&make.stderr);
+    assert!(make.status.success(), "{told}");
+    String::from_utf8_lossy(&make.stdout).into_owned()
+}
+
+#[test]
+fn make_install_lays_a_tree_that_uninstall_takes_away() {
+    let scratch = Scratch::new("install").unwrap();
+    let destination = format!("DESTDIR={}", scratch.path().display());
+    let usr = scratch.path().join("usr");
+    make(&["install", &destination, "PREFIX=/usr", "PGBOUNCER=1"]);
+
+    for name in ["pgusher", "pgbouncer"] {
+        let version = Command::new(usr.join("bin").join(name))
+            .arg("--version")
+            .output();
+        let version = String::from_utf8(version.unwrap().stdout).unwrap();
+        assert!(
+            version.starts_with("PgBouncer 1.25.2 (pgusher "),
+            "{version}"
+        );
+    }
+    for path in [
+        "man/man1/pgusher.1",
+        "doc/pgusher/settings.md",
+        "doc/pgusher/examples/hba.conf",
+    ] {
+        assert!(usr.join("share").join(path).is_file(), "{path}");
+    }
+    let completions = usr.join("share/bash-completion/completions/pgusher");
+    let is_shell = Command::new("bash").arg("-n").arg(completions).status();
+    assert!(is_shell.unwrap().success());
+
+    make(&["uninstall", &destination, "PREFIX=/usr"]);
+    assert_eq!(files(usr), Vec::<PathBuf>::new());
+}
+
+#[tokio::test]
+async fn the_package_starts_with_the_ini_that_it_brings() {
+    let scratch = Scratch::new("package").unwrap();
+    let dir = scratch.path().display().to_string();
+    let packed = Command::new(root().join("packaging/deb"))
+        .args([env!("CARGO_BIN_EXE_pgusher"), &dir])
+        .env("DPKG_DEB_COMPRESSOR_LEVEL", "0")
+        .output()
+        .unwrap();
+    assert!(
+        packed.status.success(),
+        "{}",
+        String::from_utf8_lossy(&packed.stderr)
+    );
+    let package = files(scratch.path().to_owned());
+    let package = package
+        .iter()
+        .find(|path| path.extension().is_some_and(|ending| ending == "deb"));
+    let tree = scratch.path().join("tree");
+    let unpacked = Command::new("dpkg-deb")
+        .arg("-x")
+        .arg(package.unwrap())
+        .arg(&tree)
+        .status();
+    assert!(unpacked.unwrap().success());
+
+    let ini = fs::read_to_string(tree.join("etc/pgusher/pgusher.ini")).unwrap();
+    let set = ini
+        .lines()
+        .filter(|line| !line.starts_with(';') && line.contains("gusher"));
+    assert_eq!(
+        set.collect::<Vec<_>>(),
+        [
+            "auth_file = /etc/pgusher/userlist.txt",
+            "logfile = /var/log/pgusher/pgusher.log",
+            "pidfile = /run/pgusher/pgusher.pid",
+            "unix_socket_dir = /run/pgusher",
+        ]
+    );
+    let check = pgusher(1).ini(&ini.replace("/etc/pgusher", "{dir}"));
+    let exit = passes(check).await;
+    assert!(!exit.log.contains("warning"), "{}", exit.log);
+    let service = fs::read_to_string(tree.join("lib/systemd/system/pgusher.service")).unwrap();
+    assert!(service.contains("User=pgusher"), "{service}");
 }
