@@ -17,6 +17,7 @@ mod drivers;
 mod fairness;
 mod limits;
 mod parameters;
+mod peers;
 mod pooling;
 mod programs;
 mod protocol;

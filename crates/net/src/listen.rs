@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -107,6 +108,25 @@ impl Listener {
         ))
     }
 
+    /// Listens on a socket that somebody else has made, and whose file, if it has one, is theirs.
+    pub fn given(fd: OwnedFd) -> io::Result<Self> {
+        let socket = Socket::from(fd);
+        if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
+            return Err(io::Error::other(
+                "not a socket that listens for connections",
+            ));
+        }
+        socket.set_nonblocking(true)?;
+        match socket.domain()? {
+            Domain::UNIX => {
+                let listener = UnixListener::from_std(socket.into())?;
+                Ok(Self::Unix(listener, UnixFile(None)))
+            }
+            Domain::IPV4 | Domain::IPV6 => TcpListener::from_std(socket.into()).map(Self::Tcp),
+            _ => Err(io::Error::other("neither a TCP nor a unix socket")),
+        }
+    }
+
     /// Takes the next connection.
     pub async fn accept(&self) -> io::Result<Stream> {
         match self {
@@ -134,6 +154,21 @@ impl Listener {
         }))
     }
 
+    /// Where it listens, as log lines show it.
+    pub fn place(&self) -> String {
+        let unknown = || "a socket without a name".to_owned();
+        match self {
+            Self::Tcp(listener) => listener
+                .local_addr()
+                .map_or_else(|_| unknown(), |addr| addr.to_string()),
+            Self::Unix(listener, _) => {
+                let addr = listener.local_addr().ok();
+                let path = addr.as_ref().and_then(|addr| addr.as_pathname());
+                path.map_or_else(unknown, |path| format!("unix:{}", path.display()))
+            }
+        }
+    }
+
     /// True for a unix socket.
     pub fn is_unix(&self) -> bool {
         matches!(self, Self::Unix(..))
@@ -149,5 +184,37 @@ impl UnixMode {
         let group = nix::unistd::Group::from_name(name)?
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no group {name}")))?;
         nix::unistd::chown(path, None, Some(group.gid)).map_err(io::Error::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_given_socket_listens_and_its_file_stays_when_we_go() {
+        let path = std::env::temp_dir().join(format!("pgusher-given-{}", std::process::id()));
+        let _ = fs::remove_file(&path);
+        let held = std::os::unix::net::UnixListener::bind(&path).unwrap();
+
+        let given = Listener::given(held.try_clone().unwrap().into()).unwrap();
+        assert!(given.is_unix());
+        assert_eq!(given.place(), format!("unix:{}", path.display()));
+        let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        given.accept().await.unwrap();
+        drop(given);
+        assert!(path.exists());
+        fs::remove_file(&path).unwrap();
+
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(!Listener::given(tcp.into()).unwrap().is_unix());
+    }
+
+    #[tokio::test]
+    async fn what_does_not_listen_is_not_taken_for_a_listener() {
+        let (stream, _) = std::os::unix::net::UnixStream::pair().unwrap();
+        let datagram = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(Listener::given(stream.into()).is_err());
+        assert!(Listener::given(datagram.into()).is_err());
     }
 }

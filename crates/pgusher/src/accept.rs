@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,6 +22,9 @@ const BREATH: Duration = Duration::from_millis(100);
 
 /// The listening sockets of the process.
 pub(crate) struct Listeners {
+    /// Whether the service manager gave them: then they are there after us, and so are those who
+    /// connect meanwhile.
+    given: bool,
     doors: Vec<Door>,
     admission: Rc<Cell<Admission>>,
 }
@@ -44,7 +48,10 @@ pub(crate) enum Admission {
 impl Listeners {
     /// Listens wherever the settings say. One address that can't be had is a warning; none at all
     /// is an error.
-    pub(crate) async fn open(settings: &Settings) -> io::Result<Self> {
+    pub(crate) async fn open(settings: &Settings, given: Vec<OwnedFd>) -> io::Result<Self> {
+        if !given.is_empty() {
+            return Self::given(given);
+        }
         let options = ListenOptions {
             backlog: i32::try_from(settings.listen_backlog).unwrap_or(i32::MAX),
             reuse_port: settings.so_reuseport,
@@ -57,18 +64,18 @@ impl Listeners {
                     for addr in found {
                         match Listener::tcp(addr, &options) {
                             Ok(listener) => {
-                                tracing::info!("listening on {addr}");
+                                tracing::info!(name: "listening", "listening on {addr}");
                                 listeners.push(Rc::new(listener));
                             }
                             Err(error) => {
-                                tracing::warn!("cannot listen on {addr}: {error}");
+                                tracing::warn!(name: "cannot_listen", "cannot listen on {addr}: {error}");
                                 failure = Some(error);
                             }
                         }
                     }
                 }
                 Err(error) => {
-                    tracing::warn!("cannot listen on {entry}: {error}");
+                    tracing::warn!(name: "cannot_listen", "cannot listen on {entry}: {error}");
                     failure = Some(error);
                 }
             }
@@ -87,7 +94,7 @@ impl Listeners {
             let listener = Listener::unix(&path, &options, &mode).map_err(|error| {
                 io::Error::new(error.kind(), format!("{}: {error}", path.display()))
             })?;
-            tracing::info!("listening on unix:{}", path.display());
+            tracing::info!(name: "listening", "listening on unix:{}", path.display());
             listeners.push(Rc::new(listener));
         }
         if listeners.is_empty() {
@@ -95,21 +102,34 @@ impl Listeners {
                 "nowhere to listen: set listen_addr or unix_socket_dir",
             ));
         }
+        Ok(Self::of(listeners, false))
+    }
+
+    /// Listens on these sockets, whatever the settings say.
+    fn given(sockets: Vec<OwnedFd>) -> io::Result<Self> {
+        let mut listeners = Vec::new();
+        for socket in sockets {
+            let listener = Listener::given(socket)?;
+            tracing::info!(name: "listening", "listening on {}, as we were given it", listener.place());
+            listeners.push(Rc::new(listener));
+        }
+        Ok(Self::of(listeners, true))
+    }
+
+    /// No listeners.
+    pub(crate) fn none() -> Self {
+        Self::of(Vec::new(), false)
+    }
+
+    fn of(listeners: Vec<Rc<Listener>>, given: bool) -> Self {
         let doors = listeners.into_iter();
         let doors = doors.map(|listener| Door {
             listener,
             task: None,
         });
-        Ok(Self {
-            doors: doors.collect(),
-            admission: Rc::default(),
-        })
-    }
-
-    /// No listeners.
-    pub(crate) fn none() -> Self {
         Self {
-            doors: Vec::new(),
+            given,
+            doors: doors.collect(),
             admission: Rc::default(),
         }
     }
@@ -129,16 +149,21 @@ impl Listeners {
     }
 
     /// Closes the TCP listeners: from now on connections are refused there, and elsewhere only the
-    /// console is open. Those whom the kernel has accepted already are let in.
+    /// console is open. Those whom the kernel has accepted already are let in. Given ones are closed
+    /// on our side only, all of them: whoever connects waits there for the next process.
     pub(crate) fn close_to_clients(&mut self, process: &Process) {
-        for door in &self.doors {
-            empty_queue(&door.listener, process);
+        let given = self.given;
+        if !given {
+            for door in &self.doors {
+                empty_queue(&door.listener, process);
+            }
         }
         self.doors.retain_mut(|door| {
-            if !door.listener.is_unix() {
+            let stays = door.listener.is_unix() && !given;
+            if !stays {
                 door.suspend();
             }
-            door.listener.is_unix()
+            stays
         });
         self.admission.set(Admission::ConsoleOnly);
     }
@@ -168,7 +193,7 @@ async fn take_in(listener: Rc<Listener>, process: Arc<Process>, admission: Rc<Ce
         match listener.accept().await {
             Ok(stream) => admit(stream, &process, admission.get()),
             Err(error) => {
-                tracing::warn!("accept failed: {error}");
+                tracing::warn!(name: "accept_failed", "accept failed: {error}");
                 tokio::time::sleep(BREATH).await;
             }
         }
@@ -182,7 +207,7 @@ fn empty_queue(listener: &Listener, process: &Process) {
             Ok(Some(stream)) => admit(stream, process, Admission::Open),
             Ok(None) => return,
             Err(error) => {
-                tracing::warn!("accept failed: {error}");
+                tracing::warn!(name: "accept_failed", "accept failed: {error}");
                 return;
             }
         }
@@ -201,6 +226,6 @@ fn admit(stream: Stream, process: &Process, admission: Admission) {
             // A worker that is gone takes the connection with it.
             let _ = process.workers[worker].send(mail);
         }
-        Err(error) => tracing::warn!("accept failed: {error}"),
+        Err(error) => tracing::warn!(name: "accept_failed", "accept failed: {error}"),
     }
 }

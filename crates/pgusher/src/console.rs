@@ -87,7 +87,7 @@ impl Session {
         };
         if self.worker.setup().config.settings.log_disconnections {
             let (entry, age) = (&self.entry, self.connected.elapsed().as_secs());
-            tracing::info!(
+            tracing::info!(name: "client_closed",
                 "C-{:#x}: {}/{}@{} closing because: {reason} (age={age}s)",
                 entry.id.0,
                 entry.database,

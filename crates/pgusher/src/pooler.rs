@@ -20,6 +20,7 @@ use crate::logging::Logging;
 use crate::process::{Order, Process};
 use crate::setup::{Setup, SetupError};
 use crate::source::Source;
+use crate::systemd::Manager;
 use crate::worker::WorkerMail;
 
 /// How often a command that waits looks whether its wait is over.
@@ -35,6 +36,7 @@ pub(crate) struct Pooler {
     source: Source,
     pub(crate) listeners: RefCell<Listeners>,
     logging: Logging,
+    manager: Manager,
     /// Told when the process may end.
     over: Notify,
     unused_since: RefCell<HashMap<Arc<str>, Instant>>,
@@ -53,6 +55,7 @@ impl Pooler {
             history: RefCell::new(StatsHistory::new(Instant::now())),
             rest: Cell::default(),
             setup: RefCell::new(setup),
+            manager: Manager::new(&source.environment),
             source,
             listeners: RefCell::new(listeners),
             logging,
@@ -69,6 +72,7 @@ impl Pooler {
     /// Carries out what consoles and signals order, until the process may end.
     pub(crate) async fn run(self: &Rc<Self>, mut orders: mpsc::UnboundedReceiver<Order>) {
         self.listeners.borrow_mut().start(&self.process);
+        self.manager.ready();
         tokio::task::spawn_local(self.clone().keep_statistics());
         tokio::task::spawn_local(self.clone().forget_unused_databases());
         let pooler = self.clone();
@@ -108,7 +112,12 @@ impl Pooler {
         let result = match command {
             Command::Show(show) => return Outcome::Table(self.show(*show).await),
             Command::Set { key, value } => return outcome(self.set(key, value)),
-            Command::Reload => return outcome(self.reload()),
+            Command::Reload => {
+                self.manager.reloading();
+                let followed = self.reload();
+                self.manager.ready();
+                return outcome(followed);
+            }
             Command::Pause(database) => self.pause(database.as_deref()).await,
             Command::Suspend => self.suspend().await,
             Command::Resume(database) => self.resume(database.as_deref()),
@@ -118,7 +127,10 @@ impl Pooler {
             Command::Kill(database) => self.kill(database.as_deref()),
             Command::KillClient(id) => self.kill_client(*id).await,
             Command::WaitClose(database) => self.wait_close(database.as_deref()).await,
-            Command::Shutdown(kind) => self.shutdown(*kind).await,
+            Command::Shutdown(kind) => {
+                self.manager.stopping();
+                self.shutdown(*kind).await
+            }
         };
         match result {
             Ok(()) => Outcome::Done,
@@ -185,17 +197,17 @@ impl Pooler {
             Followed::ButTls
         };
         for change in &changes.at_boot {
-            tracing::warn!("RELOAD: {} acts at the next start only", change.name);
+            tracing::warn!(name: "setting_needs_restart", "RELOAD: {} acts at the next start only", change.name);
         }
         for change in &changes.settings {
             let show = |value: &Option<String>| value.clone().unwrap_or_default();
             let (was, is) = (show(&change.old), show(&change.new));
-            tracing::info!("RELOAD: {} = {is} (was {was})", change.name);
+            tracing::info!(name: "setting_changed", "RELOAD: {} = {is} (was {was})", change.name);
         }
         let outdated = self.follow_databases(&old, &new);
         self.install(new);
         self.process.tell_workers(|| WorkerMail::LookAgain);
-        tracing::info!(
+        tracing::info!(name: "reloaded",
             "RELOAD: {} settings changed, {outdated} databases closed or to be reconnected",
             changes.settings.len()
         );
@@ -373,7 +385,7 @@ impl Pooler {
             let totals = self.totals().await;
             let figures = self.history.borrow_mut().tick(&totals, Instant::now());
             if self.setup().config.settings.log_stats {
-                tracing::info!(
+                tracing::info!(name: "stats",
                     "stats: {} xacts/s, {} queries/s, {} client parses/s, {} server parses/s, \
                      {} binds/s, {} client logins/s, in {} B/s, out {} B/s, xact {} us, \
                      query {} us, wait {} us",

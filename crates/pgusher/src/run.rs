@@ -24,6 +24,7 @@ use crate::process::Process;
 use crate::setup::{Setup, SetupError};
 use crate::signals;
 use crate::source::Source;
+use crate::systemd::given_sockets;
 use crate::worker::Start;
 
 /// Why the pooler did not start.
@@ -103,11 +104,6 @@ fn start(cli: &Cli, path: &Path, source: Source) -> Result<(), StartError> {
         ));
     }
     let setup = Setup::load(path, &source)?;
-    if let Some(ini) = &setup.config.shown
-        && !cli.quiet
-    {
-        print(&format!("The environment says:\n{ini}"));
-    }
     let settings = &setup.config.settings;
     check_daemon(cli, settings)?;
     let pidfile = settings
@@ -120,8 +116,15 @@ fn start(cli: &Cli, path: &Path, source: Source) -> Result<(), StartError> {
     if cli.daemon {
         daemon::detach()?;
     }
-    let logging = Logging::start(cli.quiet || cli.daemon, u32::from(cli.verbose));
+    let logging = Logging::start(
+        cli.quiet || cli.daemon,
+        u32::from(cli.verbose),
+        &source.environment,
+    );
     logging.configure(settings);
+    for line in setup.config.shown.iter().flat_map(|ini| ini.lines()) {
+        tracing::info!("the environment says: {line}");
+    }
     daemon::raise_file_limit();
 
     let user = cli.user.clone().or_else(|| settings.user.clone());
@@ -147,7 +150,8 @@ fn start_as(
         .build()?;
     let local = LocalSet::new();
     local.block_on(&runtime, async {
-        let listeners = Listeners::open(&setup.config.settings).await?;
+        let listeners =
+            Listeners::open(&setup.config.settings, given_sockets(&source.environment)?).await?;
         let logfile = setup.config.settings.logfile.as_deref();
         daemon::become_user(user, logfile)?;
         report_warnings(&setup);
@@ -165,10 +169,8 @@ fn check_daemon(cli: &Cli, settings: &Settings) -> Result<(), StartError> {
     if cli.daemon && missing(&settings.pidfile) {
         return Err(StartError::Daemon("-d needs pidfile"));
     }
-    if cli.daemon && missing(&settings.logfile) {
-        return Err(StartError::Daemon(
-            "-d needs logfile (syslog does not act yet)",
-        ));
+    if cli.daemon && missing(&settings.logfile) && !settings.syslog {
+        return Err(StartError::Daemon("-d needs logfile or syslog"));
     }
     Ok(())
 }
@@ -210,9 +212,9 @@ async fn serve(
     // Whoever reads it may send signals at once.
     let pidfile = pidfile.map(PidFile::write).transpose()?;
     let (version, tls) = (admin::VERSION, net::tls::LIBRARY);
-    tracing::info!("process up: {version}, {count} workers, tls: {tls}");
+    tracing::info!(name: "process_up", "process up: {version}, {count} workers, tls: {tls}");
     pooler.run(orders).await;
-    tracing::info!("process down");
+    tracing::info!(name: "process_down", "process down");
     drop(pidfile);
     Ok(())
 }

@@ -79,6 +79,8 @@ pub(crate) struct Worker {
     /// What console sessions count.
     pub(crate) console_counters: RefCell<Counters>,
     setup: RefCell<Arc<Setup>>,
+    /// Sessions that are over, and whose clients are still being told why.
+    pub(crate) parting: Cell<usize>,
     /// How the clients leave, once they have to.
     pacing: Cell<Option<Pacing>>,
     buffer: RefCell<Box<[u8]>>,
@@ -122,6 +124,7 @@ impl Start {
             process: self.process,
             pools: Pools::new(local, self.setup.config.clone()),
             console_counters: RefCell::default(),
+            parting: Cell::new(0),
             setup: RefCell::new(self.setup),
             pacing: Cell::default(),
             buffer: RefCell::new(vec![0; READ_BUFFER].into_boxed_slice()),
@@ -330,7 +333,7 @@ impl Worker {
     }
 
     fn sessions(&self) -> usize {
-        let mut count = 0;
+        let mut count = self.parting.get();
         let roster = &self.pools.local.roster;
         roster.for_each(|client| count += usize::from(client.kind == ClientKind::Session));
         count
@@ -338,7 +341,8 @@ impl Worker {
 
     fn leaving(&self) -> usize {
         let pools = self.pools.all();
-        let mut count: usize = pools.iter().map(|pool| pool.newcomers()).sum();
+        let newcomers: usize = pools.iter().map(|pool| pool.newcomers()).sum();
+        let mut count = newcomers + self.parting.get();
         let roster = &self.pools.local.roster;
         roster.for_each(|client| count += usize::from(client.killed().is_some()));
         count

@@ -207,7 +207,7 @@ impl Pool {
     }
 
     pub(crate) fn log_reserve(&self) {
-        tracing::warn!("{}: taking connection from reserve_pool", self.shared.key);
+        tracing::warn!(name: "reserve_used", "{}: taking connection from reserve_pool", self.shared.key);
     }
 }
 

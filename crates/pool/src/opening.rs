@@ -156,14 +156,16 @@ impl Pool {
         let params = facts.defaults.clone();
         let server = Rc::new(Server::new(number, facts, conn, params));
         match local {
-            Some(local) => tracing::info!(
+            Some(local) => tracing::info!(name: "server_opened",
                 "{} new connection to server (from {local})",
                 self.tag(&server)
             ),
-            None => tracing::info!("{} new connection to server", self.tag(&server)),
+            None => {
+                tracing::info!(name: "server_opened", "{} new connection to server", self.tag(&server))
+            }
         }
         if let Some(tls) = &server.facts.tls {
-            tracing::info!("{} SSL established: {}", self.tag(&server), tls.cipher);
+            tracing::info!(name: "server_encrypted", "{} SSL established: {}", self.tag(&server), tls.cipher);
         }
         server
     }
@@ -178,8 +180,8 @@ impl Pool {
     }
 
     pub(crate) fn log_failure(&self, error: &LoginError) {
-        tracing::warn!("{}: {error}", self.shared.key);
-        tracing::info!(
+        tracing::warn!(name: "server_login_failed", "{}: {error}", self.shared.key);
+        tracing::info!(name: "server_closed",
             "S: {} closing because: {} (age=0s)",
             self.shared.key,
             error.reason()

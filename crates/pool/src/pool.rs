@@ -609,7 +609,7 @@ impl Pool {
             return false;
         };
         let age = server.facts.opened.elapsed().as_secs();
-        tracing::info!(
+        tracing::info!(name: "server_closed",
             "{} closing because: {} (age={age}s)",
             self.tag(&server),
             reason.as_str()
