@@ -53,7 +53,7 @@ install: $(BINARY) ## Copy the pooler below PREFIX (/usr/local), and DESTDIR; PG
 	install -m 644 packaging/completions/pgusher.fish \
 	    $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/pgusher.fish
 	install -m 644 README.md CHANGELOG.md docs/*.md $(DESTDIR)$(PREFIX)/share/doc/pgusher/
-	install -m 644 $(wildcard etc/*.*) $(DESTDIR)$(PREFIX)/share/doc/pgusher/examples/
+	install -m 644 $(wildcard etc/*.* etc/grafana/*) $(DESTDIR)$(PREFIX)/share/doc/pgusher/examples/
 
 # What stands below PREFIX/share; the last two are directories of ours alone.
 SHARED = share/man/man1/pgusher.1 share/bash-completion/completions/pgusher $(ZSH)/_pgusher \
