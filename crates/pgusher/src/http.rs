@@ -20,9 +20,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use net::Listener;
-use net::Stream;
 use net::listen::{ListenOptions, addresses};
+use net::{Listener, Stream, Watched};
 use settings::Settings;
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
@@ -102,8 +101,15 @@ impl Endpoint {
 
 async fn take_in(listener: Listener, pooler: Rc<Pooler>) {
     let mut open: VecDeque<AbortHandle> = VecDeque::new();
+    let watched = match Watched::new(listener.into()) {
+        Ok(watched) => watched,
+        Err(error) => {
+            tracing::warn!(name: "cannot_listen", "cannot listen for metrics: {error}");
+            return;
+        }
+    };
     loop {
-        match listener.accept().await {
+        match watched.accept().await.and_then(Stream::unpark) {
             Ok(Stream::Tcp(tcp)) => {
                 open.retain(|connection| !connection.is_finished());
                 if open.len() >= CONNECTIONS
