@@ -1,9 +1,10 @@
 //! Listening sockets, and the connections they take.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -23,12 +24,12 @@ pub enum Listener {
 }
 
 /// The file of a unix socket, removed when its listener goes.
-#[derive(Debug)]
-pub struct UnixFile(Option<PathBuf>);
+#[derive(Debug, Default)]
+pub struct UnixFile(RefCell<Option<PathBuf>>);
 
 impl Drop for UnixFile {
     fn drop(&mut self) {
-        if let Some(path) = &self.0 {
+        if let Some(path) = self.0.take() {
             // Gone already is as good.
             let _ = fs::remove_file(path);
         }
@@ -104,7 +105,7 @@ impl Listener {
         let listener = UnixListener::from_std(socket.into())?;
         Ok(Self::Unix(
             listener,
-            UnixFile(is_file.then(|| path.to_owned())),
+            UnixFile(RefCell::new(is_file.then(|| path.to_owned()))),
         ))
     }
 
@@ -120,10 +121,34 @@ impl Listener {
         match socket.domain()? {
             Domain::UNIX => {
                 let listener = UnixListener::from_std(socket.into())?;
-                Ok(Self::Unix(listener, UnixFile(None)))
+                Ok(Self::Unix(listener, UnixFile::default()))
             }
             Domain::IPV4 | Domain::IPV6 => TcpListener::from_std(socket.into()).map(Self::Tcp),
             _ => Err(io::Error::other("neither a TCP nor a unix socket")),
+        }
+    }
+
+    /// The same socket once more, for another process.
+    pub fn copy(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
+            Self::Unix(listener, _) => listener.as_fd().try_clone_to_owned(),
+        }
+    }
+
+    /// Looks after the socket's file from now on.
+    pub fn claim_file(&self) {
+        if let Self::Unix(listener, file) = self {
+            let addr = listener.local_addr().ok();
+            let path = addr.as_ref().and_then(|addr| addr.as_pathname());
+            file.0.replace(path.map(Path::to_owned));
+        }
+    }
+
+    /// Leaves the socket's file to the process that has the socket now.
+    pub fn leave_file(&self) {
+        if let Self::Unix(_, file) = self {
+            file.0.take();
         }
     }
 

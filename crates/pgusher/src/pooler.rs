@@ -35,7 +35,7 @@ pub(crate) struct Pooler {
     env: Vec<(String, String)>,
     pub(crate) listeners: RefCell<Listeners>,
     logging: Logging,
-    manager: Manager,
+    pub(crate) manager: Manager,
     /// Told when the process may end.
     over: Notify,
     unused_since: RefCell<HashMap<Arc<str>, Instant>>,
@@ -70,6 +70,7 @@ impl Pooler {
 
     /// Carries out what consoles and signals order, until the process may end.
     pub(crate) async fn run(self: &Rc<Self>, mut orders: mpsc::UnboundedReceiver<Order>) {
+        self.succeed().await;
         self.listeners.borrow_mut().start(&self.process);
         self.manager.ready();
         tokio::task::spawn_local(self.clone().keep_statistics());

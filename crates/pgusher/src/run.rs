@@ -84,11 +84,6 @@ fn check(path: &Path, env: &[(String, String)]) -> Result<(), StartError> {
 }
 
 fn start(cli: &Cli, path: &Path, env: Vec<(String, String)>) -> Result<(), StartError> {
-    if cli.reboot {
-        return Err(StartError::Daemon(
-            "-R: taking over from a running process is not supported yet",
-        ));
-    }
     let setup = Setup::load(path, &env)?;
     let settings = &setup.config.settings;
     check_daemon(cli, settings)?;
@@ -96,7 +91,7 @@ fn start(cli: &Cli, path: &Path, env: Vec<(String, String)>) -> Result<(), Start
         .pidfile
         .clone()
         .filter(|p| !p.as_os_str().is_empty());
-    if let Some(path) = &pidfile {
+    if let Some(path) = pidfile.as_deref().filter(|_| !cli.reboot) {
         PidFile::check(path)?;
     }
     if cli.daemon {
@@ -106,8 +101,7 @@ fn start(cli: &Cli, path: &Path, env: Vec<(String, String)>) -> Result<(), Start
     logging.configure(settings);
     daemon::raise_file_limit();
 
-    let user = cli.user.clone().or_else(|| settings.user.clone());
-    let result = start_as(user.as_deref(), setup, env, logging, pidfile.as_deref());
+    let result = start_with(cli, setup, env, logging, pidfile.as_deref());
     if let Err(error) = &result
         && (cli.quiet || cli.daemon)
     {
@@ -116,9 +110,9 @@ fn start(cli: &Cli, path: &Path, env: Vec<(String, String)>) -> Result<(), Start
     result
 }
 
-/// Opens the sockets, becomes `user`, and serves.
-fn start_as(
-    user: Option<&str>,
+/// Opens the sockets or takes them over, becomes another user, and serves.
+fn start_with(
+    cli: &Cli,
     setup: Setup,
     env: Vec<(String, String)>,
     logging: Logging,
@@ -129,9 +123,20 @@ fn start_as(
         .build()?;
     let local = LocalSet::new();
     local.block_on(&runtime, async {
-        let listeners = Listeners::open(&setup.config.settings, given_sockets(&env)?).await?;
-        let logfile = setup.config.settings.logfile.as_deref();
-        daemon::become_user(user, logfile)?;
+        let settings = &setup.config.settings;
+        let taken_over = match cli.reboot {
+            true => Listeners::take_over(settings).await?,
+            false => None,
+        };
+        let listeners = match taken_over {
+            Some(listeners) => listeners,
+            None => {
+                pidfile.map_or(Ok(()), PidFile::check)?;
+                Listeners::open(settings, given_sockets(&env)?).await?
+            }
+        };
+        let user = cli.user.clone().or_else(|| settings.user.clone());
+        daemon::become_user(user.as_deref(), settings.logfile.as_deref())?;
         report_warnings(&setup);
         setup
             .tls

@@ -1,22 +1,19 @@
 //! Under a service manager: what it is told, the sockets that it holds, its journal.
 
 use std::{
-    fs::{self, Permissions},
+    fs,
     net::TcpListener,
-    os::unix::{fs::PermissionsExt, net::UnixDatagram},
-    path::PathBuf,
     process::Command,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use testkit::{FakeClient, FakeServer, Pooler, PoolerSetup, Scratch, Signal, eventually};
 use tokio::task::JoinSet;
 
-use crate::support::{WORKERS, before, pgusher};
+use crate::support::{Manager, WORKERS, before, pgusher};
 
 /// Where the binary is once it is installed.
 const INSTALLED: &str = "/usr/bin/pgusher";
@@ -53,36 +50,6 @@ fn the_units_are_as_systemd_wants_them() {
 
 /// How many restarts a load has to bear.
 const RESTARTS: usize = 5;
-
-/// A manager's end of NOTIFY_SOCKET.
-struct Manager {
-    socket: UnixDatagram,
-    path: PathBuf,
-    _scratch: Scratch,
-}
-
-impl Manager {
-    fn new() -> Self {
-        let scratch = Scratch::new("manager").unwrap();
-        let path = scratch.path().join("notify");
-        let socket = UnixDatagram::bind(&path).unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_secs(30)))
-            .unwrap();
-        Self {
-            socket,
-            path,
-            _scratch: scratch,
-        }
-    }
-
-    fn hears(&self) -> String {
-        let mut buffer = [0; 1024];
-        let len = self.socket.recv(&mut buffer).unwrap();
-        String::from_utf8(buffer[..len].to_vec()).unwrap()
-    }
-}
 
 fn monotonic_micros() -> i64 {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap();

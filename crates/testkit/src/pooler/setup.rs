@@ -36,7 +36,7 @@ pub struct PoolerSetup {
     args: Vec<String>,
     env: Vec<(String, String)>,
     port: Option<u16>,
-    shares_port: bool,
+    port_use: PortUse,
     given: Option<Arc<TcpListener>>,
     before: String,
     databases: Vec<(String, String)>,
@@ -46,6 +46,17 @@ pub struct PoolerSetup {
     whole_ini: Option<String>,
     files: Vec<(String, String)>,
     console: (String, String),
+}
+
+/// Who listens on the pooler's port.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PortUse {
+    /// It alone.
+    Own,
+    /// Others, too.
+    Shared,
+    /// Somebody else did before.
+    Held,
 }
 
 /// How a pooler ended that was not meant to run.
@@ -74,7 +85,7 @@ impl Default for PoolerSetup {
             args: Vec::new(),
             env: Vec::new(),
             port: None,
-            shares_port: false,
+            port_use: PortUse::Own,
             given: None,
             before: String::new(),
             databases: Vec::new(),
@@ -116,13 +127,21 @@ impl PoolerSetup {
     /// The port of another pooler, which goes on listening there, too.
     pub fn shared_port(mut self, port: u16) -> Self {
         self.port = Some(port);
-        self.shares_port = true;
+        self.port_use = PortUse::Shared;
+        self
+    }
+
+    /// The port of another pooler, which hands it over.
+    pub fn inherited_port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self.port_use = PortUse::Held;
         self
     }
 
     /// This socket, as a service manager gives it: by LISTEN_FDS.
     pub fn given(mut self, listener: TcpListener) -> Self {
         self.port = listener.local_addr().ok().map(|addr| addr.port());
+        self.port_use = PortUse::Held;
         self.given = Some(Arc::new(listener));
         self.through_shell(
             "exec 3<&0 </dev/null; LISTEN_PID=$$; LISTEN_FDS=1; export LISTEN_PID LISTEN_FDS",
@@ -241,8 +260,8 @@ impl PoolerSetup {
 
     fn claim_port(&self) -> Result<Port, StartError> {
         match self.port {
-            Some(port) if self.shares_port || self.given.is_some() => Ok(Port::shared(port)),
-            Some(port) => Port::exactly(port),
+            Some(port) if self.port_use == PortUse::Own => Port::exactly(port),
+            Some(port) => Ok(Port::shared(port)),
             None => Port::claim(),
         }
     }
@@ -357,7 +376,7 @@ impl PoolerSetup {
         loop {
             // Where TCP was asked for, a unix socket alone would mean that the port was lost; on a
             // shared port, it may be another who answers.
-            if (!self.shares_port && answers(&tcp).await)
+            if (self.port_use != PortUse::Shared && answers(&tcp).await)
                 || (!self.surely_listens_on_tcp() && answers(&unix).await)
             {
                 return Ok(());
@@ -374,7 +393,9 @@ impl PoolerSetup {
 
     fn surely_listens_on_tcp(&self) -> bool {
         let listens = |(name, value): &(String, String)| name == "listen_addr" && !value.is_empty();
-        !self.shares_port && self.whole_ini.is_none() && self.settings.iter().any(listens)
+        self.port_use != PortUse::Shared
+            && self.whole_ini.is_none()
+            && self.settings.iter().any(listens)
     }
 }
 
