@@ -2,7 +2,6 @@
 
 use std::{
     env, fmt, fs, io,
-    net::TcpListener,
     os::{fd::OwnedFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -37,7 +36,7 @@ pub struct PoolerSetup {
     env: Vec<(String, String)>,
     port: Option<u16>,
     port_use: PortUse,
-    given: Option<Arc<TcpListener>>,
+    given: Option<(Arc<OwnedFd>, Address)>,
     before: String,
     databases: Vec<(String, String)>,
     users: Vec<(String, String)>,
@@ -138,11 +137,13 @@ impl PoolerSetup {
         self
     }
 
-    /// This socket, as a service manager gives it: by LISTEN_FDS.
-    pub fn given(mut self, listener: TcpListener) -> Self {
-        self.port = listener.local_addr().ok().map(|addr| addr.port());
-        self.port_use = PortUse::Held;
-        self.given = Some(Arc::new(listener));
+    /// A socket that listens at this address, as a service manager gives it: by LISTEN_FDS.
+    pub fn given(mut self, listener: impl Into<OwnedFd>, address: Address) -> Self {
+        if let Address::Tcp(address) = &address {
+            self.port = Some(address.port());
+            self.port_use = PortUse::Held;
+        }
+        self.given = Some((Arc::new(listener.into()), address));
         self.through_shell(
             "exec 3<&0 </dev/null; LISTEN_PID=$$; LISTEN_FDS=1; export LISTEN_PID LISTEN_FDS",
         )
@@ -282,9 +283,9 @@ impl PoolerSetup {
         command.args(self.args.iter().map(|arg| fill(arg))).arg(ini);
         command.envs(self.env.iter().map(|(name, value)| (name, fill(value))));
         let stdin = match &self.given {
-            Some(listener) => {
+            Some((listener, _)) => {
                 let copy = listener.try_clone();
-                OwnedFd::from(copy.map_err(StartError::io("copying a socket"))?).into()
+                copy.map_err(StartError::io("copying a socket"))?.into()
             }
             None => Stdio::null(),
         };
@@ -374,11 +375,16 @@ impl PoolerSetup {
         let (tcp, unix) = (Address::local(port), Address::in_dir(scratch.path(), port));
         let deadline = Instant::now() + PATIENCE;
         loop {
-            // Where TCP was asked for, a unix socket alone would mean that the port was lost; on a
-            // shared port, it may be another who answers.
-            if (self.port_use != PortUse::Shared && answers(&tcp).await)
-                || (!self.surely_listens_on_tcp() && answers(&unix).await)
-            {
+            let is_up = match &self.given {
+                Some((_, address)) => answers(address).await,
+                // Where TCP was asked for, a unix socket alone would mean that the port was lost; on
+                // a shared port, it may be another who answers.
+                None => {
+                    (self.port_use != PortUse::Shared && answers(&tcp).await)
+                        || (!self.surely_listens_on_tcp() && answers(&unix).await)
+                }
+            };
+            if is_up {
                 return Ok(());
             }
             if let Some(error) = process.early_exit() {
