@@ -2,6 +2,7 @@
 
 mod hosts;
 mod manager;
+mod road;
 mod tills;
 
 use std::path::Path;
@@ -14,6 +15,7 @@ use tokio_postgres::{Client, Config, Error, NoTls};
 
 pub(crate) use self::hosts::TwoHosts;
 pub(crate) use self::manager::Manager;
+pub(crate) use self::road::Road;
 pub(crate) use self::tills::{Stay, Tills, Trouble};
 
 /// The number of workers that every crossing of workers is tried with.

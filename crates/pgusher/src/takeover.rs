@@ -16,12 +16,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use net::listen::{ListenOptions, UnixMode};
 use net::passing::{receive, send};
 use net::stream::unix_path;
-use net::{Listener, PeerAddr, Stream};
+use net::{Listener, PeerAddr, Stream, Watched};
 use nix::unistd::geteuid;
 use pool::server::login::socket_path;
 use settings::Settings;
@@ -29,6 +30,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use crate::accept::Listeners;
+use crate::http::Endpoint;
 use crate::pooler::Pooler;
 
 /// How a new process introduces itself; the number is that of this conversation.
@@ -176,6 +178,8 @@ impl Pooler {
                 self.listeners.borrow().claim();
                 heir.meeting.claim_file();
                 self.process.elders.replace(heir.doors);
+                let settings = &self.setup().config.settings;
+                Endpoint::open(settings).await.start(self);
                 heir.meeting
             }
             None if !self.listeners.borrow().are_ours() => return,
@@ -188,13 +192,17 @@ impl Pooler {
                 }
             },
         };
-        tokio::task::spawn_local(await_heir(self.clone(), meeting, place));
+        tokio::task::spawn_local(await_heir(self.clone(), meeting.into(), place));
     }
 }
 
 /// Waits for a new process to come, and hands the listening sockets over to it.
-async fn await_heir(pooler: Rc<Pooler>, meeting: Listener, place: PathBuf) {
-    while let Ok(stream) = meeting.accept().await {
+async fn await_heir(pooler: Rc<Pooler>, meeting: Arc<Listener>, place: PathBuf) {
+    let watched = match Watched::new(meeting.clone()) {
+        Ok(watched) => watched,
+        Err(error) => return tracing::warn!("{}: {error}", place.display()),
+    };
+    while let Ok(stream) = watched.accept().await.and_then(Stream::unpark) {
         match hand_over(&pooler, stream, &meeting).await {
             // The place is the heir's now.
             Ok(talk) => {
@@ -261,7 +269,9 @@ async fn part(pooler: &Rc<Pooler>, talk: Talk, place: &Path) {
     let mut door = place.as_os_str().to_owned();
     door.push(format!(".{}", std::process::id()));
     let door = PathBuf::from(door);
-    pooler.listeners.borrow_mut().leave();
+    let closing = pooler.listeners.borrow_mut().leave();
+    closing.done().await;
+    Endpoint::close(pooler).await;
     match listen(&door) {
         Ok(listener) => *pooler.listeners.borrow_mut() = Listeners::back_door(listener),
         Err(error) => tracing::warn!("cannot listen on unix:{}: {error}", door.display()),
