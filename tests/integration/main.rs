@@ -29,6 +29,7 @@ mod shutdown;
 mod statements;
 mod streams;
 mod support;
+mod takeover;
 mod timeouts;
 mod tls;
 mod versions;

@@ -22,7 +22,7 @@ pub struct Cli {
     /// Do not log to stderr
     #[arg(short, long)]
     pub quiet: bool,
-    /// Take over from the running process: not supported yet
+    /// Take over from the running process, which serves its clients until they leave
     #[arg(short = 'R', long)]
     pub reboot: bool,
     /// Account to run as, once the sockets are open

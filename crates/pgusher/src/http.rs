@@ -88,13 +88,31 @@ impl Endpoint {
         Self { listeners }
     }
 
-    /// Answers requests from now on, for as long as the process lives.
+    /// No sockets.
+    pub(crate) fn none() -> Self {
+        Self {
+            listeners: Vec::new(),
+        }
+    }
+
+    /// Answers requests from now on, for as long as the process lives or until it closes.
     pub(crate) fn start(self, pooler: &Rc<Pooler>) {
         if !self.listeners.is_empty() {
             tokio::task::spawn_local(pooler.clone().keep_history());
         }
         for listener in self.listeners {
-            tokio::task::spawn_local(take_in(listener, pooler.clone()));
+            let task = tokio::task::spawn_local(take_in(listener, pooler.clone()));
+            pooler.endpoint.borrow_mut().push(task);
+        }
+    }
+
+    /// Lets the sockets go.
+    pub(crate) async fn close(pooler: &Pooler) {
+        let tasks = pooler.endpoint.take();
+        for task in tasks {
+            task.abort();
+            // Over is all that matters.
+            let _ = task.await;
         }
     }
 }

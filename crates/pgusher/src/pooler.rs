@@ -15,6 +15,7 @@ use pool::shared::Welcome;
 use pool::snapshot::{PoolerState, StatsHistory};
 use settings::{CONSOLE_DATABASE, Changes, DatabaseChange, Membership, Setting, When};
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use crate::accept::Listeners;
 use crate::logging::Logging;
@@ -42,8 +43,10 @@ pub(crate) struct Pooler {
     setup: RefCell<Arc<Setup>>,
     source: Source,
     pub(crate) listeners: RefCell<Listeners>,
+    /// What answers at the HTTP endpoint.
+    pub(crate) endpoint: RefCell<Vec<JoinHandle<()>>>,
     logging: Logging,
-    manager: Manager,
+    pub(crate) manager: Manager,
     /// Told when the process may end.
     over: Notify,
     unused_since: RefCell<HashMap<Arc<str>, Instant>>,
@@ -72,6 +75,7 @@ impl Pooler {
             manager: Manager::new(&source.environment),
             source,
             listeners: RefCell::new(listeners),
+            endpoint: RefCell::default(),
             logging,
             over: Notify::new(),
             unused_since: RefCell::default(),
@@ -87,6 +91,7 @@ impl Pooler {
 
     /// Carries out what consoles and signals order, until the process may end.
     pub(crate) async fn run(self: &Rc<Self>, mut orders: mpsc::UnboundedReceiver<Order>) {
+        self.succeed().await;
         self.listeners.borrow_mut().start(&self.process);
         self.manager.ready();
         tokio::task::spawn_local(self.clone().keep_statistics());

@@ -108,11 +108,6 @@ fn ask_health(path: &Path, source: &Source) -> Result<(), StartError> {
 }
 
 fn start(cli: &Cli, path: &Path, source: Source) -> Result<(), StartError> {
-    if cli.reboot {
-        return Err(StartError::Daemon(
-            "-R: taking over from a running process is not supported yet",
-        ));
-    }
     let setup = Setup::load(path, &source)?;
     let settings = &setup.config.settings;
     check_daemon(cli, settings)?;
@@ -120,7 +115,7 @@ fn start(cli: &Cli, path: &Path, source: Source) -> Result<(), StartError> {
         .pidfile
         .clone()
         .filter(|p| !p.as_os_str().is_empty());
-    if let Some(path) = &pidfile {
+    if let Some(path) = pidfile.as_deref().filter(|_| !cli.reboot) {
         PidFile::check(path)?;
     }
     if cli.daemon {
@@ -137,8 +132,7 @@ fn start(cli: &Cli, path: &Path, source: Source) -> Result<(), StartError> {
     }
     daemon::raise_file_limit();
 
-    let user = cli.user.clone().or_else(|| settings.user.clone());
-    let result = start_as(user.as_deref(), setup, source, logging, pidfile.as_deref());
+    let result = start_with(cli, setup, source, logging, pidfile.as_deref());
     if let Err(error) = &result
         && (cli.quiet || cli.daemon)
     {
@@ -147,9 +141,9 @@ fn start(cli: &Cli, path: &Path, source: Source) -> Result<(), StartError> {
     result
 }
 
-/// Opens the sockets, becomes `user`, and serves.
-fn start_as(
-    user: Option<&str>,
+/// Opens the sockets or takes them over, becomes another user, and serves.
+fn start_with(
+    cli: &Cli,
     setup: Setup,
     source: Source,
     logging: Logging,
@@ -160,17 +154,29 @@ fn start_as(
         .build()?;
     let local = LocalSet::new();
     local.block_on(&runtime, async {
-        let given = given_sockets(&source.environment)?;
-        let listeners = Listeners::open(&setup.config.settings, given).await?;
-        let endpoint = Endpoint::open(&setup.config.settings).await;
-        let logfile = setup.config.settings.logfile.as_deref();
-        daemon::become_user(user, logfile)?;
+        let settings = &setup.config.settings;
+        let taken_over = match cli.reboot {
+            true => Listeners::take_over(settings).await?,
+            false => None,
+        };
+        let doors = match taken_over {
+            // Metrics follow once the other process has let their port go.
+            Some(listeners) => (listeners, Endpoint::none()),
+            None => {
+                pidfile.map_or(Ok(()), PidFile::check)?;
+                let given = given_sockets(&source.environment)?;
+                let listeners = Listeners::open(settings, given).await?;
+                (listeners, Endpoint::open(settings).await)
+            }
+        };
+        let user = cli.user.clone().or_else(|| settings.user.clone());
+        daemon::become_user(user.as_deref(), settings.logfile.as_deref())?;
         report_warnings(&setup);
         setup
             .tls
             .warnings()
             .for_each(|warning| tracing::warn!("{warning}"));
-        serve(setup, source, (listeners, endpoint), logging, pidfile).await
+        serve(setup, source, doors, logging, pidfile).await
     })
 }
 

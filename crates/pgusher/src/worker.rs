@@ -330,7 +330,10 @@ impl Worker {
     fn admit(self: &Rc<Self>, parked: Parked, counted: Counted, admission: Admission) {
         match Stream::unpark(parked) {
             Ok(stream) => {
-                tokio::task::spawn_local(client::serve(self.clone(), stream, counted, admission));
+                // Counted before anybody else can look.
+                let login = Counted::new(&self.process.logins);
+                let served = client::serve(self.clone(), stream, counted, login, admission);
+                tokio::task::spawn_local(served);
             }
             Err(error) => tracing::warn!("cannot take a client in: {error}"),
         }
