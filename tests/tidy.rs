@@ -24,7 +24,7 @@ const FLOORS: [(&str, &str); 7] = [
 const WORLDLY: [&str; 5] = ["tokio", "nix", "socket2", "libc", "tracing"];
 
 /// Settings whose effect no conversation shows yet, by the reason.
-const WITHOUT_TEST: [(&str, &[&str]); 5] = [
+const WITHOUT_TEST: [(&str, &[&str]); 4] = [
     (
         "the kernel's queue can't be seen from outside",
         &["listen_backlog"],
@@ -44,7 +44,6 @@ const WITHOUT_TEST: [(&str, &[&str]); 5] = [
         "lines of the log, still to be waited for",
         &["log_stats", "stats_period", "verbose"],
     ),
-    ("needs several processes on one port", &["so_reuseport"]),
     (
         "the socket's file, still to be looked at",
         &["unix_socket_group", "unix_socket_mode"],

@@ -54,6 +54,14 @@ impl Port {
         })
     }
 
+    /// Just this port, whoever else listens there.
+    pub(crate) fn shared(number: u16) -> Self {
+        Self {
+            number,
+            _lock: None,
+        }
+    }
+
     /// Just this port, if nobody listens there now.
     pub(crate) fn exactly(number: u16) -> Result<Self, StartError> {
         if is_free(number) {

@@ -34,7 +34,7 @@ pub struct PoolerSetup {
     binary: Option<PathBuf>,
     args: Vec<String>,
     env: Vec<(String, String)>,
-    port: Option<u16>,
+    port: Choice,
     databases: Vec<(String, String)>,
     users: Vec<(String, String)>,
     settings: Vec<(String, String)>,
@@ -42,6 +42,17 @@ pub struct PoolerSetup {
     whole_ini: Option<String>,
     files: Vec<(String, String)>,
     console: (String, String),
+}
+
+/// Which port a pooler gets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    /// One that is free.
+    Any,
+    /// This one, or none.
+    Exactly(u16),
+    /// This one, on which others may listen, too.
+    Shared(u16),
 }
 
 /// How a pooler ended that was not meant to run.
@@ -69,7 +80,7 @@ impl Default for PoolerSetup {
             binary: None,
             args: Vec::new(),
             env: Vec::new(),
-            port: None,
+            port: Choice::Any,
             databases: Vec::new(),
             users: Vec::new(),
             settings: SETTINGS.map(owned).into(),
@@ -102,7 +113,13 @@ impl PoolerSetup {
 
     /// Just this port, or none.
     pub fn port(mut self, port: u16) -> Self {
-        self.port = Some(port);
+        self.port = Choice::Exactly(port);
+        self
+    }
+
+    /// The port of another pooler: with `so_reuseport` both listen there.
+    pub fn shared_port(mut self, port: u16) -> Self {
+        self.port = Choice::Shared(port);
         self
     }
 
@@ -177,7 +194,8 @@ impl PoolerSetup {
         loop {
             tries += 1;
             match self.clone().try_once(&scratch).await {
-                Err(error) if error.lost_its_port() && self.port.is_none() && tries < TRIES => {}
+                Err(error)
+                    if error.lost_its_port() && self.port == Choice::Any && tries < TRIES => {}
                 outcome => return outcome,
             }
         }
@@ -211,7 +229,11 @@ impl PoolerSetup {
     }
 
     fn claim_port(&self) -> Result<Port, StartError> {
-        self.port.map_or_else(Port::claim, Port::exactly)
+        match self.port {
+            Choice::Any => Port::claim(),
+            Choice::Exactly(number) => Port::exactly(number),
+            Choice::Shared(number) => Ok(Port::shared(number)),
+        }
     }
 
     fn launch(&self, scratch: &Arc<Scratch>, port: u16) -> Result<Process, StartError> {
@@ -308,7 +330,10 @@ impl PoolerSetup {
         let deadline = Instant::now() + PATIENCE;
         loop {
             // Where TCP was asked for, a unix socket alone would mean that the port was lost.
-            if answers(&tcp).await || (!self.surely_listens_on_tcp() && answers(&unix).await) {
+            let shared = matches!(self.port, Choice::Shared(_));
+            if (!shared && answers(&tcp).await)
+                || (!self.surely_listens_on_tcp() && answers(&unix).await)
+            {
                 return Ok(());
             }
             if let Some(error) = process.early_exit() {
@@ -322,6 +347,10 @@ impl PoolerSetup {
     }
 
     fn surely_listens_on_tcp(&self) -> bool {
+        if matches!(self.port, Choice::Shared(_)) {
+            // Whoever answers there may be the other.
+            return false;
+        }
         let listens = |(name, value): &(String, String)| name == "listen_addr" && !value.is_empty();
         self.whole_ini.is_none() && self.settings.iter().any(listens)
     }
