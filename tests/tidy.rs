@@ -41,14 +41,43 @@ const WITHOUT_TEST: [(&str, &[&str]); 4] = [
         ],
     ),
     (
-        "lines of the log, still to be waited for",
-        &["log_stats", "stats_period", "verbose"],
+        "the system's own log, of which there is one: tested beside the code",
+        &["syslog", "syslog_facility", "syslog_ident"],
     ),
     (
         "the socket's file, still to be looked at",
         &["unix_socket_group", "unix_socket_mode"],
     ),
 ];
+
+/// The lines of the log whose names operators may rely on.
+const EVENTS: &str = "etc/log-events.md";
+
+#[test]
+fn every_event_of_the_log_is_told_and_none_that_is_not_there() {
+    let told = read(EVENTS);
+    let told: BTreeSet<&str> = told
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(event, _)| event)
+        .collect();
+    let rooms = sources()
+        .into_iter()
+        .filter(|it| it.name().starts_with("crates"));
+    let texts: Vec<String> = rooms.map(|room| room.text).collect();
+    let calls = texts
+        .iter()
+        .flat_map(|text| text.split("tracing::").skip(1));
+    let named = calls.filter_map(|call| {
+        let (_, given) = call.split_once("!(")?;
+        let (event, _) = given
+            .trim_start()
+            .strip_prefix("name: \"")?
+            .split_once('"')?;
+        Some(event)
+    });
+    assert_eq!(named.collect::<BTreeSet<_>>(), told);
+}
 
 #[test]
 fn every_file_opens_with_its_purpose() {

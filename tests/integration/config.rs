@@ -2,4 +2,6 @@
 
 mod checks;
 mod files;
+mod logs;
 mod process;
+mod service;

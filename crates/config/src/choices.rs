@@ -114,6 +114,16 @@ choice! {
 }
 
 choice! {
+    /// How the log is written.
+    LogFormat, "pgbouncer or json" {
+        /// As PgBouncer's lines.
+        PgBouncer = "pgbouncer",
+        /// As an object of JSON's for each line.
+        Json = "json",
+    }
+}
+
+choice! {
     /// How TLS with a server begins.
     TlsNegotiation, "postgres or direct" {
         /// By asking the server for it.

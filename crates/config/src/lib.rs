@@ -26,7 +26,7 @@ mod workers;
 
 pub use crate::annotated::annotated_ini;
 pub use crate::choices::{
-    AuthType, LoadBalanceHosts, PoolMode, SslMode, StatementErrors, TlsNegotiation,
+    AuthType, LoadBalanceHosts, LogFormat, PoolMode, SslMode, StatementErrors, TlsNegotiation,
 };
 pub use crate::config::Config;
 pub use crate::database::{CONSOLE_DATABASE, DATABASE_NAME_LEN_MAX, Database, PasswordSource};

@@ -19,34 +19,20 @@ const fn idle(key: &'static str) -> NotYet {
 
 /// Every setting that parses but does not act yet.
 pub const NOT_YET: &[NotYet] = &[
-    idle("dns_max_ttl"),
-    idle("dns_nxdomain_ttl"),
-    idle("dns_zone_check_period"),
     idle("job_name"),
-    idle("peer_id"),
     idle("pkt_buf"),
     idle("pool_idle_timeout"),
-    idle("resolv_conf"),
     idle("sbuf_loopcnt"),
-    idle("syslog"),
-    idle("syslog_facility"),
-    idle("syslog_ident"),
     idle("tcp_defer_accept"),
 ];
 
 /// The keys of `config` that ask for something which does not act yet, each once.
-///
-/// A `[peers]` entry counts, too.
 pub fn not_yet(config: &Config) -> Vec<&'static str> {
-    let mut keys: Vec<&str> = NOT_YET
+    NOT_YET
         .iter()
         .filter(|row| asks_in_settings(row, config))
         .map(|row| row.key)
-        .collect();
-    if !config.peers.is_empty() {
-        keys.push("[peers]");
-    }
-    keys
+        .collect()
 }
 
 fn asks_in_settings(row: &NotYet, config: &Config) -> bool {

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::choices::{AuthType, PoolMode, SslMode, StatementErrors, TlsNegotiation};
+use crate::choices::{AuthType, LogFormat, PoolMode, SslMode, StatementErrors, TlsNegotiation};
 use crate::finding::{Problem, SettingError};
 use crate::host::SocketDir;
 use crate::nearest::nearest;
@@ -195,7 +195,7 @@ settings! {
     server_idle_timeout: Duration = "600", OnReload;
     /// Close an unused server older than this; 0 means after one use.
     server_lifetime: Duration = "3600", OnReload;
-    /// How long to wait after a failed login to a server.
+    /// Longest pause between logins to a server that does not answer; nobody waits longer for it.
     server_login_retry: Duration = "15", OnReload;
     /// Query that cleans a server when a session client leaves; empty means none.
     server_reset_query: Option<String> = "DISCARD ALL", OnReload;
@@ -260,6 +260,9 @@ settings! {
     /// How much is logged, 0 to 3.
     verbose: u32 = NULL, OnReload;
 
+    /// How the log is written: as PgBouncer's lines, or as JSON, in which each line has the name of its
+    /// event. Only pgusher has this.
+    log_format: LogFormat = "pgbouncer", OnReload;
     /// What a client hears of a prepared statement's name that is taken or unknown: pgbouncer ends
     /// its session, postgres answers as PostgreSQL would. Only pgusher has this.
     prepared_statement_errors: StatementErrors = "pgbouncer", OnReload;

@@ -330,7 +330,7 @@ fn closed() -> io::Error {
 }
 
 /// The path as the system call wants it: `@name` becomes an abstract name.
-pub(crate) fn unix_path(path: &Path) -> PathBuf {
+pub fn unix_path(path: &Path) -> PathBuf {
     match path.to_str().and_then(|text| text.strip_prefix('@')) {
         Some(name) => PathBuf::from(format!("\0{name}")),
         None => path.to_owned(),

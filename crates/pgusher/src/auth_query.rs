@@ -309,7 +309,7 @@ impl Errand {
     /// Says in the log what the client does not hear.
     fn report(&self, what: &str) -> Failure {
         let (key, user) = (&self.pool.shared.key, &self.question.user);
-        tracing::error!("{key}: {what} (asked for user {user})");
+        tracing::error!(name: "auth_query_failed", "{key}: {what} (asked for user {user})");
         Failure::Query
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use wire::CancelKey;
 
 use crate::process::Process;
+use crate::setup::Setup;
 use crate::worker::WorkerMail;
 
 /// Parts of the map, each behind its own lock.
@@ -40,13 +41,15 @@ pub(crate) struct Registered {
 
 impl Registered {
     /// Draws a key that no other session has, for a client of this minor version of protocol 3;
-    /// behind this process id, if there is one to tell.
+    /// behind this process id, if there is one to tell. Peers find the way by our id, unless that
+    /// is 0.
     pub(crate) fn new(
         process: &Arc<Process>,
         worker: WorkerId,
         client: ClientId,
         minor: u16,
         process_id: Option<u32>,
+        peer_id: u16,
     ) -> Result<Self, getrandom::Error> {
         loop {
             let mut bytes = [0; CancelKey::RANDOM_LEN];
@@ -54,6 +57,7 @@ impl Registered {
             let key = CancelKey::from_random(bytes, minor);
             let key = match process_id {
                 Some(id) => key.with_process_id(id),
+                None if peer_id > 0 => key.of_peer(peer_id),
                 None => key,
             };
             let shard = process.keys.shard(&key).lock();
@@ -83,11 +87,22 @@ impl Drop for Registered {
     }
 }
 
-/// Carries out a cancel request; returns when it has landed, or nothing was there to cancel.
-pub(crate) async fn cancel(process: &Process, key: &CancelKey) {
-    let Some((worker, client)) = process.keys.find(key) else {
-        return;
-    };
+/// Carries out a cancel request, or passes it on to the peer whose client it is; returns when it has
+/// landed, or nothing was there to cancel.
+pub(crate) async fn cancel(process: &Process, setup: &Setup, key: &CancelKey) {
+    let own_id = setup.config.settings.peer_id;
+    if let Some(session) = process.keys.find(key) {
+        cancel_here(process, session).await;
+    } else if own_id > 0 && key.peer_id() != own_id {
+        process.peers.pass_on(setup, key).await;
+    } else if own_id > 0
+        && let Some(session) = process.keys.find(&key.as_given())
+    {
+        cancel_here(process, session).await;
+    }
+}
+
+async fn cancel_here(process: &Process, (worker, client): (WorkerId, ClientId)) {
     let (reply, landed) = oneshot::channel();
     let mail = WorkerMail::Cancel { client, reply };
     if let Some(sender) = process.workers.get(worker.0)

@@ -12,7 +12,7 @@ use clap::Parser;
     about = "A connection pooler for PostgreSQL that takes PgBouncer's place"
 )]
 pub struct Cli {
-    /// Run in the background (needs pidfile and logfile)
+    /// Run in the background (needs pidfile, and logfile or syslog)
     #[arg(short, long)]
     pub daemon: bool,
     /// Log more; may be given more than once

@@ -1,21 +1,22 @@
-//! The log: PgBouncer's lines, each written at once and whole.
+//! The log: PgBouncer's lines or JSON, each written at once and whole, to wherever the settings say.
 
-use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+mod record;
+mod sink;
+mod syslog;
 
-use jiff::Zoned;
+use std::fmt::{Debug, Write};
+use std::sync::Arc;
+
 use settings::Settings;
+use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
-use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::LookupSpan;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
+
+use self::record::{Record, event_id};
+use self::sink::Sink;
 
 /// The way to change how things are logged, while they are.
 #[derive(Clone)]
@@ -26,24 +27,13 @@ pub struct Logging {
     verbose: u32,
 }
 
-/// Where lines go.
-struct Sink {
-    stderr: bool,
-    file: Mutex<Option<(PathBuf, File)>>,
-}
-
 impl Logging {
-    /// Starts the log: to stderr unless `quiet`, and soon to a file if the settings name one.
-    pub fn start(quiet: bool, verbose: u32) -> Self {
-        let sink = Arc::new(Sink {
-            stderr: !quiet,
-            file: Mutex::default(),
-        });
+    /// Starts the log: to stderr unless `quiet`, and soon wherever the settings say. The
+    /// environment tells whether stderr is the journal.
+    pub fn start(quiet: bool, verbose: u32, env: &[(String, String)]) -> Self {
+        let sink = Arc::new(Sink::new(quiet, env));
         let (filter, level) = reload::Layer::new(level(verbose));
-        let lines = tracing_subscriber::fmt::layer()
-            .event_format(Line)
-            .with_writer(ToSink(sink.clone()))
-            .with_filter(filter);
+        let lines = Lines(sink.clone()).with_filter(filter);
         // Started twice, as tests may, the first one stays.
         let _ = tracing_subscriber::registry().with(lines).try_init();
         Self {
@@ -58,12 +48,8 @@ impl Logging {
         let verbose = settings.verbose.max(self.verbose);
         // Fails only when the log itself is gone.
         let _ = self.level.reload(level(verbose));
-        let path = settings.logfile.as_deref();
-        if let Err(error) = self
-            .sink
-            .open(path.filter(|path| !path.as_os_str().is_empty()))
-        {
-            tracing::error!("cannot open logfile: {error}");
+        for complaint in self.sink.configure(settings) {
+            tracing::error!("{complaint}");
         }
     }
 }
@@ -76,96 +62,32 @@ fn level(verbose: u32) -> LevelFilter {
     }
 }
 
-impl Sink {
-    fn open(&self, path: Option<&Path>) -> io::Result<()> {
-        let opened = match path {
-            Some(path) => {
-                let file = OpenOptions::new().append(true).create(true).open(path)?;
-                Some((path.to_owned(), file))
-            }
-            None => None,
+/// Makes a record of each event.
+struct Lines(Arc<Sink>);
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut text = Text::default();
+        event.record(&mut text);
+        let metadata = event.metadata();
+        self.0.write(&Record {
+            level: *metadata.level(),
+            event: event_id(metadata.name()),
+            text: text.0,
+        });
+    }
+}
+
+/// An event's message, with whatever else others' events say behind it.
+#[derive(Default)]
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        // A String takes whatever is written.
+        let _ = match field.name() {
+            "message" => write!(self.0, "{value:?}"),
+            name => write!(self.0, " {name}={value:?}"),
         };
-        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = opened;
-        Ok(())
     }
-}
-
-/// Makes writers for single lines.
-struct ToSink(Arc<Sink>);
-
-struct OneLine<'a>(&'a Sink);
-
-impl<'a> MakeWriter<'a> for ToSink {
-    type Writer = OneLine<'a>;
-
-    fn make_writer(&'a self) -> Self::Writer {
-        OneLine(&self.0)
-    }
-}
-
-impl Write for OneLine<'_> {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.0.stderr {
-            // A closed stderr is no reason to stop.
-            let _ = io::stderr().write_all(line);
-        }
-        let mut file = self.0.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, file)) = &mut *file {
-            file.write_all(line)?;
-        }
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// `2026-01-31 12:00:00.123 CET [4711] LOG message`.
-struct Line;
-
-impl<S, N> FormatEvent<S, N> for Line
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let now = Zoned::now();
-        let level = match *event.metadata().level() {
-            Level::ERROR => "ERROR",
-            Level::WARN => "WARNING",
-            Level::INFO => "LOG",
-            Level::DEBUG => "DEBUG",
-            Level::TRACE => "NOISE",
-        };
-        write!(
-            writer,
-            "{} [{}] {level} ",
-            now.strftime("%Y-%m-%d %H:%M:%S.%3f %Z"),
-            std::process::id()
-        )?;
-        let mut message = String::new();
-        context
-            .field_format()
-            .format_fields(Writer::new(&mut message), event)?;
-        put_on_one_line(&mut writer, &message)?;
-        writeln!(writer)
-    }
-}
-
-/// Writes a message that may quote what strangers call themselves: no name begins a new line.
-fn put_on_one_line(writer: &mut impl fmt::Write, message: &str) -> fmt::Result {
-    for letter in message.chars() {
-        if letter.is_control() {
-            write!(writer, "{}", letter.escape_default())?;
-        } else {
-            writer.write_char(letter)?;
-        }
-    }
-    Ok(())
 }

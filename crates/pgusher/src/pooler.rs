@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use admin::{Command, CommandError, Outcome};
+use net::resolve::Terms;
 use pool::ClientId;
 use pool::shared::Welcome;
 use pool::snapshot::{PoolerState, StatsHistory};
@@ -19,6 +20,7 @@ use crate::accept::Listeners;
 use crate::logging::Logging;
 use crate::process::{Order, Process};
 use crate::setup::{Setup, SetupError};
+use crate::systemd::Manager;
 use crate::worker::WorkerMail;
 
 /// How often a command that waits looks whether its wait is over.
@@ -34,6 +36,7 @@ pub(crate) struct Pooler {
     env: Vec<(String, String)>,
     pub(crate) listeners: RefCell<Listeners>,
     logging: Logging,
+    manager: Manager,
     /// Told when the process may end.
     over: Notify,
     unused_since: RefCell<HashMap<Arc<str>, Instant>>,
@@ -52,6 +55,7 @@ impl Pooler {
             history: RefCell::new(StatsHistory::new(Instant::now())),
             rest: Cell::default(),
             setup: RefCell::new(setup),
+            manager: Manager::new(&env),
             env,
             listeners: RefCell::new(listeners),
             logging,
@@ -68,8 +72,11 @@ impl Pooler {
     /// Carries out what consoles and signals order, until the process may end.
     pub(crate) async fn run(self: &Rc<Self>, mut orders: mpsc::UnboundedReceiver<Order>) {
         self.listeners.borrow_mut().start(&self.process);
+        self.manager.ready();
         tokio::task::spawn_local(self.clone().keep_statistics());
         tokio::task::spawn_local(self.clone().forget_unused_databases());
+        tokio::task::spawn_local(self.clone().keep_names());
+        tokio::task::spawn_local(self.clone().watch_zones());
         let pooler = self.clone();
         tokio::task::spawn_local(async move {
             while let Some(order) = orders.recv().await {
@@ -77,9 +84,8 @@ impl Pooler {
             }
         });
         self.over.notified().await;
-        // Nothing else borrows the listeners across an await.
-        let mut listeners = self.listeners.replace(Listeners::none());
-        listeners.close().await;
+        let closing = self.listeners.borrow_mut().close();
+        closing.done().await;
     }
 
     async fn carry_out(self: Rc<Self>, Order { command, mut reply }: Order) {
@@ -95,8 +101,8 @@ impl Pooler {
     /// Whoever ordered it left before it was complete.
     fn take_back(&self, command: &Command) {
         match command {
-            Command::Pause(database) => self.give_up_rest(database.as_deref()),
-            Command::Suspend => self.give_up_rest(None),
+            Command::Pause(database) => self.give_up_rest(command, database.as_deref()),
+            Command::Suspend => self.give_up_rest(command, None),
             _ => {}
         }
     }
@@ -107,7 +113,12 @@ impl Pooler {
         let result = match command {
             Command::Show(show) => return Outcome::Table(self.show(*show).await),
             Command::Set { key, value } => return outcome(self.set(key, value)),
-            Command::Reload => return outcome(self.reload()),
+            Command::Reload => {
+                self.manager.reloading();
+                let followed = self.reload();
+                self.manager.ready();
+                return outcome(followed);
+            }
             Command::Pause(database) => self.pause(database.as_deref()).await,
             Command::Suspend => self.suspend().await,
             Command::Resume(database) => self.resume(database.as_deref()),
@@ -117,7 +128,10 @@ impl Pooler {
             Command::Kill(database) => self.kill(database.as_deref()),
             Command::KillClient(id) => self.kill_client(*id).await,
             Command::WaitClose(database) => self.wait_close(database.as_deref()).await,
-            Command::Shutdown(kind) => self.shutdown(*kind).await,
+            Command::Shutdown(kind) => {
+                self.manager.stopping();
+                self.shutdown(*kind).await
+            }
         };
         match result {
             Ok(()) => Outcome::Done,
@@ -184,18 +198,18 @@ impl Pooler {
             Followed::ButTls
         };
         for change in &changes.at_boot {
-            tracing::warn!("RELOAD: {} acts at the next start only", change.name);
+            tracing::warn!(name: "setting_needs_restart", "RELOAD: {} acts at the next start only", change.name);
         }
         for change in &changes.settings {
             let show = |value: &Option<String>| value.clone().unwrap_or_default();
             let (was, is) = (show(&change.old), show(&change.new));
-            tracing::info!("RELOAD: {} = {is} (was {was})", change.name);
+            tracing::info!(name: "setting_changed", "RELOAD: {} = {is} (was {was})", change.name);
         }
         log_entries(&changes);
         let outdated = self.follow_databases(&old, &new);
         self.install(new);
         self.process.tell_workers(|| WorkerMail::LookAgain);
-        tracing::info!(
+        tracing::info!(name: "reloaded",
             "RELOAD: {} settings changed, {outdated} databases closed or to be reconnected",
             changes.settings.len()
         );
@@ -240,6 +254,8 @@ impl Pooler {
         let same_servers = setup.tls.has_same_servers(&self.setup().tls);
         let setup = Arc::new(setup);
         self.logging.configure(&setup.config.settings);
+        let terms = Terms::from(&setup.config.settings);
+        self.process.shared.resolver.set_terms(terms);
         for pool in self.process.shared.pools() {
             let config = pool.database.config.load();
             pool.set_secret(setup.server_secret(&config, &pool.key.user));
@@ -376,7 +392,7 @@ impl Pooler {
             let totals = self.totals().await;
             let figures = self.history.borrow_mut().tick(&totals, Instant::now());
             if self.setup().config.settings.log_stats {
-                tracing::info!(
+                tracing::info!(name: "stats",
                     "stats: {} xacts/s, {} queries/s, {} client parses/s, {} server parses/s, \
                      {} binds/s, {} client logins/s, in {} B/s, out {} B/s, xact {} us, \
                      query {} us, wait {} us",

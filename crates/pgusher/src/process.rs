@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::auth_query::Questions;
 use crate::cancel::CancelKeys;
+use crate::peers::Peers;
 use crate::queue::Queue;
 use crate::stage::Stage;
 use crate::worker::WorkerMail;
@@ -31,6 +32,8 @@ pub(crate) struct Process {
     pub(crate) shared: Arc<Shared>,
     /// From cancel keys to sessions.
     pub(crate) keys: CancelKeys,
+    /// Cancel requests on their way to peers.
+    pub(crate) peers: Peers,
     /// What auth_query is asked now.
     pub(crate) questions: Questions,
     /// The way to control.
@@ -66,6 +69,7 @@ impl Process {
         Self {
             shared,
             keys: CancelKeys::default(),
+            peers: Peers::default(),
             questions: Questions::default(),
             control,
             workers,

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use auth::SaltKey;
+use net::resolve::Terms;
 use pool::{Shared, WorkerId};
 use settings::Settings;
 use thiserror::Error;
@@ -22,6 +23,7 @@ use crate::pooler::{Pooler, report_warnings};
 use crate::process::Process;
 use crate::setup::{Setup, SetupError};
 use crate::signals;
+use crate::systemd::given_sockets;
 use crate::worker::Start;
 
 /// Why the pooler did not start.
@@ -101,7 +103,7 @@ fn start(cli: &Cli, path: &Path, env: Vec<(String, String)>) -> Result<(), Start
     if cli.daemon {
         daemon::detach()?;
     }
-    let logging = Logging::start(cli.quiet || cli.daemon, u32::from(cli.verbose));
+    let logging = Logging::start(cli.quiet || cli.daemon, u32::from(cli.verbose), &env);
     logging.configure(settings);
     daemon::raise_file_limit();
 
@@ -128,7 +130,7 @@ fn start_as(
         .build()?;
     let local = LocalSet::new();
     local.block_on(&runtime, async {
-        let listeners = Listeners::open(&setup.config.settings).await?;
+        let listeners = Listeners::open(&setup.config.settings, given_sockets(&env)?).await?;
         let logfile = setup.config.settings.logfile.as_deref();
         daemon::become_user(user, logfile)?;
         report_warnings(&setup);
@@ -146,10 +148,8 @@ fn check_daemon(cli: &Cli, settings: &Settings) -> Result<(), StartError> {
     if cli.daemon && missing(&settings.pidfile) {
         return Err(StartError::Daemon("-d needs pidfile"));
     }
-    if cli.daemon && missing(&settings.logfile) {
-        return Err(StartError::Daemon(
-            "-d needs logfile (syslog does not act yet)",
-        ));
+    if cli.daemon && missing(&settings.logfile) && !settings.syslog {
+        return Err(StartError::Daemon("-d needs logfile or syslog"));
     }
     Ok(())
 }
@@ -174,6 +174,7 @@ async fn serve(
 
     let names = ParamNames::new(settings.track_extra_parameters.iter());
     let shared = Arc::new(Shared::new(names, posts));
+    shared.resolver.set_terms(Terms::from(settings));
     let salt_key = SaltKey::fresh()?;
     let process = Arc::new(Process::new(shared, control, mails, salt_key));
     for (id, (mail, post)) in mail_ends.into_iter().zip(post_ends).enumerate() {
@@ -191,9 +192,9 @@ async fn serve(
     // Whoever reads it may send signals at once.
     let pidfile = pidfile.map(PidFile::write).transpose()?;
     let (version, tls) = (admin::VERSION, net::tls::LIBRARY);
-    tracing::info!("process up: {version}, {count} workers, tls: {tls}");
+    tracing::info!(name: "process_up", "process up: {version}, {count} workers, tls: {tls}");
     pooler.run(orders).await;
-    tracing::info!("process down");
+    tracing::info!(name: "process_down", "process down");
     drop(pidfile);
     Ok(())
 }

@@ -425,18 +425,19 @@ impl Session {
     /// any more.
     async fn finish(&mut self, end: End) {
         self.strike_off();
+        let _parting = Parting::new(&self.worker);
         let setup = self.worker.setup();
         let settings = &setup.config.settings;
         if settings.log_disconnections {
             let age = self.connected.elapsed().as_secs();
             let reason = end.reason();
-            tracing::info!("{} closing because: {reason} (age={age}s)", self.tag());
+            tracing::info!(name: "client_closed", "{} closing because: {reason} (age={age}s)", self.tag());
         }
         let Some((code, text)) = end.for_client() else {
             return;
         };
         if settings.log_pooler_errors {
-            tracing::warn!("{} pooler error: {text}", self.tag());
+            tracing::warn!(name: "pooler_error", "{} pooler error: {text}", self.tag());
         }
         if self.cut_off {
             return;
@@ -495,6 +496,22 @@ impl Session {
             "C-{:#x}: {}/{}@{}",
             entry.id.0, entry.database, entry.user, entry.peer
         )
+    }
+}
+
+/// Counts a session that is over while its client is told why: the process waits for it.
+struct Parting(Rc<Worker>);
+
+impl Parting {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.parting.set(worker.parting.get() + 1);
+        Self(worker.clone())
+    }
+}
+
+impl Drop for Parting {
+    fn drop(&mut self) {
+        self.0.parting.set(self.0.parting.get() - 1);
     }
 }
 

@@ -106,7 +106,7 @@ impl Setup {
                 true
             }
             Err(error) => {
-                tracing::error!("TLS setup failed: {error}");
+                tracing::error!(name: "tls_setup_failed", "TLS setup failed: {error}");
                 false
             }
         }

@@ -49,7 +49,7 @@ async fn obey(pooler: Rc<Pooler>, name: &'static str) {
         "SIGTERM" => Command::Shutdown(ShutdownKind::WaitForClients),
         _ => Command::Shutdown(ShutdownKind::Immediate),
     };
-    tracing::info!("got {name}, running {}", command.tag());
+    tracing::info!(name: "signal", "got {name}, running {}", command.tag());
     if let Outcome::Failed(error) = pooler.apply(&command).await {
         tracing::warn!("{name}: {}", error.message(&command));
     }

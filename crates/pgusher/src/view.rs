@@ -7,7 +7,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use admin::{Show, Table, View};
 use jiff::{Timestamp, tz::TimeZone};
-use pool::snapshot::{Counters, DatabaseRow, Lists, PeerRow, PoolRow, Snapshot, UserRow};
+use pool::snapshot::{
+    Counters, DatabaseRow, Lists, PeerPoolRow, PeerRow, PoolRow, Snapshot, UserRow,
+};
 use settings::{CONSOLE_DATABASE, Config, Database, PoolMode, Row};
 
 use crate::pooler::Pooler;
@@ -56,18 +58,41 @@ impl Pooler {
     /// What no worker knows.
     fn own_part(&self) -> Snapshot {
         let setup = self.setup();
+        let resolver = &self.process.shared.resolver;
+        let (dns_hosts, dns_zones) = (resolver.hosts(), resolver.zones());
         Snapshot {
             state: self.rest.get(),
             databases: self.database_rows(&setup.config),
             users: self.user_rows(),
-            peers: setup.config.peers.values().map(peer_row).collect(),
+            peers: peer_rows(&setup.config),
+            peer_pools: self.peer_pool_rows(&setup.config),
             totals: self.process.shared.retired(),
             lists: Lists {
+                peer_pools: setup.config.peers.len(),
                 login_clients: self.process.logins.load(Ordering::Relaxed) as usize,
+                dns_names: dns_hosts.len(),
+                dns_zones: dns_zones.len(),
+                dns_queries: resolver.queries(),
                 ..Lists::default()
             },
+            dns_hosts,
+            dns_zones,
             ..Snapshot::default()
         }
+    }
+
+    fn peer_pool_rows(&self, config: &Config) -> Vec<PeerPoolRow> {
+        let row = |&id: &u16| {
+            let counts = self.process.peers.counts(id);
+            PeerPoolRow {
+                id: u32::from(id),
+                cl_active_cancel_req: counts.active as usize,
+                cl_waiting_cancel_req: (counts.waiting + counts.connecting) as usize,
+                sv_active_cancel: counts.active as usize,
+                sv_login: counts.connecting as usize,
+            }
+        };
+        config.peers.keys().map(row).collect()
     }
 
     fn database_rows(&self, config: &Config) -> Vec<DatabaseRow> {
@@ -212,13 +237,15 @@ fn count_connections(snapshot: &mut Snapshot) {
     }
 }
 
-fn peer_row(peer: &settings::Peer) -> PeerRow {
-    PeerRow {
+fn peer_rows(config: &Config) -> Vec<PeerRow> {
+    let size = config.settings.default_pool_size;
+    let row = |peer: &settings::Peer| PeerRow {
         id: u32::from(peer.id),
         host: peer.host.to_string(),
         port: peer.port,
-        pool_size: peer.pool_size.unwrap_or(0),
-    }
+        pool_size: peer.pool_size.unwrap_or(size),
+    };
+    config.peers.values().map(row).collect()
 }
 
 /// `2026-01-31 12:00:00 CET`.

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use wire::Replication;
 
-use crate::accept::Admission;
+use crate::accept::{Admission, Intake};
 use crate::client;
 use crate::drain::{Drain, Due, Pacing, SILENCE};
 use crate::process::{Counted, Process};
@@ -42,6 +42,8 @@ pub(crate) enum WorkerMail {
     Busy(Option<Arc<str>>, oneshot::Sender<usize>),
     /// How many servers of this database, or of all, are to be closed once they are free?
     Outdated(Option<Arc<str>>, oneshot::Sender<usize>),
+    /// Take connections in yourself.
+    TakeIn(Intake),
     /// How many sessions are there, other than the console's?
     Sessions(oneshot::Sender<usize>),
     /// How many clients were sent away, and may not have heard why?
@@ -82,6 +84,8 @@ pub(crate) struct Worker {
     /// What console sessions count.
     pub(crate) console_counters: RefCell<Counters>,
     setup: RefCell<Arc<Setup>>,
+    /// Sessions that are over, and whose clients are still being told why.
+    pub(crate) parting: Cell<usize>,
     /// How the clients leave, once they have to.
     pacing: Cell<Option<Pacing>>,
     buffer: RefCell<Box<[u8]>>,
@@ -125,6 +129,7 @@ impl Start {
             process: self.process,
             pools: Pools::new(local, self.setup.config.clone()),
             console_counters: RefCell::default(),
+            parting: Cell::new(0),
             setup: RefCell::new(self.setup),
             pacing: Cell::default(),
             buffer: RefCell::new(vec![0; READ_BUFFER].into_boxed_slice()),
@@ -177,6 +182,9 @@ impl Worker {
         match mail {
             WorkerMail::Client(parked, counted, admission) => {
                 self.admit(parked, counted, admission);
+            }
+            WorkerMail::TakeIn(intake) => {
+                tokio::task::spawn_local(intake.run(self.process.clone()));
             }
             WorkerMail::Setup(setup) => self.set_setup(setup),
             // Who asked may be gone.
@@ -352,7 +360,7 @@ impl Worker {
     }
 
     fn sessions(&self) -> usize {
-        let mut count = 0;
+        let mut count = self.parting.get();
         let roster = &self.pools.local.roster;
         roster.for_each(|client| count += usize::from(client.kind == ClientKind::Session));
         count
@@ -360,7 +368,8 @@ impl Worker {
 
     fn leaving(&self) -> usize {
         let pools = self.pools.all();
-        let mut count: usize = pools.iter().map(|pool| pool.newcomers()).sum();
+        let newcomers: usize = pools.iter().map(|pool| pool.newcomers()).sum();
+        let mut count = newcomers + self.parting.get();
         let roster = &self.pools.local.roster;
         roster.for_each(|client| count += usize::from(client.killed().is_some()));
         count

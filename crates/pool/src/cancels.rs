@@ -64,7 +64,7 @@ impl Pool {
         let conn = match cancel::connect(&server.facts, &options, limit).await {
             Ok(conn) => conn,
             Err(error) => {
-                tracing::warn!("{}: cancel request failed: {error}", self.tag(&server));
+                tracing::warn!(name: "cancel_failed", "{}: cancel request failed: {error}", self.tag(&server));
                 return;
             }
         };
@@ -74,7 +74,7 @@ impl Pool {
         }
         let landing = Landing::new(self, place, &server);
         if let Err(error) = cancel::land(conn, &key, limit).await {
-            tracing::warn!("{}: cancel request failed: {error}", self.tag(&server));
+            tracing::warn!(name: "cancel_failed", "{}: cancel request failed: {error}", self.tag(&server));
             server.doubt.set(Some(CloseReason::CancelAstray));
         }
         drop(landing);

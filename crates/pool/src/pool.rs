@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use net::TcpOptions;
+use net::stream::Target;
 use net::tls::ServerTls;
 use settings::{PoolMode, PoolSettings, SocketDir, StatementSettings};
 use tokio::sync::{Notify, watch};
@@ -17,6 +18,7 @@ use wire::frontend::{Policy, put_query, put_terminate};
 use crate::key::{ClientId, ServerId, WorkerId};
 use crate::lease::{Lease, LeaseError};
 use crate::own::Owners;
+use crate::pools::TICK;
 use crate::roster::{self, ClientEntry, ClientKind, ClientState, Roster, Turn};
 use crate::server::{CloseReason, IdleNews, ParkedServer, Server, cancel, query};
 use crate::shared::{Freshness, Mail, PoolShared, Reported, Shared, Welcome};
@@ -212,15 +214,34 @@ impl Pool {
         }
     }
 
-    /// When no server lives and the last login has just failed, waiting is of no use.
+    /// What a client is told at once, since waiting is of no use: no server serves, and logins have
+    /// just failed. If another login is under way, this holds once `server_login_retry` is over.
     fn hopeless(&self, now: Instant) -> Option<LeaseError> {
-        if self.shared.servers_for_all() > 0 || self.rules().paused {
+        if self.shared.serves() || self.rules().paused {
             return None;
         }
-        let failure = self.shared.failure()?;
-        let pause = self.settings.borrow().server_login_retry;
-        (now.saturating_duration_since(failure.at) < pause)
-            .then_some(LeaseError::LoginFailing(failure.error))
+        let failing = self.shared.failing()?;
+        let settings = self.settings.borrow();
+        let retry = settings.server_login_retry;
+        let known_for = now.saturating_duration_since(failing.at);
+        let told = if self.shared.servers_for_all() == 0 {
+            known_for < retry
+        } else {
+            let login = settings.server_connect_timeout.unwrap_or(retry);
+            failing.lasted(now) >= retry && known_for < retry.saturating_add(login)
+        };
+        told.then(|| failing.told(now))
+    }
+
+    /// What clients are told that have waited for `server_login_retry`, once logins have failed for
+    /// as long.
+    pub(crate) fn given_up(&self, waited: Duration, now: Instant) -> Option<LeaseError> {
+        let retry = self.settings.borrow().server_login_retry;
+        if retry.is_zero() || waited < retry || self.shared.serves() || self.rules().paused {
+            return None;
+        }
+        let failing = self.shared.failing()?;
+        (failing.lasted(now) >= retry).then(|| failing.told(now))
     }
 
     /// The client's turn, if it has come.
@@ -259,13 +280,21 @@ impl Pool {
                 }
                 Welcome::Unknown => {}
             }
-            if waits.is_none() {
-                waits = Some(Newcomer::new(self));
-                self.advance(Instant::now());
+            let since = match &waits {
+                Some(Newcomer { since, .. }) => *since,
+                None => {
+                    let newcomer = waits.insert(Newcomer::new(self));
+                    self.advance(Instant::now());
+                    newcomer.since
+                }
+            };
+            if let Some(error) = self.given_up(since.elapsed(), Instant::now()) {
+                return Err(error);
             }
             // The senders live as long as the pool.
             tokio::select! {
                 _ = news.changed() => {}
+                () = tokio::time::sleep(TICK) => {}
                 _ = dismissed.changed() => {
                     if let Some(why) = dismissed.borrow().clone() {
                         return Err(why);
@@ -293,8 +322,8 @@ impl Pool {
     fn just_failed(&self) -> bool {
         let pause = self.settings.borrow().server_login_retry;
         self.shared
-            .failure()
-            .is_some_and(|failure| failure.at.elapsed() < pause)
+            .failing()
+            .is_some_and(|failing| failing.at.elapsed() < pause)
     }
 
     /// A client gave its server back.
@@ -612,7 +641,7 @@ impl Pool {
             return false;
         };
         let age = server.facts.opened.elapsed().as_secs();
-        tracing::info!(
+        tracing::info!(name: "server_closed",
             "{} closing because: {} (age={age}s)",
             self.tag(&server),
             reason.as_str()
@@ -682,11 +711,28 @@ impl Pool {
     }
 
     fn put(&self, place: ServerId, server: Rc<Server>) {
+        // Its name may have come to lead elsewhere while it was on its way.
+        self.doubt_if_moved(&server);
         let mut servers = self.servers.borrow_mut();
         if servers.len() <= place.0 {
             servers.resize(place.0 + 1, None);
         }
         servers[place.0] = Some(server);
+    }
+
+    /// Doubts the servers whose hosts' names lead elsewhere now.
+    pub(crate) fn doubt_moved(&self) {
+        for server in self.servers.borrow().iter().flatten() {
+            self.doubt_if_moved(server);
+        }
+    }
+
+    fn doubt_if_moved(&self, server: &Server) {
+        if let Target::Tcp(address, Some(name)) = &server.facts.target
+            && !self.local.shared.resolver.is_current(name, address.ip())
+        {
+            server.doubt.set(Some(CloseReason::Moved));
+        }
     }
 
     fn forget(&self, place: ServerId) -> Option<Rc<Server>> {
@@ -709,10 +755,11 @@ impl Pool {
         let database = &self.shared.database;
         if database.removed.load(Ordering::Relaxed) {
             Some(CloseReason::DatabaseRemoved)
-        } else if self.is_outdated(server) {
-            Some(CloseReason::Reconfigured)
+        } else if let Some(doubt) = server.doubt.get() {
+            Some(doubt)
         } else {
-            server.doubt.get()
+            self.is_outdated(server)
+                .then_some(CloseReason::Reconfigured)
         }
     }
 
@@ -781,18 +828,23 @@ impl Pool {
 }
 
 /// A client at login that waits for the pool's first server.
-struct Newcomer<'a>(&'a Pool);
+struct Newcomer<'a> {
+    pool: &'a Pool,
+    since: Instant,
+}
 
 impl<'a> Newcomer<'a> {
     fn new(pool: &'a Pool) -> Self {
         pool.newcomers.set(pool.newcomers.get() + 1);
-        Self(pool)
+        let since = Instant::now();
+        Self { pool, since }
     }
 }
 
 impl Drop for Newcomer<'_> {
     fn drop(&mut self) {
-        self.0.newcomers.set(self.0.newcomers.get() - 1);
+        let newcomers = &self.pool.newcomers;
+        newcomers.set(newcomers.get() - 1);
     }
 }
 

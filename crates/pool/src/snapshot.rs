@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::ops::{AddAssign, Sub};
 use std::time::{Duration, Instant, SystemTime};
 
+pub use net::resolve::{KnownHost, KnownZone};
 use settings::{LoadBalanceHosts, PoolMode};
 use wire::Replication;
 
@@ -29,6 +30,12 @@ pub struct Snapshot {
     pub users: Vec<UserRow>,
     /// Peers that the configuration names; told by control.
     pub peers: Vec<PeerRow>,
+    /// Names of hosts in the cache, in order; told by control.
+    pub dns_hosts: Vec<KnownHost>,
+    /// Zones whose serial numbers are watched, in order; told by control.
+    pub dns_zones: Vec<KnownZone>,
+    /// Cancel requests on their way to peers.
+    pub peer_pools: Vec<PeerPoolRow>,
     /// What each database has counted since the start; told by the workers.
     pub totals: BTreeMap<String, Counters>,
     /// Empty until control asks [`StatsHistory::averages`], once the totals are merged.
@@ -49,6 +56,9 @@ impl Snapshot {
             whole.databases.extend(part.databases);
             whole.users.extend(part.users);
             whole.peers.extend(part.peers);
+            whole.dns_hosts.extend(part.dns_hosts);
+            whole.dns_zones.extend(part.dns_zones);
+            whole.peer_pools.extend(part.peer_pools);
             whole.lists += part.lists;
             for pool in part.pools {
                 add_pool(&mut pools, pool);
@@ -327,6 +337,21 @@ pub struct PeerRow {
     pub port: u16,
     /// Connections to it that may carry cancel requests.
     pub pool_size: u32,
+}
+
+/// A line of SHOW PEER_POOLS: the cancel requests for one peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PeerPoolRow {
+    /// The peer's `peer_id`.
+    pub id: u32,
+    /// Requests that are being passed on.
+    pub cl_active_cancel_req: usize,
+    /// Requests in line.
+    pub cl_waiting_cancel_req: usize,
+    /// Connections that carry a request.
+    pub sv_active_cancel: usize,
+    /// Connections being made.
+    pub sv_login: usize,
 }
 
 /// Counts for SHOW LISTS; databases, users, peers and pools are counted by their rows.

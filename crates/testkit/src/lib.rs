@@ -13,6 +13,7 @@ mod binaries;
 mod certificates;
 mod eventually;
 mod fake_client;
+mod fake_dns;
 mod fake_server;
 mod inbox;
 mod log;
@@ -32,6 +33,7 @@ pub use binaries::client_program;
 pub use certificates::{Authority, Certificate, Key, Request};
 pub use eventually::{PATIENCE, eventually, eventually_async, in_time};
 pub use fake_client::FakeClient;
+pub use fake_dns::FakeDns;
 pub use fake_server::{
     Ask, Chunks, Connection, FakeServer, FakeServerSetup, Gate, Login, Newer, Step, md5_secret,
     quick_scram_secret, scram_secret,

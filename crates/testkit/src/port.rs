@@ -54,7 +54,7 @@ impl Port {
         })
     }
 
-    /// Just this port, whoever else listens there.
+    /// A port that another listens on and has the lock of.
     pub(crate) fn shared(number: u16) -> Self {
         Self {
             number,

@@ -37,12 +37,22 @@ impl Process {
         home: &Arc<Scratch>,
         log: Log,
     ) -> Result<Self, StartError> {
+        Self::spawn_with_stdin(command, Stdio::null(), home, log)
+    }
+
+    /// The same with something for it to read from, or to inherit.
+    pub(crate) fn spawn_with_stdin(
+        command: &mut Command,
+        stdin: Stdio,
+        home: &Arc<Scratch>,
+        log: Log,
+    ) -> Result<Self, StartError> {
         let name = command.get_program().to_string_lossy().into_owned();
         // A group of its own: the terminal's ^C is for the test, which then ends us in order.
         let mut child = command
             .current_dir(home.path())
             .process_group(0)
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -147,14 +147,14 @@ async fn check_says_ok_and_starts_nothing() {
         .set("unix_socket_dir", running.dir().display())
         .set("pidfile", running.dir().join("pooler.pid").display())
         .set("logfile", "{dir}/never.log")
-        .set("syslog", 1)
+        .set("pkt_buf", 2048)
         .env("PGUSHER_PORT", "tcp://10.0.0.1:6432")
         .run_to_exit()
         .await;
     assert_eq!(exit.status.code(), Some(0), "{}", exit.log);
     expect![[r#"
         warning: environment: PGUSHER_PORT: unknown key
-        warning: these settings do not act yet: syslog
+        warning: these settings do not act yet: pkt_buf
         pooler.ini: ok
     "#]]
     .assert_eq(&said(&exit));

@@ -120,15 +120,14 @@ async fn what_does_not_act_yet_is_named_once_at_the_start() {
     let fake = FakeServer::start().await;
     let pooler = pgusher(1)
         .database("shop", &fake.conn_info("shop"))
-        .set("resolv_conf", "/etc/resolv.conf")
-        .set("dns_max_ttl", 20)
+        .set("pkt_buf", 2048)
+        .set("sbuf_loopcnt", 20)
         .set("max_prepared_statements", 200)
-        .section("[peers]\n1 = host=/tmp")
         .start()
         .await;
     let line = pooler.wait_for_log("do not act yet").await;
     let (_, keys) = line.split_once("do not act yet: ").unwrap();
-    assert_eq!(keys, "dns_max_ttl, resolv_conf, [peers]");
+    assert_eq!(keys, "pkt_buf, sbuf_loopcnt");
     assert!(line.contains("WARNING"), "{line}");
     pooler.wait_for_log("process up").await;
     assert_eq!(pooler.log_count("do not act yet"), 1);

@@ -250,6 +250,7 @@ async fn show_config_has_every_key_and_whether_it_can_be_changed() {
         tcp_user_timeout
         transaction_timeout
         verbose
+        log_format
         prepared_statement_errors
         prepared_statement_memory
         server_tls_negotiation

@@ -64,6 +64,9 @@ fn snapshot() -> Snapshot {
             port: 6432,
             pool_size: 20,
         }],
+        peer_pools: Vec::new(),
+        dns_hosts: Vec::new(),
+        dns_zones: Vec::new(),
         totals: BTreeMap::from([("shop".to_owned(), totals())]),
         averages: Averages {
             databases: BTreeMap::from([("shop".to_owned(), averages())]),

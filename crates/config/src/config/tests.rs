@@ -352,12 +352,12 @@ fn boot_settings_survive_a_reload_and_the_others_do_not() {
 
 #[test]
 fn what_does_not_act_yet_is_named_once_and_only_if_asked_for() {
-    let asking = config("[pgbouncer]\npeer_id = 1\nsyslog = 1\n[peers]\n1 = host=/tmp");
+    let asking = config("[pgbouncer]\nsbuf_loopcnt = 20\npkt_buf = 1\npkt_buf = 2");
     let content = config(
         "[pgbouncer]\nauth_type = PAM\nserver_tls_sslmode = allow\nsyslog = 0\ndns_max_ttl = 15.0",
     );
 
-    assert_eq!(not_yet(&asking), ["peer_id", "syslog", "[peers]"]);
+    assert_eq!(not_yet(&asking), ["pkt_buf", "sbuf_loopcnt"]);
     assert_eq!(not_yet(&content), Vec::<&str>::new());
 }
 

@@ -74,7 +74,7 @@ pub(super) async fn run(
     let name = startup.database().to_owned();
     newcomer.label = format!("{name}/{}", startup.user());
     if settings.log_connections {
-        tracing::info!(
+        tracing::info!(name: "login_attempt",
             "{} login attempt: db={name} user={} tls={}",
             newcomer.tag(),
             startup.user(),
@@ -190,7 +190,9 @@ fn register(
     process_id: Option<u32>,
 ) -> Result<Registered, Refused> {
     let (process, id, minor) = (&worker.process, newcomer.id, newcomer.minor);
-    Registered::new(process, worker.id, id, minor, process_id).map_err(|error| {
+    let peer_id = worker.setup().config.settings.peer_id;
+    let registered = Registered::new(process, worker.id, id, minor, process_id, peer_id);
+    registered.map_err(|error| {
         tracing::error!("no random bytes for a cancel key: {error}");
         Refused::told("bouncer resources exhaustion")
     })

@@ -191,7 +191,7 @@ async fn admit(worker: &Rc<Worker>, mut newcomer: Box<Newcomer>) -> Option<Entry
             *admitted,
         )))),
         Ok(Outcome::Cancel(key)) => {
-            cancel(&worker.process, &key).await;
+            cancel(&worker.process, &worker.setup(), &key).await;
             None
         }
         Err(refused) => {
@@ -252,10 +252,10 @@ async fn refuse(worker: &Worker, newcomer: &mut Newcomer, refused: &Refused) {
     let tag = newcomer.tag();
     let age = newcomer.connected.elapsed().as_secs();
     if let Refused::Handshake(error) = refused {
-        tracing::warn!("{tag} TLS handshake error: {error}");
+        tracing::warn!(name: "tls_failed", "{tag} TLS handshake error: {error}");
     }
     if settings.log_disconnections {
-        tracing::info!("{tag} closing because: {refused} (age={age}s)");
+        tracing::info!(name: "client_closed", "{tag} closing because: {refused} (age={age}s)");
     }
     let Some((code, text)) = refused.for_client() else {
         if matches!(refused, Refused::Handshake(_)) {
@@ -264,7 +264,7 @@ async fn refuse(worker: &Worker, newcomer: &mut Newcomer, refused: &Refused) {
         return;
     };
     if settings.log_pooler_errors {
-        tracing::warn!("{tag} pooler error: {text}");
+        tracing::warn!(name: "pooler_error", "{tag} pooler error: {text}");
     }
     let mut out = Vec::new();
     put_error(&mut out, Severity::Fatal, code, &text);

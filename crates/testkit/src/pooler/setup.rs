@@ -2,9 +2,10 @@
 
 use std::{
     env, fmt, fs, io,
-    os::unix::fs::PermissionsExt,
+    net::TcpListener,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
-    process::ExitStatus,
+    process::{ExitStatus, Stdio},
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
@@ -34,7 +35,10 @@ pub struct PoolerSetup {
     binary: Option<PathBuf>,
     args: Vec<String>,
     env: Vec<(String, String)>,
-    port: Choice,
+    port: Option<u16>,
+    shares_port: bool,
+    given: Option<Arc<TcpListener>>,
+    before: String,
     databases: Vec<(String, String)>,
     users: Vec<(String, String)>,
     settings: Vec<(String, String)>,
@@ -42,17 +46,6 @@ pub struct PoolerSetup {
     whole_ini: Option<String>,
     files: Vec<(String, String)>,
     console: (String, String),
-}
-
-/// Which port a pooler gets.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Choice {
-    /// One that is free.
-    Any,
-    /// This one, or none.
-    Exactly(u16),
-    /// This one, on which others may listen, too.
-    Shared(u16),
 }
 
 /// How a pooler ended that was not meant to run.
@@ -80,7 +73,10 @@ impl Default for PoolerSetup {
             binary: None,
             args: Vec::new(),
             env: Vec::new(),
-            port: Choice::Any,
+            port: None,
+            shares_port: false,
+            given: None,
+            before: String::new(),
             databases: Vec::new(),
             users: Vec::new(),
             settings: SETTINGS.map(owned).into(),
@@ -113,13 +109,29 @@ impl PoolerSetup {
 
     /// Just this port, or none.
     pub fn port(mut self, port: u16) -> Self {
-        self.port = Choice::Exactly(port);
+        self.port = Some(port);
         self
     }
 
-    /// The port of another pooler: with `so_reuseport` both listen there.
+    /// The port of another pooler, which goes on listening there, too.
     pub fn shared_port(mut self, port: u16) -> Self {
-        self.port = Choice::Shared(port);
+        self.port = Some(port);
+        self.shares_port = true;
+        self
+    }
+
+    /// This socket, as a service manager gives it: by LISTEN_FDS.
+    pub fn given(mut self, listener: TcpListener) -> Self {
+        self.port = listener.local_addr().ok().map(|addr| addr.port());
+        self.given = Some(Arc::new(listener));
+        self.through_shell(
+            "exec 3<&0 </dev/null; LISTEN_PID=$$; LISTEN_FDS=1; export LISTEN_PID LISTEN_FDS",
+        )
+    }
+
+    /// A line for the shell that turns into the pooler.
+    pub fn through_shell(mut self, line: &str) -> Self {
+        self.before = format!("{}{line}\n", self.before);
         self
     }
 
@@ -194,8 +206,7 @@ impl PoolerSetup {
         loop {
             tries += 1;
             match self.clone().try_once(&scratch).await {
-                Err(error)
-                    if error.lost_its_port() && self.port == Choice::Any && tries < TRIES => {}
+                Err(error) if error.lost_its_port() && self.port.is_none() && tries < TRIES => {}
                 outcome => return outcome,
             }
         }
@@ -230,20 +241,35 @@ impl PoolerSetup {
 
     fn claim_port(&self) -> Result<Port, StartError> {
         match self.port {
-            Choice::Any => Port::claim(),
-            Choice::Exactly(number) => Port::exactly(number),
-            Choice::Shared(number) => Ok(Port::shared(number)),
+            Some(port) if self.shares_port || self.given.is_some() => Ok(Port::shared(port)),
+            Some(port) => Port::exactly(port),
+            None => Port::claim(),
         }
     }
 
     fn launch(&self, scratch: &Arc<Scratch>, port: u16) -> Result<Process, StartError> {
         let account = Account::for_servers();
         let ini = self.write(scratch, port)?;
-        let mut command = account.command(reachable(&self.program()?, account)?);
+        let program = reachable(&self.program()?, account)?;
+        let mut command = if self.before.is_empty() {
+            account.command(program)
+        } else {
+            let mut shell = account.command("/bin/sh");
+            let script = format!("{}exec \"$0\" \"$@\"", self.before);
+            shell.arg("-c").arg(script).arg(program);
+            shell
+        };
         let fill = |text: &str| fill(text, scratch, port);
         command.args(self.args.iter().map(|arg| fill(arg))).arg(ini);
         command.envs(self.env.iter().map(|(name, value)| (name, fill(value))));
-        Process::spawn(&mut command, scratch, Log::new())
+        let stdin = match &self.given {
+            Some(listener) => {
+                let copy = listener.try_clone();
+                OwnedFd::from(copy.map_err(StartError::io("copying a socket"))?).into()
+            }
+            None => Stdio::null(),
+        };
+        Process::spawn_with_stdin(&mut command, stdin, scratch, Log::new())
     }
 
     /// Writes all files, and returns where the ini is.
@@ -329,9 +355,9 @@ impl PoolerSetup {
         let (tcp, unix) = (Address::local(port), Address::in_dir(scratch.path(), port));
         let deadline = Instant::now() + PATIENCE;
         loop {
-            // Where TCP was asked for, a unix socket alone would mean that the port was lost.
-            let shared = matches!(self.port, Choice::Shared(_));
-            if (!shared && answers(&tcp).await)
+            // Where TCP was asked for, a unix socket alone would mean that the port was lost; on a
+            // shared port, it may be another who answers.
+            if (!self.shares_port && answers(&tcp).await)
                 || (!self.surely_listens_on_tcp() && answers(&unix).await)
             {
                 return Ok(());
@@ -347,12 +373,8 @@ impl PoolerSetup {
     }
 
     fn surely_listens_on_tcp(&self) -> bool {
-        if matches!(self.port, Choice::Shared(_)) {
-            // Whoever answers there may be the other.
-            return false;
-        }
         let listens = |(name, value): &(String, String)| name == "listen_addr" && !value.is_empty();
-        self.whole_ini.is_none() && self.settings.iter().any(listens)
+        !self.shares_port && self.whole_ini.is_none() && self.settings.iter().any(listens)
     }
 }
 
