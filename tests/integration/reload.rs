@@ -4,6 +4,7 @@ mod databases;
 mod effects;
 mod settings;
 mod table;
+mod timeouts;
 
 use testkit::{FakeServer, Pooler, PoolerSetup};
 use tokio_postgres::Client;

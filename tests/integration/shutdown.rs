@@ -1,6 +1,7 @@
 //! The end of the process: who may stay how long, who still gets in, and what signals mean.
 
 mod drain;
+mod restarts;
 
 use std::time::{Duration, Instant};
 

@@ -122,8 +122,8 @@ impl Pooler {
     /// Whoever ordered it left before it was complete.
     fn take_back(&self, command: &Command) {
         match command {
-            Command::Pause(database) => self.give_up_rest(database.as_deref()),
-            Command::Suspend => self.give_up_rest(None),
+            Command::Pause(database) => self.give_up_rest(command, database.as_deref()),
+            Command::Suspend => self.give_up_rest(command, None),
             _ => {}
         }
     }

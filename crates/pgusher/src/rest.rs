@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use admin::CommandError;
+use admin::{Command, CommandError};
 use pool::pool::Suspension;
 use pool::snapshot::PoolerState;
 
@@ -14,9 +14,9 @@ use crate::stage::Stage;
 use crate::worker::WorkerMail;
 
 impl Pooler {
-    /// Whoever ordered a PAUSE or SUSPEND left before it was complete: it ends.
-    pub(crate) fn give_up_rest(&self, database: Option<&str>) {
-        tracing::info!("a PAUSE or SUSPEND was given up");
+    /// Whoever ordered it left before it was complete: it ends.
+    pub(crate) fn give_up_rest(&self, command: &Command, database: Option<&str>) {
+        tracing::info!("{} was given up", command.tag());
         // It may have ended meanwhile by other hands.
         let _ = self.resume(database);
     }

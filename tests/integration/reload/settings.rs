@@ -289,14 +289,14 @@ async fn check_finds_what_a_reload_finds() {
     let users = "\"alice\" \"a\"\n\"testkit_admin\" \"testkit_admin\"\nbroken\n";
     pooler.rewrite(|_| {
         shop(1, &fake)
-            .set("syslog_ident", "usher")
+            .set("client_tls_dheparams", "legacy")
             .file("userlist.txt", users)
     });
     console.run("RELOAD").await;
     let found = check(&pooler);
     let (ok, warnings) = found.split_last().unwrap();
     assert!(ok.ends_with("pooler.ini: ok"), "{found:?}");
-    assert!(warnings.len() >= 2, "{found:?}");
+    assert!(!warnings.is_empty(), "{found:?}");
     for line in warnings {
         let line = line.strip_prefix("warning: ").unwrap();
         pooler.wait_for_log(&format!(" WARNING {line}")).await;
