@@ -232,6 +232,7 @@ impl Pool {
     }
 
     pub(crate) fn log_reserve(&self) {
+        self.meter.borrow_mut().reserve_opened += 1;
         tracing::warn!(name: "reserve_used", "{}: taking connection from reserve_pool", self.shared.key);
     }
 }

@@ -13,7 +13,7 @@ use crate::limits::{Bounds, Passed, Permit, Purpose};
 use crate::pool::Pool;
 use crate::roster::Turn;
 use crate::server::login::LoggedIn;
-use crate::server::{Facts, Server};
+use crate::server::{CloseReason, Facts, Server};
 use crate::shared::{Mail, Welcome, lock};
 
 impl Pool {
@@ -82,14 +82,43 @@ impl Pool {
         self.shared.logging_in.fetch_add(1, Ordering::SeqCst);
         let pool = self.clone();
         tokio::task::spawn_local(async move {
-            let result = pool.login(None).await;
+            let begun_for = pool.shared.database.generation.load(Ordering::SeqCst);
+            let result = tokio::select! {
+                biased;
+                result = pool.login(None) => Some(result),
+                () = pool.outdated_since(begun_for) => None,
+            };
             pool.logins.set(pool.logins.get() - 1);
             pool.shared.logging_in.fetch_sub(1, Ordering::SeqCst);
             match result {
-                Ok(logged_in) => pool.opened(logged_in),
-                Err(failure) => pool.login_failed(failure),
+                Some(Ok(logged_in)) => pool.opened(logged_in),
+                Some(Err(failure)) => pool.login_failed(failure),
+                None => pool.login_outdated(),
             }
         });
+    }
+
+    /// Ends once servers opened for this generation must be replaced.
+    async fn outdated_since(&self, generation: u64) {
+        loop {
+            let look = self.look_at_logins.notified();
+            if self.shared.database.generation.load(Ordering::SeqCst) != generation {
+                return;
+            }
+            look.await;
+        }
+    }
+
+    /// A login is given up, since its server would have to be replaced at once.
+    fn login_outdated(self: &Rc<Self>) {
+        let reason = CloseReason::Reconfigured.as_str();
+        tracing::info!(name: "server_closed",
+            "S: {} closing because: {reason} (age=0s)", self.shared.key);
+        self.local.note_close(reason);
+        let id = self.shared.id;
+        let passed = self.local.shared.limits(|limits| limits.unused(id));
+        self.permit_is_back(passed);
+        self.advance(Instant::now());
     }
 
     fn opened(self: &Rc<Self>, logged_in: LoggedIn) {

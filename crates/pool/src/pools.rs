@@ -115,6 +115,7 @@ impl Pools {
                     }
                 });
             }
+            pool.look_at_logins.notify_waiters();
             pool.tick(now, &config);
         }
     }
