@@ -441,7 +441,13 @@ impl Pooler {
         loop {
             ticks.tick().await;
             self.process.shared.forget_removed_pools();
-            let limit = self.setup().config.settings.autodb_idle_timeout;
+            let setup = self.setup();
+            if !setup.config.settings.pool_idle_timeout.is_zero() {
+                for key in self.process.shared.forget_idle_pools() {
+                    tracing::info!("cleaning up idle pool: {key}");
+                }
+            }
+            let limit = setup.config.settings.autodb_idle_timeout;
             if limit.is_zero() {
                 continue;
             }

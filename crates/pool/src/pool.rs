@@ -107,6 +107,8 @@ pub struct Pool {
     pub(crate) evicting: Cell<bool>,
     /// Whether `advance` is about to run.
     pub(crate) kicked: Cell<bool>,
+    /// Since when it has had neither clients nor servers.
+    pub(crate) unused_since: Cell<Option<Instant>>,
 }
 
 impl Pool {
@@ -138,6 +140,7 @@ impl Pool {
             cancels_active: Cell::new(0),
             evicting: Cell::new(false),
             kicked: Cell::new(false),
+            unused_since: Cell::new(None),
         }
     }
 

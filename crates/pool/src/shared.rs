@@ -389,6 +389,27 @@ impl Shared {
         }
     }
 
+    /// Forgets pools that no worker has any more, and tells which.
+    pub fn forget_idle_pools(&self) -> Vec<PoolKey> {
+        let mut registry = lock(&self.registry);
+        let Registry { pools, by_id, .. } = &mut *registry;
+        let mut gone = Vec::new();
+        by_id.retain(|_, pool| {
+            // Here, and by name: who else uses it got it under this lock.
+            let used = Arc::strong_count(pool) > 2
+                || pool.servers.load(Ordering::SeqCst) > 0
+                || pool.database.removed.load(Ordering::SeqCst);
+            if !used {
+                pools.remove(&pool.key);
+                gone.push(pool.clone());
+            }
+            used
+        });
+        drop(registry);
+        self.limits(|limits| gone.iter().for_each(|pool| limits.remove_pool(pool.id)));
+        gone.iter().map(|pool| pool.key.clone()).collect()
+    }
+
     /// Runs `look` under the lock of the labels, for a moment.
     pub fn labels<T>(&self, look: impl FnOnce(&mut Labels) -> T) -> T {
         look(&mut lock(&self.labels))
