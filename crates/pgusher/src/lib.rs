@@ -32,4 +32,5 @@ mod stage;
 mod statements;
 mod systemd;
 mod view;
+mod vitals;
 mod worker;
