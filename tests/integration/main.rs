@@ -11,6 +11,7 @@ mod console;
 mod copy;
 mod deaths;
 mod differential;
+mod dns;
 mod drivers;
 mod fairness;
 mod limits;

@@ -1,16 +1,18 @@
 //! What operators see and say.
 //!
-//! The console in three steps: [`Console::on_query`] reads what an operator said and either
+//! The console in three steps: [`Console::on_message`] reads what an operator said and either
 //! replies by itself or yields a [`Command`]; whoever owns the pooler carries the command out;
-//! [`answer`] words the [`Outcome`]. Tables are drawn by [`Show::table`] from a
+//! [`Console::on_outcome`] words the [`Outcome`]. Tables are drawn by [`Show::table`] from a
 //! [`Snapshot`](pool::snapshot::Snapshot). Nothing here waits, reads a clock or knows a socket.
 
 mod command;
 mod console;
+mod denial;
 mod health;
 mod metrics;
 mod outcome;
 mod parse;
+mod portal;
 mod pretended;
 mod request;
 mod show;

@@ -195,7 +195,7 @@ settings! {
     server_idle_timeout: Duration = "600", OnReload;
     /// Close an unused server older than this; 0 means after one use.
     server_lifetime: Duration = "3600", OnReload;
-    /// How long to wait after a failed login to a server.
+    /// Longest pause between logins to a server that does not answer; nobody waits longer for it.
     server_login_retry: Duration = "15", OnReload;
     /// Query that cleans a server when a session client leaves; empty means none.
     server_reset_query: Option<String> = "DISCARD ALL", OnReload;

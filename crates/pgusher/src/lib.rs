@@ -15,6 +15,7 @@ mod healthcheck;
 mod http;
 mod insight;
 pub mod logging;
+mod names;
 mod pam;
 mod peers;
 mod pooler;

@@ -9,10 +9,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use admin::{Command, CommandError, Outcome, Reload};
+use net::resolve::Terms;
 use pool::ClientId;
 use pool::shared::Welcome;
 use pool::snapshot::{PoolerState, StatsHistory};
-use settings::{CONSOLE_DATABASE, Changes, Config, DatabaseChange, Setting, When};
+use settings::{CONSOLE_DATABASE, Changes, Config, DatabaseChange, Membership, Setting, When};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::accept::Listeners;
@@ -91,6 +92,8 @@ impl Pooler {
         self.manager.ready();
         tokio::task::spawn_local(self.clone().keep_statistics());
         tokio::task::spawn_local(self.clone().forget_unused_databases());
+        tokio::task::spawn_local(self.clone().keep_names());
+        tokio::task::spawn_local(self.clone().watch_zones());
         let pooler = self.clone();
         tokio::task::spawn_local(async move {
             while let Some(order) = orders.recv().await {
@@ -98,9 +101,8 @@ impl Pooler {
             }
         });
         self.over.notified().await;
-        // Nothing else borrows the listeners across an await.
-        let mut listeners = self.listeners.replace(Listeners::none());
-        listeners.close().await;
+        let closing = self.listeners.borrow_mut().close();
+        closing.done().await;
     }
 
     async fn carry_out(self: Rc<Self>, Order { command, mut reply }: Order) {
@@ -221,6 +223,7 @@ impl Pooler {
             let (was, is) = (show(&change.old), show(&change.new));
             tracing::info!(name: "setting_changed", "RELOAD: {} = {is} (was {was})", change.name);
         }
+        log_entries(&changes);
         let outdated = self.follow_databases(&old, &new);
         self.install(new);
         self.process.tell_workers(|| WorkerMail::LookAgain);
@@ -254,6 +257,9 @@ impl Pooler {
                     tracing::info!("RELOAD: database {} changed: reconnecting", database.name);
                     database.config.store(config);
                     self.outdate(&database.name);
+                    let name = database.name.clone();
+                    self.process
+                        .tell_workers(|| WorkerMail::PartMisplaced(name.clone()));
                 }
                 (_, Some(config)) => database.config.store(config),
             }
@@ -266,6 +272,8 @@ impl Pooler {
         let same_servers = setup.tls.has_same_servers(&self.setup().tls);
         let setup = Arc::new(setup);
         self.logging.configure(&setup.config.settings);
+        let terms = Terms::from(&setup.config.settings);
+        self.process.shared.resolver.set_terms(terms);
         self.follow_labels(&setup);
         for pool in self.process.shared.pools() {
             let config = pool.database.config.load();
@@ -467,6 +475,33 @@ fn log_order(command: &Command) {
         (Command::Show(_) | Command::Set { .. }, _) => {}
         (_, Some(database)) => tracing::info!("{tag} '{database}' command issued"),
         (_, None) => tracing::info!("{tag} command issued"),
+    }
+}
+
+/// Says which entries of the other sections changed.
+fn log_entries(changes: &Changes) {
+    for (name, change) in &changes.databases {
+        let what = match change {
+            DatabaseChange::Added => "added",
+            DatabaseChange::Removed => "removed",
+            DatabaseChange::Reconnect => "changed, its servers are to be replaced",
+            DatabaseChange::Adjusted => "changed, its servers stay",
+        };
+        tracing::info!("RELOAD: [databases] {name} {what}");
+    }
+    for (name, change) in &changes.users {
+        tracing::info!("RELOAD: [users] {name} {}", became(*change));
+    }
+    for (id, change) in &changes.peers {
+        tracing::info!("RELOAD: [peers] {id} {}", became(*change));
+    }
+}
+
+fn became(change: Membership) -> &'static str {
+    match change {
+        Membership::Added => "added",
+        Membership::Removed => "removed",
+        Membership::Changed => "changed",
     }
 }
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use auth::SaltKey;
+use net::resolve::Terms;
 use pool::{Shared, WorkerId};
 use settings::{Config, Settings};
 use thiserror::Error;
@@ -183,6 +184,7 @@ async fn serve(
 
     let names = ParamNames::new(settings.track_extra_parameters.iter());
     let shared = Arc::new(Shared::new(names, posts));
+    shared.resolver.set_terms(Terms::from(settings));
     let salt_key = SaltKey::fresh()?;
     let process = Arc::new(Process::new(shared, control, mails, salt_key));
     for (id, (mail, post)) in mail_ends.into_iter().zip(post_ends).enumerate() {

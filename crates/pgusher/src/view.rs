@@ -60,6 +60,8 @@ impl Pooler {
     /// What no worker knows.
     fn own_part(&self) -> Snapshot {
         let setup = self.setup();
+        let resolver = &self.process.shared.resolver;
+        let (dns_hosts, dns_zones) = (resolver.hosts(), resolver.zones());
         Snapshot {
             state: self.rest.get(),
             databases: self.database_rows(&setup.config),
@@ -69,8 +71,13 @@ impl Pooler {
             lists: Lists {
                 peer_pools: setup.config.peers.len(),
                 login_clients: self.process.logins.load(Ordering::Relaxed) as usize,
+                dns_names: dns_hosts.len(),
+                dns_zones: dns_zones.len(),
+                dns_queries: resolver.queries(),
                 ..Lists::default()
             },
+            dns_hosts,
+            dns_zones,
             ..Snapshot::default()
         }
     }

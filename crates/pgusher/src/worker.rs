@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use wire::Replication;
 
-use crate::accept::Admission;
+use crate::accept::{Admission, Intake};
 use crate::client;
 use crate::drain::{Drain, Due, Pacing, SILENCE};
 use crate::process::{Counted, Process};
@@ -46,6 +46,8 @@ pub(crate) enum WorkerMail {
     Busy(Option<Arc<str>>, oneshot::Sender<usize>),
     /// How many servers of this database, or of all, are to be closed once they are free?
     Outdated(Option<Arc<str>>, oneshot::Sender<usize>),
+    /// Take connections in yourself.
+    TakeIn(Intake),
     /// How many sessions are there, other than the console's?
     Sessions(oneshot::Sender<usize>),
     /// How many clients were sent away, and may not have heard why?
@@ -59,6 +61,9 @@ pub(crate) enum WorkerMail {
     KillClient(ClientId, oneshot::Sender<bool>),
     /// End the sessions of this database.
     KillDatabase(Arc<str>),
+    /// This database has another forced user now, or none: end the sessions that would get other
+    /// servers if they came today.
+    PartMisplaced(Arc<str>),
     /// End the sessions that wait for a server.
     KillWaiting,
     /// The process shuts down: send clients away, as many as are due.
@@ -184,6 +189,9 @@ impl Worker {
             WorkerMail::Client(parked, counted, admission) => {
                 self.admit(parked, counted, admission);
             }
+            WorkerMail::TakeIn(intake) => {
+                tokio::task::spawn_local(intake.run(self.process.clone()));
+            }
             WorkerMail::Setup(setup) => self.set_setup(setup),
             // Who asked may be gone.
             WorkerMail::Snapshot(reply) => {
@@ -220,6 +228,7 @@ impl Worker {
                 let _ = reply.send(found.is_some());
             }
             WorkerMail::KillDatabase(name) => self.kill_database(&name),
+            WorkerMail::PartMisplaced(name) => self.part_misplaced(&name),
             WorkerMail::KillWaiting => self.kill_waiting(),
             WorkerMail::Drain(drain) => self.drain(drain),
             WorkerMail::EndSessions => self.end_sessions(),
@@ -243,6 +252,24 @@ impl Worker {
                 pool.dismiss_newcomers(LeaseError::DatabaseRemoved);
             }
         }
+    }
+
+    fn part_misplaced(&self, name: &str) {
+        let Some(database) = self.process.shared.find_database(name) else {
+            return;
+        };
+        let config = database.config.load();
+        self.pools.local.roster.for_each(|client| {
+            let here = client.kind == ClientKind::Session && *client.database == *name;
+            if !here || config.pool_user(&client.user) == &*client.pool_user {
+                return;
+            }
+            match client.state.get() {
+                // It would wait for a server that should not be opened any more.
+                ClientState::Waiting => client.kill(Kill::Reconfigured),
+                ClientState::Idle | ClientState::Active => client.dismiss(Kill::Reconfigured),
+            }
+        });
     }
 
     fn kill_waiting(&self) {

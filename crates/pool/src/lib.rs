@@ -3,6 +3,7 @@
 //! [`state::PoolState`] and [`limits::Limits`] decide and never wait; [`Pool`] waits and never
 //! decides. A worker's [`Pools`] own its servers; [`shared::Shared`] is what all workers see.
 
+pub mod attempts;
 pub mod key;
 pub mod labels;
 pub mod lease;

@@ -9,17 +9,19 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use net::TcpOptions;
+use net::stream::Target;
 use net::tls::ServerTls;
 use settings::{PoolMode, PoolSettings, SocketDir, StatementSettings};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use wire::frontend::{Policy, put_query, put_terminate};
 
 use crate::key::{ClientId, ServerId, WorkerId};
 use crate::lease::{Lease, LeaseError};
 use crate::meter::{Meter, Tallies};
 use crate::own::Owners;
+use crate::pools::TICK;
 use crate::report::Retired;
-use crate::roster::{ClientEntry, ClientKind, ClientState, Notify, Roster, Turn};
+use crate::roster::{self, ClientEntry, ClientKind, ClientState, Roster, Turn};
 use crate::server::{CloseReason, IdleNews, ParkedServer, Server, cancel, query};
 use crate::shared::{Freshness, Mail, PoolShared, Reported, Shared, Welcome};
 use crate::snapshot::Counters;
@@ -90,6 +92,8 @@ pub struct Pool {
     pub(crate) servers: RefCell<Vec<Option<Rc<Server>>>>,
     /// Logins under way here.
     pub(crate) logins: Cell<usize>,
+    /// Has them look whether they are still wanted.
+    pub(crate) look_at_logins: Notify,
     /// Clients at login that wait for the first server.
     pub(crate) newcomers: Cell<usize>,
     /// Clients at login that wait for a server of their own.
@@ -126,6 +130,7 @@ impl Pool {
             state: RefCell::default(),
             servers: RefCell::default(),
             logins: Cell::new(0),
+            look_at_logins: Notify::new(),
             newcomers: Cell::new(0),
             owners: Owners::default(),
             dismissed: watch::Sender::new(None),
@@ -203,7 +208,7 @@ impl Pool {
             return Err(error);
         }
         client.state.set(ClientState::Waiting);
-        client.notify.set(Notify::Untold);
+        client.notify.set(roster::Notify::Untold);
         self.publish_waiting();
         self.advance(now);
         Ok(None)
@@ -229,15 +234,34 @@ impl Pool {
         }
     }
 
-    /// When no server lives and the last login has just failed, waiting is of no use.
+    /// What a client is told at once, since waiting is of no use: no server serves, and logins have
+    /// just failed. If another login is under way, this holds once `server_login_retry` is over.
     fn hopeless(&self, now: Instant) -> Option<LeaseError> {
-        if self.shared.servers_for_all() > 0 || self.rules().paused {
+        if self.shared.serves() || self.rules().paused {
             return None;
         }
-        let failure = self.shared.failure()?;
-        let pause = self.settings.borrow().server_login_retry;
-        (now.saturating_duration_since(failure.at) < pause)
-            .then_some(LeaseError::LoginFailing(failure.error))
+        let failing = self.shared.failing()?;
+        let settings = self.settings.borrow();
+        let retry = settings.server_login_retry;
+        let known_for = now.saturating_duration_since(failing.at);
+        let told = if self.shared.servers_for_all() == 0 {
+            known_for < retry
+        } else {
+            let login = settings.server_connect_timeout.unwrap_or(retry);
+            failing.lasted(now) >= retry && known_for < retry.saturating_add(login)
+        };
+        told.then(|| failing.told(now))
+    }
+
+    /// What clients are told that have waited for `server_login_retry`, once logins have failed for
+    /// as long.
+    pub(crate) fn given_up(&self, waited: Duration, now: Instant) -> Option<LeaseError> {
+        let retry = self.settings.borrow().server_login_retry;
+        if retry.is_zero() || waited < retry || self.shared.serves() || self.rules().paused {
+            return None;
+        }
+        let failing = self.shared.failing()?;
+        (failing.lasted(now) >= retry).then(|| failing.told(now))
     }
 
     /// The client's turn, if it has come.
@@ -276,13 +300,21 @@ impl Pool {
                 }
                 Welcome::Unknown => {}
             }
-            if waits.is_none() {
-                waits = Some(Newcomer::new(self));
-                self.advance(Instant::now());
+            let since = match &waits {
+                Some(Newcomer { since, .. }) => *since,
+                None => {
+                    let newcomer = waits.insert(Newcomer::new(self));
+                    self.advance(Instant::now());
+                    newcomer.since
+                }
+            };
+            if let Some(error) = self.given_up(since.elapsed(), Instant::now()) {
+                return Err(error);
             }
             // The senders live as long as the pool.
             tokio::select! {
                 _ = news.changed() => {}
+                () = tokio::time::sleep(TICK) => {}
                 _ = dismissed.changed() => {
                     if let Some(why) = dismissed.borrow().clone() {
                         return Err(why);
@@ -310,8 +342,8 @@ impl Pool {
     fn just_failed(&self) -> bool {
         let pause = self.settings.borrow().server_login_retry;
         self.shared
-            .failure()
-            .is_some_and(|failure| failure.at.elapsed() < pause)
+            .failing()
+            .is_some_and(|failing| failing.at.elapsed() < pause)
     }
 
     /// A client gave its server back.
@@ -708,11 +740,28 @@ impl Pool {
     }
 
     fn put(&self, place: ServerId, server: Rc<Server>) {
+        // Its name may have come to lead elsewhere while it was on its way.
+        self.doubt_if_moved(&server);
         let mut servers = self.servers.borrow_mut();
         if servers.len() <= place.0 {
             servers.resize(place.0 + 1, None);
         }
         servers[place.0] = Some(server);
+    }
+
+    /// Doubts the servers whose hosts' names lead elsewhere now.
+    pub(crate) fn doubt_moved(&self) {
+        for server in self.servers.borrow().iter().flatten() {
+            self.doubt_if_moved(server);
+        }
+    }
+
+    fn doubt_if_moved(&self, server: &Server) {
+        if let Target::Tcp(address, Some(name)) = &server.facts.target
+            && !self.local.shared.resolver.is_current(name, address.ip())
+        {
+            server.doubt.set(Some(CloseReason::Moved));
+        }
     }
 
     fn forget(&self, place: ServerId) -> Option<Rc<Server>> {
@@ -735,10 +784,11 @@ impl Pool {
         let database = &self.shared.database;
         if database.removed.load(Ordering::Relaxed) {
             Some(CloseReason::DatabaseRemoved)
-        } else if self.is_outdated(server) {
-            Some(CloseReason::Reconfigured)
+        } else if let Some(doubt) = server.doubt.get() {
+            Some(doubt)
         } else {
-            server.doubt.get()
+            self.is_outdated(server)
+                .then_some(CloseReason::Reconfigured)
         }
     }
 
@@ -807,18 +857,23 @@ impl Pool {
 }
 
 /// A client at login that waits for the pool's first server.
-struct Newcomer<'a>(&'a Pool);
+struct Newcomer<'a> {
+    pool: &'a Pool,
+    since: Instant,
+}
 
 impl<'a> Newcomer<'a> {
     fn new(pool: &'a Pool) -> Self {
         pool.newcomers.set(pool.newcomers.get() + 1);
-        Self(pool)
+        let since = Instant::now();
+        Self { pool, since }
     }
 }
 
 impl Drop for Newcomer<'_> {
     fn drop(&mut self) {
-        self.0.newcomers.set(self.0.newcomers.get() - 1);
+        let newcomers = &self.pool.newcomers;
+        newcomers.set(newcomers.get() - 1);
     }
 }
 

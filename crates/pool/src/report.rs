@@ -14,7 +14,7 @@ use crate::meter::Meter;
 use crate::pool::Pool;
 use crate::pools::Pools;
 use crate::roster::{self, ClientEntry, ClientKind};
-use crate::server::Server;
+use crate::server::{CloseReason, Server};
 use crate::snapshot::{
     ClientRow, ClientState, Counters, Endpoint, HOLDERS, HolderRow, PoolRow, ServerRow, Snapshot,
     SocketRow, WorkerRow,
@@ -255,7 +255,7 @@ impl Pool {
     /// Whether a server is closed once it is free.
     pub(crate) fn is_outdated(&self, server: &Server) -> bool {
         let generation = self.shared.database.generation.load(Ordering::Relaxed);
-        server.facts.generation != generation
+        server.facts.generation != generation || server.doubt.get() == Some(CloseReason::Moved)
     }
 
     fn server_socket(&self, server: &Server, moment: Moment) -> SocketRow {

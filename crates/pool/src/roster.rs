@@ -106,6 +106,8 @@ pub struct ClientEntry {
     pub id: ClientId,
     /// The user it logged in as.
     pub user: Arc<str>,
+    /// The user whose servers serve it.
+    pub pool_user: Arc<str>,
     /// The database it asked for.
     pub database: Arc<str>,
     /// Where it comes from.
@@ -166,6 +168,8 @@ pub struct ClientFacts {
     pub id: ClientId,
     /// The user it logged in as.
     pub user: Arc<str>,
+    /// The user whose servers serve it.
+    pub pool_user: Arc<str>,
     /// The database it asked for.
     pub database: Arc<str>,
     /// Where it comes from.
@@ -190,6 +194,7 @@ impl ClientEntry {
         Self {
             id: facts.id,
             user: facts.user,
+            pool_user: facts.pool_user,
             database: facts.database,
             peer: facts.peer,
             local: facts.local,

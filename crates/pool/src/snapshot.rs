@@ -11,6 +11,7 @@ use std::ops::{AddAssign, Sub};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+pub use net::resolve::{KnownHost, KnownZone};
 use settings::{LoadBalanceHosts, PoolMode};
 use wire::Replication;
 
@@ -35,6 +36,10 @@ pub struct Snapshot {
     pub users: Vec<UserRow>,
     /// Peers that the configuration names; told by control.
     pub peers: Vec<PeerRow>,
+    /// Names of hosts in the cache, in order; told by control.
+    pub dns_hosts: Vec<KnownHost>,
+    /// Zones whose serial numbers are watched, in order; told by control.
+    pub dns_zones: Vec<KnownZone>,
     /// Cancel requests on their way to peers.
     pub peer_pools: Vec<PeerPoolRow>,
     /// What each database has counted since the start; told by the workers.
@@ -67,6 +72,8 @@ impl Snapshot {
             whole.databases.extend(part.databases);
             whole.users.extend(part.users);
             whole.peers.extend(part.peers);
+            whole.dns_hosts.extend(part.dns_hosts);
+            whole.dns_zones.extend(part.dns_zones);
             whole.peer_pools.extend(part.peer_pools);
             whole.lists += part.lists;
             whole.tallies += part.tallies;

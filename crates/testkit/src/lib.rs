@@ -14,6 +14,7 @@ mod browser;
 mod certificates;
 mod eventually;
 mod fake_client;
+mod fake_dns;
 mod fake_server;
 mod http;
 mod inbox;
@@ -36,6 +37,7 @@ pub use browser::Browser;
 pub use certificates::{Authority, Certificate, Key, Request};
 pub use eventually::{PATIENCE, eventually, eventually_async, in_time};
 pub use fake_client::FakeClient;
+pub use fake_dns::FakeDns;
 pub use fake_server::{
     Ask, Chunks, Connection, FakeServer, FakeServerSetup, Gate, Login, Newer, Step, md5_secret,
     quick_scram_secret, scram_secret,

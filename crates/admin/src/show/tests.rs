@@ -65,6 +65,8 @@ fn snapshot() -> Snapshot {
             pool_size: 20,
         }],
         peer_pools: Vec::new(),
+        dns_hosts: Vec::new(),
+        dns_zones: Vec::new(),
         totals: BTreeMap::from([("shop".to_owned(), totals())]),
         averages: Averages {
             databases: BTreeMap::from([("shop".to_owned(), averages())]),
