@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use admin::{METRICS_TYPE, STATUS_PAGE, STATUS_POLICY};
@@ -22,7 +23,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use net::Listener;
 use net::Stream;
-use net::listen::{ListenOptions, addresses};
+use net::listen::{ListenOptions, Watched, addresses};
 use settings::Settings;
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
@@ -101,9 +102,16 @@ impl Endpoint {
 }
 
 async fn take_in(listener: Listener, pooler: Rc<Pooler>) {
+    let listener = match Watched::new(Arc::new(listener)) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::warn!(name: "cannot_listen", "cannot listen for metrics: {error}");
+            return;
+        }
+    };
     let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        match listener.accept().await {
+        match listener.accept().await.and_then(Stream::unpark) {
             Ok(Stream::Tcp(tcp)) => {
                 open.retain(|connection| !connection.is_finished());
                 if open.len() >= CONNECTIONS

@@ -115,7 +115,7 @@ impl Pooler {
                     row.paused = database.paused.load(Ordering::Relaxed);
                     row.disabled = database.disabled.load(Ordering::Relaxed);
                     let mut own = pools.iter().filter(|pool| *pool.key.database == row.name);
-                    if own.any(|pool| pool.failure().is_some()) {
+                    if own.any(|pool| pool.failing().is_some()) {
                         row.backend = Backend::Down;
                     }
                     row.current_client_connections =

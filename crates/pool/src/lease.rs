@@ -48,7 +48,7 @@ impl LeaseError {
         match self {
             Self::QueryWaitTimeout => "query_wait_timeout",
             Self::QueryTimeout => "query_timeout",
-            Self::LoginFailing(_) => "server login has been failing",
+            Self::LoginFailing { .. } => "server login has been failing",
             Self::DatabaseRemoved => "database removed",
             Self::ShuttingDown => "server shutting down",
             Self::LoginRefused(_) => "server login failed",
