@@ -229,8 +229,9 @@ mod tests {
         assert!(given.is_unix());
         assert_eq!(given.place(), format!("unix:{}", path.display()));
         let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
-        given.accept().await.unwrap();
-        drop(given);
+        let watched = Watched::new(given.into()).unwrap();
+        watched.accept().await.unwrap();
+        drop(watched);
         assert!(path.exists());
         fs::remove_file(&path).unwrap();
 

@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use admin::{METRICS_TYPE, STATUS_PAGE, STATUS_POLICY};
@@ -21,9 +20,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use net::Listener;
-use net::Stream;
-use net::listen::{ListenOptions, Watched, addresses};
+use net::listen::{ListenOptions, addresses};
+use net::{Listener, Stream, Watched};
 use settings::Settings;
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
@@ -102,16 +100,16 @@ impl Endpoint {
 }
 
 async fn take_in(listener: Listener, pooler: Rc<Pooler>) {
-    let listener = match Watched::new(Arc::new(listener)) {
-        Ok(listener) => listener,
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
+    let watched = match Watched::new(listener.into()) {
+        Ok(watched) => watched,
         Err(error) => {
             tracing::warn!(name: "cannot_listen", "cannot listen for metrics: {error}");
             return;
         }
     };
-    let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        match listener.accept().await.and_then(Stream::unpark) {
+        match watched.accept().await.and_then(Stream::unpark) {
             Ok(Stream::Tcp(tcp)) => {
                 open.retain(|connection| !connection.is_finished());
                 if open.len() >= CONNECTIONS

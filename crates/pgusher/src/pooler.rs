@@ -13,13 +13,14 @@ use net::resolve::Terms;
 use pool::ClientId;
 use pool::shared::Welcome;
 use pool::snapshot::{PoolerState, StatsHistory};
-use settings::{CONSOLE_DATABASE, Changes, Config, DatabaseChange, Membership, Setting, When};
+use settings::{CONSOLE_DATABASE, Changes, DatabaseChange, Membership, Setting, When};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::accept::Listeners;
 use crate::logging::Logging;
 use crate::process::{Order, Process};
 use crate::setup::{Setup, SetupError};
+use crate::source::Source;
 use crate::systemd::Manager;
 use crate::worker::WorkerMail;
 
@@ -40,7 +41,7 @@ pub(crate) struct Pooler {
     /// Whether PAUSE or SUSPEND of all databases is in force.
     pub(crate) rest: Cell<PoolerState>,
     setup: RefCell<Arc<Setup>>,
-    env: Vec<(String, String)>,
+    source: Source,
     pub(crate) listeners: RefCell<Listeners>,
     logging: Logging,
     manager: Manager,
@@ -53,7 +54,7 @@ impl Pooler {
     pub(crate) fn new(
         process: Arc<Process>,
         setup: Arc<Setup>,
-        env: Vec<(String, String)>,
+        source: Source,
         listeners: Listeners,
         logging: Logging,
     ) -> Rc<Self> {
@@ -70,8 +71,8 @@ impl Pooler {
             summaries: tokio::sync::Mutex::default(),
             rest: Cell::default(),
             setup: RefCell::new(setup),
-            manager: Manager::new(&env),
-            env,
+            manager: Manager::new(&source.environment),
+            source,
             listeners: RefCell::new(listeners),
             logging,
             over: Notify::new(),
@@ -193,11 +194,11 @@ impl Pooler {
     fn reload(&self) -> Result<Followed, CommandError> {
         let old = self.setup();
         let path = self.config_path(&old);
-        let config = Config::load(&path, self.env.iter().cloned()).map_err(SetupError::from);
+        let config = self.source.read(&path).map_err(SetupError::from);
         let new = config.and_then(|config| {
             let changes = Changes::between(&old.config, &config);
             let config = config.keeping_boot_settings_of(&old.config);
-            let new = Setup::with(config, &self.env, old.tls.clone())?;
+            let new = Setup::with(config, &self.source.environment, old.tls.clone())?;
             Ok((new, changes))
         });
         let (mut new, changes) = match new {

@@ -111,6 +111,10 @@ fn quantiles(times: pool::meter::Histogram) -> Option<[f64; 3]> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "any moment will do to begin with"
+)]
 mod tests {
     use super::*;
 

@@ -1,3 +1,7 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "any moment will do to begin with"
+)]
 use std::time::{Duration, Instant, SystemTime};
 
 use pool::snapshot::{PoolRow, PoolerState, Snapshot};

@@ -44,6 +44,7 @@ pub struct PoolerSetup {
     settings: Vec<(String, String)>,
     sections: String,
     whole_ini: Option<String>,
+    without_ini: bool,
     files: Vec<(String, String)>,
     console: (String, String),
     /// Ours for as long as the test needs it.
@@ -84,6 +85,7 @@ impl Default for PoolerSetup {
             settings: SETTINGS.map(owned).into(),
             sections: String::new(),
             whole_ini: None,
+            without_ini: false,
             files: Vec::new(),
             console: ("testkit_admin".to_owned(), "testkit_admin".to_owned()),
             metrics: None,
@@ -187,6 +189,12 @@ impl PoolerSetup {
     /// The whole ini, instead of one made of the parts above.
     pub fn ini(mut self, text: &str) -> Self {
         self.whole_ini = Some(text.to_owned());
+        self
+    }
+
+    /// No ini: the one that it is told of will not be there.
+    pub fn without_ini(mut self) -> Self {
+        self.without_ini = true;
         self
     }
 
@@ -296,6 +304,9 @@ impl PoolerSetup {
         // A file given under this name is wanted as it is.
         if !self.files.iter().any(|(name, _)| name == "userlist.txt") {
             put("userlist.txt", &self.userlist())?;
+        }
+        if self.without_ini {
+            return Ok(scratch.path().join("pooler.ini"));
         }
         put("pooler.ini", &self.ini_text())
     }
