@@ -9,7 +9,7 @@ mod own;
 #[cfg(test)]
 mod tests;
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use pool::labels::Labels;
 use pool::snapshot::Snapshot;
@@ -36,6 +36,25 @@ pub struct Upkeep {
     pub reload: Reload,
     /// When our certificates run out: the one that clients see, and the one that servers do.
     pub certificates: [Option<SystemTime>; 2],
+    /// What the kernel knows of the process.
+    pub vitals: Vitals,
+}
+
+/// What the kernel knows of the process.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Vitals {
+    /// CPU time, of the kernel's work for it too.
+    pub cpu_seconds: f64,
+    /// Memory that it has in fact.
+    pub resident_bytes: u64,
+    /// Memory that it has addresses for.
+    pub virtual_bytes: u64,
+    /// Open file descriptors.
+    pub open_files: u64,
+    /// Most of them that it may open.
+    pub max_files: u64,
+    /// When it started.
+    pub started: SystemTime,
 }
 
 /// How the last RELOAD went; the start counts as one.
@@ -57,4 +76,10 @@ impl Figures<'_> {
         let text = TextEncoder::new().encode_to_string(&families);
         text.unwrap_or_default()
     }
+}
+
+/// Seconds since 1970.
+fn timestamp(at: SystemTime) -> f64 {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or(Duration::ZERO).as_secs_f64()
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use pool::snapshot::{PoolRow, PoolerState, Snapshot};
 use serde::Serialize;
-use settings::{CONSOLE_DATABASE, Row};
+use settings::{CONSOLE_DATABASE, Row, Settings};
 
 use self::history::Sample;
 pub use self::history::{History, PERIOD};
@@ -186,8 +186,13 @@ impl Status<'_> {
 
     /// Settings that differ from their defaults, secrets masked.
     fn changed_settings(&self) -> Vec<Setting<'_>> {
-        let changed = self.settings.iter();
-        let changed = changed.filter(|row| row.value.as_deref() != row.default);
+        // The table's texts may say the same in other words.
+        let defaults: Vec<Row> = Settings::default().rows().collect();
+        let by_default = |row: &Row| {
+            let default = defaults.iter().find(|it| it.name == row.name);
+            default.is_some_and(|it| it.value == row.value)
+        };
+        let changed = self.settings.iter().filter(|row| !by_default(row));
         let told = changed.map(|row| Setting {
             name: row.name,
             value: row.public.as_deref(),

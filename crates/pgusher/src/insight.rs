@@ -9,6 +9,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::pooler::Pooler;
 use crate::setup::Setup;
+use crate::vitals::vitals;
 use crate::worker::WorkerMail;
 
 impl Pooler {
@@ -35,6 +36,7 @@ impl Pooler {
         Upkeep {
             reload: self.reload_report.get(),
             certificates: setup.tls.expiries(),
+            vitals: vitals(self.started),
         }
     }
 

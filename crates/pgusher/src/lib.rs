@@ -37,4 +37,5 @@ mod statements;
 mod systemd;
 mod takeover;
 mod view;
+mod vitals;
 mod worker;

@@ -32,6 +32,7 @@ pub(crate) const LOOK: Duration = Duration::from_millis(50);
 pub(crate) struct Pooler {
     pub(crate) process: Arc<Process>,
     pub(crate) history: RefCell<StatsHistory>,
+    pub(crate) started: SystemTime,
     /// How the last RELOAD went.
     pub(crate) reload_report: Cell<Reload>,
     /// What the status page plots.
@@ -67,6 +68,7 @@ impl Pooler {
         let pooler = Rc::new(Self {
             process,
             history: RefCell::new(StatsHistory::new(Instant::now())),
+            started: reload_report.last_success,
             reload_report: Cell::new(reload_report),
             samples: RefCell::default(),
             summaries: tokio::sync::Mutex::default(),

@@ -196,7 +196,9 @@ async fn the_text_is_what_the_exporter_makes_of_the_consoles_answers() {
                 break (before, scrape);
             }
         };
-        let theirs = |name: &str| name.starts_with("pgbouncer_");
+        // What it learns from the kernel has a test of its own.
+        let theirs =
+            |name: &str| name.starts_with("pgbouncer_") && !name.starts_with("pgbouncer_process_");
         let types = scrape.types.iter().filter(|(name, _)| theirs(name));
         let types: BTreeMap<_, _> = types.map(|(a, b)| (a.clone(), b.clone())).collect();
         assert_eq!(types, expected.types);
@@ -215,6 +217,24 @@ async fn the_text_is_what_the_exporter_makes_of_the_consoles_answers() {
         holder.query("COMMIT").await;
         waiting.await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn the_process_is_told_as_the_kernel_knows_it() {
+    let fake = FakeServer::start().await;
+    let pooler = told(&fake, 1).start().await;
+    let scrape = Scrape::of(&pooler).await;
+    let value = |name: &str| scrape.value(&format!("pgbouncer_process_{name}"));
+    let (told, seen) = (value("resident_memory_bytes"), pooler.rss() as f64);
+    assert!((0.5..2.0).contains(&(told / seen)), "{told} and {seen}");
+    // The scrape itself has a connection.
+    let files = value("open_fds") - pooler.open_files() as f64;
+    assert!((0.0..=2.0).contains(&files), "{files}");
+    assert!(value("max_fds") >= value("open_fds"));
+    assert!(value("cpu_seconds_total") > 0.0);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let age = now.unwrap().as_secs_f64() - value("start_time_seconds");
+    assert!((0.0..60.0).contains(&age), "{age}");
 }
 
 #[tokio::test]

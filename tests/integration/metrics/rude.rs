@@ -22,6 +22,9 @@ async fn who_holds_connections_open_keeps_nobody_out() {
     }
     Scrape::of(&pooler).await;
     assert_eq!(pooler.page("/livez").await.body, "alive\n");
+    // Nor do they add up.
+    let files = pooler.open_files();
+    assert!(files < 100, "{files} open files");
     assert_eq!(alice(&pooler).await.query_value("SELECT 1").await, "1");
 }
 

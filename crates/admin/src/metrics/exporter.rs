@@ -4,8 +4,8 @@ use pool::PoolKey;
 use pool::labels::{Labels, OTHERS};
 use pool::snapshot::{ClientState, Counters, DatabaseRow, PoolRow};
 
-use super::Figures;
 use super::family::{Family, counter, gauge};
+use super::{Figures, timestamp};
 use crate::show::VERSION;
 
 /// A metric over rows of `R`: the end of its name, its help, its number.
@@ -154,6 +154,7 @@ fn seconds(micros: u64) -> f64 {
 
 pub(super) fn families(figures: &Figures<'_>, labels: &mut Labels) -> Vec<Family> {
     let mut families = process(figures);
+    families.extend(vitals(figures));
     families.push(client_connections(figures, labels));
     families.extend(databases(figures, labels));
     families.extend(pools(figures, labels));
@@ -220,6 +221,21 @@ fn process(figures: &Figures<'_>) -> Vec<Family> {
             "Server connections allowed to each user; 0 for no limit",
             settings.max_user_connections as usize,
         ),
+    ]
+}
+
+/// As the exporter tells them of a process whose pid file it is given.
+fn vitals(figures: &Figures<'_>) -> [Family; 6] {
+    let it = &figures.upkeep.vitals;
+    let name = |end: &str| format!("pgbouncer_process_{end}");
+    [
+        counter(name("cpu_seconds_total"), "CPU time of the process").of(it.cpu_seconds),
+        gauge(name("resident_memory_bytes"), "Memory of the process").of(it.resident_bytes as f64),
+        gauge(name("virtual_memory_bytes"), "Address space of the process")
+            .of(it.virtual_bytes as f64),
+        gauge(name("open_fds"), "Open file descriptors").of(it.open_files as f64),
+        gauge(name("max_fds"), "Most file descriptors that may be open").of(it.max_files as f64),
+        gauge(name("start_time_seconds"), "When the process started").of(timestamp(it.started)),
     ]
 }
 

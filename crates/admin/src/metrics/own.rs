@@ -1,15 +1,13 @@
 //! Metrics of our own.
 
-use std::time::{Duration, SystemTime};
-
 use pool::labels::Labels;
 use pool::meter::{Histogram, Meter, Reasons};
 use pool::snapshot::{Backend, PoolRow};
 use settings::CONSOLE_DATABASE;
 
-use super::Figures;
 use super::exporter::key;
 use super::family::{Family, counter, gauge, histogram};
+use super::{Figures, timestamp};
 
 /// What is measured in each pool: name, help, durations.
 type Times = (&'static str, &'static str, fn(&Meter) -> &Histogram);
@@ -207,9 +205,4 @@ fn upkeep(figures: &Figures<'_>) -> Vec<Family> {
         expiry,
         build,
     ]
-}
-
-fn timestamp(at: SystemTime) -> f64 {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH);
-    since.unwrap_or(Duration::ZERO).as_secs_f64()
 }

@@ -9,7 +9,7 @@ use pool::meter::{Histogram, Meter};
 use pool::snapshot::{ClientState, Counters, Snapshot, WorkerRow};
 use settings::Settings;
 
-use super::{Figures, Reload, Upkeep};
+use super::{Figures, Reload, Upkeep, Vitals};
 
 fn text(snapshot: &Snapshot, labels: &mut Labels) -> String {
     let upkeep = Upkeep {
@@ -21,6 +21,14 @@ fn text(snapshot: &Snapshot, labels: &mut Labels) -> String {
             Some(SystemTime::UNIX_EPOCH + Duration::from_secs(2000)),
             None,
         ],
+        vitals: Vitals {
+            cpu_seconds: 1.5,
+            resident_bytes: 4096,
+            virtual_bytes: 8192,
+            open_files: 7,
+            max_files: 1024,
+            started: SystemTime::UNIX_EPOCH,
+        },
     };
     let figures = Figures {
         snapshot,

@@ -8,7 +8,7 @@ use pool::snapshot::{PoolRow, PoolerState, Snapshot};
 use settings::{PoolMode, Row};
 
 use super::{History, STATUS_PAGE, Status};
-use crate::metrics::{Reload, Upkeep};
+use crate::metrics::{Reload, Upkeep, Vitals};
 
 fn json(snapshot: &Snapshot, settings: &[Row]) -> serde_json::Value {
     let mut history = History::default();
@@ -21,6 +21,14 @@ fn json(snapshot: &Snapshot, settings: &[Row]) -> serde_json::Value {
             last_success: SystemTime::UNIX_EPOCH,
         },
         certificates: [None, None],
+        vitals: Vitals {
+            cpu_seconds: 1.5,
+            resident_bytes: 4096,
+            virtual_bytes: 8192,
+            open_files: 7,
+            max_files: 1024,
+            started: SystemTime::UNIX_EPOCH,
+        },
     };
     let status = Status {
         snapshot,
