@@ -22,7 +22,7 @@ help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 14
 
 test: ## Formatting, lints, and all tests; installs what they need
-	@.ci/install linker pam postgres slapd pam-wrapper python node java nextest
+	@.ci/install linker pam postgres slapd prometheus browser pam-wrapper python node java nextest
 	@[ "$${PG:-15}" = 15 ] || .ci/fetch-postgres "$$PG" "target/postgres/$$PG"
 	@$(MAKE) --no-print-directory $(VENV) $(NODE)
 	cargo fmt --all --check

@@ -24,7 +24,7 @@ const FLOORS: [(&str, &str); 7] = [
 const WORLDLY: [&str; 5] = ["tokio", "nix", "socket2", "libc", "tracing"];
 
 /// Settings whose effect no conversation shows yet, by the reason.
-const WITHOUT_TEST: [(&str, &[&str]); 5] = [
+const WITHOUT_TEST: [(&str, &[&str]); 4] = [
     (
         "the kernel's queue can't be seen from outside",
         &["listen_backlog"],
@@ -40,7 +40,6 @@ const WITHOUT_TEST: [(&str, &[&str]); 5] = [
             "tcp_user_timeout",
         ],
     ),
-    ("SET, then RELOAD: still to be written", &["conffile"]),
     (
         "the system's own log, of which there is one: tested beside the code",
         &["syslog", "syslog_facility", "syslog_ident"],

@@ -1,6 +1,7 @@
 //! The console: what operators see, and what becomes of their commands.
 
 mod commands;
+mod extended;
 mod numbers;
 mod settings;
 mod suspend;

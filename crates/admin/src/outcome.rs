@@ -1,7 +1,7 @@
 //! How a command went, and what the operator hears of it.
 
 use settings::CONSOLE_DATABASE;
-use wire::backend::{put_complete, put_ready};
+use wire::backend::put_complete;
 use wire::error::{put_error, put_notice};
 use wire::{Severity, SqlState};
 
@@ -46,24 +46,21 @@ pub enum CommandError {
     Canceled,
 }
 
-/// The reply to a command, ReadyForQuery included.
-pub fn answer(command: &Command, outcome: Outcome) -> Vec<u8> {
-    let mut out = Vec::new();
+/// Appends how a command went; a table is told row by row, by its portal.
+pub(crate) fn put_told(out: &mut Vec<u8>, command: &Command, outcome: &Outcome) {
     match outcome {
-        Outcome::Done => put_complete(&mut out, &command.tag()),
+        Outcome::Done => put_complete(out, &command.tag()),
         Outcome::DoneButTlsStays => {
             let notice = "TLS settings could not be applied, still using old configuration";
-            put_notice(&mut out, SqlState::SUCCESS, notice, None);
-            put_complete(&mut out, &command.tag());
+            put_notice(out, SqlState::SUCCESS, notice, None);
+            put_complete(out, &command.tag());
         }
-        Outcome::Table(table) => table.put(&mut out),
+        Outcome::Table(_) => {}
         Outcome::Failed(error) => {
             let message = error.message(command);
-            put_error(&mut out, Severity::Error, error.sqlstate(), &message);
+            put_error(out, Severity::Error, error.sqlstate(), &message);
         }
     }
-    put_ready(&mut out);
-    out
 }
 
 impl CommandError {

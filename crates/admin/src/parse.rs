@@ -5,16 +5,20 @@
 //! SET WORD (= | TO) (WORD | 'string') [;]
 //! ```
 //! A WORD is `[0-9a-z_]+` in either letter case, or `"quoted"`. Blanks stand between words and
-//! nowhere matter otherwise; there are no comments.
+//! nowhere matter otherwise; there are no comments. In the extended protocol `$1` may stand for the
+//! second WORD, or for the value of SET.
 
 use std::borrow::Cow;
 
 /// Longest command, as written.
 const COMMAND_LEN_MAX: usize = 15;
 /// Longest argument or key of SET, as written, quotes included.
-const ARGUMENT_LEN_MAX: usize = 63;
+pub(crate) const ARGUMENT_LEN_MAX: usize = 63;
 /// Longest value of SET, as written, quotes included.
-const VALUE_LEN_MAX: usize = 255;
+pub(crate) const VALUE_LEN_MAX: usize = 255;
+
+/// How the one parameter is written that a statement may have.
+const PARAMETER: &str = "$1";
 
 /// A statement that follows the grammar; its words need not mean anything.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,15 +28,24 @@ pub(crate) enum Statement<'a> {
         /// The command's name.
         verb: Cow<'a, str>,
         /// What it is about.
-        argument: Option<Cow<'a, str>>,
+        argument: Option<Word<'a>>,
     },
     /// `SET key = value`.
     Assignment {
         /// What to set.
         key: Cow<'a, str>,
         /// What to.
-        value: Cow<'a, str>,
+        value: Word<'a>,
     },
+}
+
+/// What a statement is about.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Word<'a> {
+    /// This.
+    Said(Cow<'a, str>),
+    /// What comes with the portal: `$1`.
+    Parameter,
 }
 
 /// Why a text is no statement.
@@ -49,24 +62,25 @@ pub(crate) fn parse(query: &str) -> Result<Statement<'_>, ParseError> {
     if let Some((key, value)) = assignment(query) {
         return Ok(Statement::Assignment {
             key: key.text(ARGUMENT_LEN_MAX)?,
-            value: value.text(VALUE_LEN_MAX)?,
+            value: value.word(VALUE_LEN_MAX)?,
         });
     }
     let (verb, argument) = command(query).ok_or(ParseError::Grammar)?;
     let verb = verb.text(COMMAND_LEN_MAX)?;
     let argument = match argument {
-        Some(argument) => Some(argument.text(ARGUMENT_LEN_MAX)?),
+        Some(argument) => Some(argument.word(ARGUMENT_LEN_MAX)?),
         None => None,
     };
     Ok(Statement::Command {
         verb,
-        argument: argument.filter(|argument| !argument.is_empty()),
+        argument: argument.filter(|argument| *argument != Word::Said(Cow::Borrowed(""))),
     })
 }
 
 fn command(query: &str) -> Option<(Token<'_>, Option<Token<'_>>)> {
     let (verb, rest) = word(skip_blanks(query))?;
-    let (argument, rest) = match blanks(rest).and_then(word) {
+    let argument = blanks(rest).and_then(|rest| word(rest).or_else(|| parameter(rest)));
+    let (argument, rest) = match argument {
         Some((argument, rest)) => (Some(argument), rest),
         None => (None, rest),
     };
@@ -93,7 +107,15 @@ fn equals(text: &str) -> Option<&str> {
 }
 
 fn value(text: &str) -> Option<(Token<'_>, &str)> {
-    quoted(text, '\'').or_else(|| word(text))
+    quoted(text, '\'')
+        .or_else(|| word(text))
+        .or_else(|| parameter(text))
+}
+
+fn parameter(text: &str) -> Option<(Token<'_>, &str)> {
+    let (raw, rest) = text.split_at_checked(PARAMETER.len())?;
+    // Of `$10`, what follows is left over and the statement is none.
+    (raw == PARAMETER).then_some((Token { raw, quote: None }, rest))
 }
 
 fn word(text: &str) -> Option<(Token<'_>, &str)> {
@@ -148,6 +170,13 @@ struct Token<'a> {
 }
 
 impl<'a> Token<'a> {
+    fn word(self, len_max: usize) -> Result<Word<'a>, ParseError> {
+        if self.quote.is_none() && self.raw == PARAMETER {
+            return Ok(Word::Parameter);
+        }
+        self.text(len_max).map(Word::Said)
+    }
+
     /// What it says. The limit is on what was written: PgBouncer counts the quotes.
     fn text(self, len_max: usize) -> Result<Cow<'a, str>, ParseError> {
         if self.raw.len() > len_max {

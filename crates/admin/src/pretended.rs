@@ -1,5 +1,9 @@
 //! Parameters that drivers SHOW and SET at login, and that mean nothing at the console.
 
+use wire::binary::oid;
+
+use crate::table::Table;
+
 /// One such parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pretended {
@@ -23,6 +27,12 @@ const fn pretended(name: &'static str, value: &'static str) -> Pretended {
 }
 
 impl Pretended {
+    /// What SHOW of it answers with.
+    pub(crate) fn table(self) -> Table {
+        let row = vec![Some(self.value.to_owned())];
+        Table::raw(vec![(self.name, oid::TEXT)], vec![row])
+    }
+
     /// The parameter of that name, in any letter case.
     pub(crate) fn named(name: &str) -> Option<Self> {
         PRETENDED

@@ -136,6 +136,15 @@ impl Show {
         }
     }
 
+    /// The table without what it is drawn from, for its columns.
+    pub(crate) fn header(self) -> Table {
+        self.table(&View {
+            snapshot: &Snapshot::default(),
+            settings: &[],
+            local_time: &|_| String::new(),
+        })
+    }
+
     /// Draws the table.
     pub fn table(self, view: &View<'_>) -> Table {
         match self {

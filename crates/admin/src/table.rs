@@ -1,13 +1,10 @@
 //! A table: its columns said once, each with how to fill it.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 
-use wire::backend::{put_complete, put_data_row, put_row_description};
-
-/// Type OIDs of PostgreSQL (pg_type.oid).
-pub(crate) const TEXT: u32 = 25;
-pub(crate) const INT4: u32 = 23;
-pub(crate) const NUMERIC: u32 = 1700;
+use wire::backend::{put_data_row, put_row_description};
+use wire::binary::{self, oid};
+use wire::extended::{Format, Formats};
 
 /// What a SHOW answers with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,13 +41,36 @@ impl Table {
         Self { header, rows }
     }
 
-    /// Appends it as the result of a SHOW, ReadyForQuery aside.
-    pub(crate) fn put(&self, out: &mut Vec<u8>) {
-        put_row_description(out, &self.header);
-        for row in &self.rows {
-            put_data_row(out, row);
-        }
-        put_complete(out, "SHOW");
+    /// How many columns it has.
+    pub(crate) fn columns(&self) -> usize {
+        self.header.len()
+    }
+
+    /// How many rows it has.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Appends the description of its columns.
+    pub(crate) fn put_header(&self, out: &mut Vec<u8>, formats: &Formats) {
+        put_row_description(out, &self.header, formats);
+    }
+
+    /// Appends the row at that place, if there is one.
+    pub(crate) fn put_row(&self, out: &mut Vec<u8>, place: usize, formats: &Formats) {
+        let Some(row) = self.rows.get(place) else {
+            return;
+        };
+        let cells = row.iter().zip(&self.header).enumerate();
+        let written = cells.map(|(place, (text, (_, oid)))| {
+            let text = text.as_deref()?;
+            match formats.at(place) {
+                Format::Text => Some(Cow::Borrowed(text.as_bytes())),
+                // Every cell can be written as what its column says: see the test.
+                Format::Binary => binary::encode(*oid, text),
+            }
+        });
+        put_data_row(out, &written.collect::<Vec<_>>());
     }
 }
 
@@ -107,8 +127,8 @@ pub(crate) fn yes_no(is: bool) -> String {
 impl<R> Cell<R> {
     fn oid(&self) -> u32 {
         match self {
-            Self::Text(_) | Self::TextOrNull(_) => TEXT,
-            Self::Int4(_) => INT4,
+            Self::Text(_) | Self::TextOrNull(_) => oid::TEXT,
+            Self::Int4(_) => oid::INT4,
         }
     }
 
@@ -140,6 +160,8 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    use wire::extended::Extended;
+
     use super::*;
 
     #[test]
@@ -149,21 +171,23 @@ mod tests {
     }
 
     #[test]
-    fn a_table_goes_out_as_header_rows_and_tag() {
+    fn a_row_is_written_in_the_formats_that_are_asked_for() {
         let columns = [
             text("a", |row: &u8| row.to_string()),
             int4("b", |&row| fit(row)),
         ];
+        let table = Table::of(&columns, [1]);
         let mut out = Vec::new();
-        Table::of(&columns, [1]).put(&mut out);
+        table.put_row(&mut out, 0, &Formats::default());
+        assert_eq!(out, b"D\0\0\0\x10\0\x02\0\0\0\x011\0\0\0\x011");
 
-        let mut rest = out.as_slice();
-        let mut tags = Vec::new();
-        while let Some((header, _, tail)) = wire::frame::whole(rest).unwrap() {
-            tags.push(char::from(header.tag));
-            rest = tail;
-        }
-        assert_eq!(tags, ['T', 'D', 'C']);
-        assert!(out.ends_with(b"SHOW\0"));
+        let mut bind = b"\0\0\0\0\0\0".to_vec();
+        bind.extend(b"\0\x01\0\x01");
+        let Ok(Some(Extended::Bind { results, .. })) = Extended::read(b'B', &bind) else {
+            panic!("no Bind");
+        };
+        out.clear();
+        table.put_row(&mut out, 0, &results);
+        assert_eq!(out, b"D\0\0\0\x13\0\x02\0\0\0\x011\0\0\0\x04\0\0\0\x01");
     }
 }

@@ -24,6 +24,13 @@ fn line(header: FrameHeader, body: &[u8]) -> String {
         b'S' => format!("ParameterStatus {}", strings(body).join(" = ")),
         b'K' => format!("BackendKeyData {body:?}"),
         b'Z' => format!("ReadyForQuery {}", char::from(body[0])),
+        b't' => format!("ParameterDescription {:?}", &body[2..]),
+        b'1' => "ParseComplete".to_owned(),
+        b'2' => "BindComplete".to_owned(),
+        b'3' => "CloseComplete".to_owned(),
+        b'n' => "NoData".to_owned(),
+        b's' => "PortalSuspended".to_owned(),
+        b'I' => "EmptyQueryResponse".to_owned(),
         tag => panic!("unexpected message {tag}"),
     }
 }

@@ -1,4 +1,4 @@
-//! The command line: PgBouncer's, and `--check`.
+//! The command line: PgBouncer's, `--check` and `--healthcheck`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -31,6 +31,9 @@ pub struct Cli {
     /// Read the configuration, say what is wrong with it, and exit
     #[arg(long)]
     pub check: bool,
+    /// Ask the running pooler whether it is ready for clients, and exit: 0 for yes
+    #[arg(long)]
+    pub healthcheck: bool,
     /// Show the version and exit
     #[arg(short = 'V', long)]
     pub version: bool,

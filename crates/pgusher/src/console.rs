@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use admin::{CommandError, Console, Outcome, Reaction};
+use admin::{Command, CommandError, Console, Outcome, Reaction};
 use net::Conn;
 use pool::ClientEntry;
 use pool::roster::{ClientFacts, ClientKind, ClientState, Kill};
@@ -42,6 +42,7 @@ impl Session {
     pub(crate) fn new(worker: Rc<Worker>, newcomer: Newcomer, admitted: AdmittedToConsole) -> Self {
         let facts = ClientFacts {
             id: newcomer.id,
+            pool_user: admitted.user.clone(),
             user: admitted.user,
             database: settings::CONSOLE_DATABASE.into(),
             peer: newcomer.peer,
@@ -85,6 +86,7 @@ impl Session {
             End::Killed(kill) => kill.for_client(),
             End::Refused(_) => "bad packet",
         };
+        self.worker.count_end(reason);
         if self.worker.setup().config.settings.log_disconnections {
             let (entry, age) = (&self.entry, self.connected.elapsed().as_secs());
             tracing::info!(name: "client_closed",
@@ -107,34 +109,44 @@ impl Session {
 
     async fn serve_one(&mut self) -> Result<(), End> {
         let (tag, body) = self.read().await?;
-        match tag {
-            b'Q' => {}
-            b'X' => return Err(End::Terminated),
-            other => return Err(End::Refused(Console::farewell(other))),
-        }
-        let text = body.strip_suffix(&[0]).unwrap_or(&body);
-        let text = String::from_utf8_lossy(text);
-        self.begin_query();
-        let reply = match self.console.on_query(&text) {
-            Reaction::Reply(bytes) => bytes,
+        let begins = self.console.is_at_rest();
+        let reply = match self.console.on_message(tag, &body) {
+            Reaction::Terminate => return Err(End::Terminated),
+            Reaction::Leave(words) => return Err(End::Refused(words)),
+            Reaction::Reply(bytes) => {
+                self.begin_request(begins);
+                bytes
+            }
             Reaction::Run(command) => {
-                let (reply, outcome) = oneshot::channel();
-                let order = Order {
-                    command: command.clone(),
-                    reply,
-                };
-                // Without control the process is at its end.
-                self.worker
-                    .process
-                    .control
-                    .send(order)
-                    .map_err(|_| End::Lost)?;
-                let outcome = self.await_outcome(outcome).await?;
-                admin::answer(&command, outcome)
+                self.begin_request(begins);
+                let outcome = self.carry_out(command).await?;
+                self.console.on_outcome(outcome)
             }
         };
-        self.query_done(reply.len());
-        self.conn.send_all(&reply).await.map_err(|_| End::Lost)
+        self.send(&reply).await?;
+        while let Some(more) = self.console.rest() {
+            self.send(&more).await?;
+            // A long table is nobody else's delay.
+            tokio::task::yield_now().await;
+        }
+        if self.console.is_at_rest() {
+            self.request_done();
+        }
+        Ok(())
+    }
+
+    async fn carry_out(&mut self, command: Command) -> Result<Outcome, End> {
+        let (reply, outcome) = oneshot::channel();
+        let order = Order { command, reply };
+        let control = &self.worker.process.control;
+        // Without control the process is at its end.
+        control.send(order).map_err(|_| End::Lost)?;
+        self.await_outcome(outcome).await
+    }
+
+    async fn send(&mut self, reply: &[u8]) -> Result<(), End> {
+        self.worker.console_counters.borrow_mut().bytes_sent += reply.len() as u64;
+        self.conn.send_all(reply).await.map_err(|_| End::Lost)
     }
 
     /// Reads a message; a kill comes between.
@@ -174,7 +186,11 @@ impl Session {
         .await
     }
 
-    fn begin_query(&self) {
+    /// Counts a request by its first message.
+    fn begin_request(&self, begins: bool) {
+        if !begins {
+            return;
+        }
         let now = Instant::now();
         self.entry.request_time.set(now);
         self.entry.query_start.set(Some(now));
@@ -184,10 +200,9 @@ impl Session {
         counters.xact_count += 1;
     }
 
-    fn query_done(&self, sent: usize) {
+    fn request_done(&self) {
         self.entry.query_start.set(None);
         self.entry.state.set(ClientState::Idle);
-        self.worker.console_counters.borrow_mut().bytes_sent += sent as u64;
     }
 }
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use auth::SaltKey;
+use net::resolve::Terms;
 use pool::{Shared, WorkerId};
 use settings::Settings;
 use thiserror::Error;
@@ -18,6 +19,8 @@ use crate::accept::Listeners;
 use crate::cli::{Cli, version};
 use crate::daemon::{self, PidFile};
 use crate::entrypoint::{Entry, enter};
+use crate::healthcheck;
+use crate::http::Endpoint;
 use crate::logging::Logging;
 use crate::pooler::{Pooler, report_warnings};
 use crate::process::Process;
@@ -67,6 +70,7 @@ fn obey(cli: &Cli, source: Source) -> Result<(), StartError> {
             Ok(())
         }
         Some(path) if cli.check => check(path, &source),
+        Some(path) if cli.healthcheck => ask_health(path, &source),
         Some(path) => start(cli, path, source),
         None => Ok(()),
     }
@@ -95,6 +99,12 @@ fn check(path: &Path, source: &Source) -> Result<(), StartError> {
     report.push_str(&format!("{}: ok\n", path.display()));
     print(&report);
     Ok(())
+}
+
+/// Asks the pooler that runs with this configuration.
+fn ask_health(path: &Path, source: &Source) -> Result<(), StartError> {
+    let config = source.read(path).map_err(SetupError::from)?;
+    Ok(healthcheck::ask(&config.settings)?)
 }
 
 fn start(cli: &Cli, path: &Path, source: Source) -> Result<(), StartError> {
@@ -150,8 +160,9 @@ fn start_as(
         .build()?;
     let local = LocalSet::new();
     local.block_on(&runtime, async {
-        let listeners =
-            Listeners::open(&setup.config.settings, given_sockets(&source.environment)?).await?;
+        let given = given_sockets(&source.environment)?;
+        let listeners = Listeners::open(&setup.config.settings, given).await?;
+        let endpoint = Endpoint::open(&setup.config.settings).await;
         let logfile = setup.config.settings.logfile.as_deref();
         daemon::become_user(user, logfile)?;
         report_warnings(&setup);
@@ -159,7 +170,7 @@ fn start_as(
             .tls
             .warnings()
             .for_each(|warning| tracing::warn!("{warning}"));
-        serve(setup, source, listeners, logging, pidfile).await
+        serve(setup, source, (listeners, endpoint), logging, pidfile).await
     })
 }
 
@@ -179,7 +190,7 @@ fn check_daemon(cli: &Cli, settings: &Settings) -> Result<(), StartError> {
 async fn serve(
     setup: Setup,
     source: Source,
-    listeners: Listeners,
+    (listeners, endpoint): (Listeners, Endpoint),
     logging: Logging,
     pidfile: Option<&Path>,
 ) -> Result<(), StartError> {
@@ -195,6 +206,7 @@ async fn serve(
 
     let names = ParamNames::new(settings.track_extra_parameters.iter());
     let shared = Arc::new(Shared::new(names, posts));
+    shared.resolver.set_terms(Terms::from(settings));
     let salt_key = SaltKey::fresh()?;
     let process = Arc::new(Process::new(shared, control, mails, salt_key));
     for (id, (mail, post)) in mail_ends.into_iter().zip(post_ends).enumerate() {
@@ -208,6 +220,7 @@ async fn serve(
         start.spawn()?;
     }
     let pooler = Pooler::new(process, setup, source, listeners, logging);
+    endpoint.start(&pooler);
     signals::listen(&pooler)?;
     // Whoever reads it may send signals at once.
     let pidfile = pidfile.map(PidFile::write).transpose()?;

@@ -1,6 +1,7 @@
 //! A server's messages: walking its stream, and writing those that a pooler says itself.
 
 use crate::cancel::CancelKey;
+use crate::extended::Formats;
 use crate::frame::{FrameHeader, ProtocolError, Scanner, body_here, put, put_str, take_str, whole};
 use crate::pipeline::{About, Failure, Fake, Pipeline, TxStatus};
 
@@ -320,32 +321,32 @@ pub fn negotiated_minor(body: &[u8]) -> Option<u16> {
 /// A result column: its name and the OID of its type.
 pub type Column<'a> = (&'a str, u32);
 
-/// Appends RowDescription for columns in text format.
-pub fn put_row_description(out: &mut Vec<u8>, columns: &[Column<'_>]) {
+/// Appends RowDescription for columns in these formats.
+pub fn put_row_description(out: &mut Vec<u8>, columns: &[Column<'_>], formats: &Formats) {
     put(out, b'T', |body| {
         body.extend_from_slice(&count16(columns.len()));
-        for &(name, oid) in columns {
+        for (place, &(name, oid)) in columns.iter().enumerate() {
             put_str(body, name);
             // No table, no column number.
             body.extend_from_slice(&[0; 6]);
             body.extend_from_slice(&oid.to_be_bytes());
             body.extend_from_slice(&type_len(oid).to_be_bytes());
-            // No type modifier, text format.
+            // No type modifier.
             body.extend_from_slice(&(-1i32).to_be_bytes());
-            body.extend_from_slice(&[0, 0]);
+            body.extend_from_slice(&formats.at(place).code().to_be_bytes());
         }
     });
 }
 
-/// Appends a DataRow in text format.
-pub fn put_data_row<'a>(out: &mut Vec<u8>, values: &[Option<impl AsRef<str> + 'a>]) {
+/// Appends a DataRow of values as they are.
+pub fn put_data_row<'a>(out: &mut Vec<u8>, values: &[Option<impl AsRef<[u8]> + 'a>]) {
     put(out, b'D', |body| {
         body.extend_from_slice(&count16(values.len()));
         for value in values {
             match value {
                 None => body.extend_from_slice(&(-1i32).to_be_bytes()),
-                Some(text) => {
-                    let bytes = text.as_ref().as_bytes();
+                Some(value) => {
+                    let bytes = value.as_ref();
                     let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
                     body.extend_from_slice(&len.to_be_bytes());
                     body.extend_from_slice(bytes);
@@ -360,7 +361,7 @@ pub fn put_complete(out: &mut Vec<u8>, tag: &str) {
     put(out, b'C', |body| put_str(body, tag));
 }
 
-fn count16(len: usize) -> [u8; 2] {
+pub(crate) fn count16(len: usize) -> [u8; 2] {
     u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes()
 }
 
@@ -386,7 +387,7 @@ mod tests {
         put(&mut out, b'S', |body| {
             body.extend(b"search_path\0gr\xfcn\0")
         });
-        put_row_description(&mut out, &[("one", 23)]);
+        put_row_description(&mut out, &[("one", 23)], &Formats::default());
         put_data_row(&mut out, &[Some("1"), None]);
         put_complete(&mut out, "SELECT 1");
         put_ready(&mut out);

@@ -47,6 +47,18 @@ impl SqlState {
     pub const NAME_TAKEN: Self = Self(*b"42P05");
     /// `invalid_sql_statement_name`: no such prepared statement.
     pub const UNKNOWN_STATEMENT: Self = Self(*b"26000");
+    /// `duplicate_cursor`: a portal of that name is there.
+    pub const PORTAL_TAKEN: Self = Self(*b"42P03");
+    /// `invalid_cursor_name`: no such portal.
+    pub const UNKNOWN_PORTAL: Self = Self(*b"34000");
+    /// `object_not_in_prerequisite_state`: a portal that has run.
+    pub const PORTAL_DONE: Self = Self(*b"55000");
+    /// `program_limit_exceeded`.
+    pub const LIMIT_EXCEEDED: Self = Self(*b"54000");
+    /// `null_value_not_allowed`.
+    pub const NULL_NOT_ALLOWED: Self = Self(*b"22004");
+    /// `invalid_parameter_value`.
+    pub const INVALID_VALUE: Self = Self(*b"22023");
     /// `out_of_memory`.
     pub const OUT_OF_MEMORY: Self = Self(*b"53200");
     /// `feature_not_supported`.

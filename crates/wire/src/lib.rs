@@ -15,8 +15,10 @@
 
 pub mod authentication;
 pub mod backend;
+pub mod binary;
 pub mod cancel;
 pub mod error;
+pub mod extended;
 pub mod frame;
 pub mod frontend;
 pub mod params;

@@ -2,15 +2,22 @@
 
 use std::path::Path;
 
-use crate::programs::Script;
+use crate::{
+    programs::{Place, Running, Script},
+    support::{WORKERS, pgusher},
+};
 
 /// Where Debian's libpostgresql-jdbc-java puts it.
 const JDBC: &str = "/usr/share/java/postgresql.jar";
 
 fn script() -> Script {
+    script_of("Jdbc.java")
+}
+
+fn script_of(name: &str) -> Script {
     assert!(Path::new(JDBC).exists(), "no JDBC: .ci/install java");
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let source = root.join("tests/drivers/jdbc/Jdbc.java");
+    let source = root.join("tests/drivers/jdbc").join(name);
     // It ends before a better compiler would have paid.
     let options = ["-XX:TieredStopAtLevel=1", "-cp", JDBC].map(Into::into);
     Script {
@@ -38,4 +45,16 @@ async fn jdbc_heals_after_ddl_by_its_own_retry() {
 #[tokio::test]
 async fn jdbc_finds_in_a_session_what_it_finds_without_a_pooler() {
     script().holds_directly_and_in_sessions().await;
+}
+
+#[tokio::test]
+async fn jdbc_uses_the_console() {
+    let Script { program, args } = script_of("Console.java");
+    let args: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap()).collect();
+    for workers in WORKERS {
+        let pooler = pgusher(workers).start().await;
+        let running = Running::start(&program, &Place::tcp(pooler.port()), &args);
+        let said = running.end().await.well();
+        assert!(said.contains("checks hold"), "{said}");
+    }
 }

@@ -9,7 +9,7 @@ use testkit::Postgres;
 
 use crate::{
     programs::{Place, Running, for_alice},
-    support::postgres,
+    support::{WORKERS, postgres},
 };
 
 /// A pooler as the scripts find it.
@@ -114,4 +114,21 @@ async fn sqlalchemy_finds_nothing_missing() {
 #[tokio::test]
 async fn alembic_goes_up_and_down() {
     all_checks_hold("alembic_client.py").await;
+}
+
+#[tokio::test]
+async fn psycopg_and_asyncpg_use_the_console() {
+    let python = python();
+    let script = root().join("tests/drivers/console_client.py");
+    let postgres = postgres().await;
+    for workers in WORKERS {
+        let pooler = for_alice(workers, "transaction", 3, &postgres);
+        let pooler = pooler.start().await;
+        let place = Place::tcp(pooler.port());
+        let admin = "testkit_admin:testkit_admin";
+        let dsn = format!("postgresql://{admin}@127.0.0.1:{}/pgbouncer", pooler.port());
+        let args = ["-B", script.to_str().unwrap(), &dsn, "0"];
+        let said = Running::start(&python, &place, &args).end().await.well();
+        assert!(said.contains("checks held"), "{said}");
+    }
 }

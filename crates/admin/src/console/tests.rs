@@ -6,11 +6,22 @@ use super::*;
 use crate::show::{Show, VERSION};
 use crate::transcript;
 
+mod extended;
+
+/// What a console of that privilege says to a query, from beginning to end.
+fn said(privilege: Privilege, query: &str) -> String {
+    let mut console = Console::new(privilege);
+    let Reaction::Reply(mut reply) = console.on_message(b'Q', format!("{query}\0").as_bytes())
+    else {
+        panic!("{query} needs the pooler");
+    };
+    reply.extend(std::iter::from_fn(|| console.rest()).flatten());
+    assert!(console.is_at_rest());
+    transcript::of(&reply)
+}
+
 fn check(query: &str, expected: Expect) {
-    match Console::new(Privilege::Admin).on_query(query) {
-        Reaction::Reply(reply) => expected.assert_eq(&transcript::of(&reply)),
-        Reaction::Run(command) => panic!("{query} runs {command:?}"),
-    }
+    expected.assert_eq(&said(Privilege::Admin, query));
 }
 
 #[test]
@@ -34,20 +45,16 @@ fn the_welcome_tells_our_parameters_then_the_clients_own() {
 
 #[test]
 fn a_command_is_handed_on() {
-    let reaction = Console::new(Privilege::Stats).on_query("show pools;");
+    let reaction = Console::new(Privilege::Stats).on_message(b'Q', b"show pools;\0");
     assert_eq!(reaction, Reaction::Run(Command::Show(Show::Pools)));
 }
 
 #[test]
 fn version_needs_nobody_and_begins_as_tools_expect() {
-    let console = Console::new(Privilege::Stats);
-    let Reaction::Reply(reply) = console.on_query("select version") else {
-        panic!("the pooler is asked");
-    };
     let expected = format!(
         "RowDescription version:25\nDataRow {VERSION}\nCommandComplete SHOW\nReadyForQuery I\n"
     );
-    assert_eq!(transcript::of(&reply), expected);
+    assert_eq!(said(Privilege::Stats, "select version"), expected);
     assert!(VERSION.starts_with("PgBouncer 1.25.2 (pgusher "));
 }
 
@@ -141,40 +148,27 @@ fn every_refusal_has_pgbouncers_words() {
         ReadyForQuery I
     "#]],
     );
-    let Reaction::Reply(reply) = Console::new(Privilege::Stats).on_query("reload") else {
-        panic!("a stats user reloads");
-    };
     expect![[r#"
         ErrorResponse S=ERROR C=08P01 M=admin access needed
         ReadyForQuery I
     "#]]
-    .assert_eq(&transcript::of(&reply));
+    .assert_eq(&said(Privilege::Stats, "reload"));
 }
 
 #[test]
-fn the_extended_protocol_ends_the_session() {
+fn what_has_no_place_at_the_console_ends_the_session() {
+    let last_words = |tag| match Console::new(Privilege::Admin).on_message(tag, b"") {
+        Reaction::Leave(words) => transcript::of(&words),
+        other => panic!("{other:?}"),
+    };
     expect![[r#"
-        ErrorResponse S=ERROR C=08P01 M=extended query protocol not supported by admin console
+        ErrorResponse S=ERROR C=08P01 M=unsupported packet type for admin console: 70
         ReadyForQuery I
         ErrorResponse S=FATAL C=08P01 M=bad packet
     "#]]
-    .assert_eq(&transcript::of(&Console::farewell(b'P')));
-}
-
-#[test]
-fn so_do_other_messages_of_the_protocol_by_their_number() {
-    expect![[r#"
-        ErrorResponse S=ERROR C=08P01 M=unsupported packet type for admin console: 83
-        ReadyForQuery I
-        ErrorResponse S=FATAL C=08P01 M=bad packet
-    "#]]
-    .assert_eq(&transcript::of(&Console::farewell(b'S')));
-}
-
-#[test]
-fn what_is_no_message_is_only_told_so() {
+    .assert_eq(&last_words(b'F'));
     expect![[r#"
         ErrorResponse S=FATAL C=08P01 M=unknown pkt
     "#]]
-    .assert_eq(&transcript::of(&Console::farewell(b'?')));
+    .assert_eq(&last_words(b'?'));
 }

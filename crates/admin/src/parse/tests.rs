@@ -7,14 +7,14 @@ use super::*;
 fn command(verb: &'static str, argument: Option<&'static str>) -> Statement<'static> {
     Statement::Command {
         verb: verb.into(),
-        argument: argument.map(Cow::Borrowed),
+        argument: argument.map(|word| Word::Said(word.into())),
     }
 }
 
 fn sets(query: &str, key: &str, value: &str) {
     let expected = Statement::Assignment {
         key: key.into(),
-        value: value.into(),
+        value: Word::Said(value.into()),
     };
     assert_eq!(parse(query), Ok(expected), "{query}");
 }
@@ -61,6 +61,28 @@ fn one_semicolon_may_end_a_statement_and_nothing_follows() {
 #[test]
 fn nothing_is_no_statement_and_there_are_no_comments() {
     for query in ["", "  ", "-- x", "/* x */ reload", "reload -- x"] {
+        refused(query);
+    }
+}
+
+#[test]
+fn a_parameter_may_stand_for_what_a_statement_is_about() {
+    assert_eq!(
+        parse("pause $1;"),
+        Ok(Statement::Command {
+            verb: "pause".into(),
+            argument: Some(Word::Parameter),
+        })
+    );
+    assert_eq!(
+        parse("set a=$1"),
+        Ok(Statement::Assignment {
+            key: "a".into(),
+            value: Word::Parameter,
+        })
+    );
+    sets("set a = '$1'", "a", "$1");
+    for query in ["$1", "pause $2", "pause $10", "pause $", "set $1 = a"] {
         refused(query);
     }
 }
@@ -194,7 +216,7 @@ proptest! {
     fn any_short_name_survives_its_quotes(name in "[^\\x00]{1,7}") {
         let query = format!("pause \"{}\"", name.replace('"', "\"\""));
         let read = parse(&query);
-        let expected = Statement::Command { verb: "pause".into(), argument: Some(name.into()) };
+        let expected = Statement::Command { verb: "pause".into(), argument: Some(Word::Said(name.into())) };
         prop_assert_eq!(read, Ok(expected));
     }
 }

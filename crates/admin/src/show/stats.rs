@@ -1,9 +1,10 @@
 //! SHOW STATS, STATS_TOTALS, STATS_AVERAGES and TOTALS: the counters under their four names.
 
 use pool::snapshot::Counters;
+use wire::binary::oid::{NUMERIC, TEXT};
 
 use super::View;
-use crate::table::{NUMERIC, TEXT, Table};
+use crate::table::Table;
 
 /// One counter and what each table calls it.
 struct Statistic {

@@ -47,6 +47,8 @@ pub struct PoolerSetup {
     without_ini: bool,
     files: Vec<(String, String)>,
     console: (String, String),
+    /// Ours for as long as the test needs it.
+    pub(super) metrics: Option<Arc<Port>>,
 }
 
 /// How a pooler ended that was not meant to run.
@@ -86,6 +88,7 @@ impl Default for PoolerSetup {
             without_ini: false,
             files: Vec::new(),
             console: ("testkit_admin".to_owned(), "testkit_admin".to_owned()),
+            metrics: None,
         }
     }
 }
@@ -159,6 +162,15 @@ impl PoolerSetup {
     pub fn set(mut self, name: &str, value: impl fmt::Display) -> Self {
         put(&mut self.settings, name, &value.to_string());
         self
+    }
+
+    /// With the HTTP endpoint, at a port of its own.
+    pub fn metrics(mut self) -> Self {
+        let port = Port::claim().unwrap_or_else(|error| panic!("{error}"));
+        let number = port.number;
+        self.metrics = Some(Arc::new(port));
+        let listens = self.set("metrics_listen_addr", "127.0.0.1");
+        listens.set("metrics_port", number)
     }
 
     /// Takes a line out of `[pgbouncer]`.
