@@ -110,7 +110,7 @@ fn what_compose_mounts_and_prometheus_scrapes_is_there() {
         .collect();
     for volume in volumes {
         let source = volume.as_str().unwrap().split(':').next().unwrap();
-        if source.starts_with("./") {
+        if source.starts_with('.') {
             assert!(root().join("docker").join(source).exists(), "{source}");
         }
     }
