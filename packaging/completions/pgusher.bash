@@ -23,7 +23,7 @@ _pgusher() {
 
     case "${cmd}" in
         pgusher)
-            opts="-d -v -q -R -u -V -h --daemon --verbose --quiet --reboot --user --check --version --entrypoint --help"
+            opts="-d -v -q -R -u -V -h --daemon --verbose --quiet --reboot --user --check --healthcheck --version --entrypoint --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -246,3 +246,23 @@ async fn any_other_command_takes_the_poolers_place() {
         missing.log
     );
 }
+
+#[tokio::test]
+async fn the_healthcheck_finds_the_pooler_that_the_environment_asked_for() {
+    let postgres = postgres().await;
+    let pooler = container()
+        .env("DATABASE_URL", &url(&postgres, "alice", "secret"))
+        .start()
+        .await;
+    let port = pooler.port().to_string();
+    let ask = |port: &str| {
+        let setup = pgusher(1).without_ini().arg("--entrypoint").arg("pgusher");
+        let setup = setup.arg("--healthcheck").env("LISTEN_ADDR", "127.0.0.1");
+        let setup = setup.env("LISTEN_PORT", port).env("DB_HOST", "127.0.0.1");
+        setup.run_to_exit()
+    };
+    let healthy = ask(&port).await;
+    assert!(healthy.status.success(), "{}", healthy.log);
+    drop(pooler);
+    assert!(!ask(&port).await.status.success());
+}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use saphyr::{LoadableYamlNode, Yaml};
-use testkit::{Exit, PoolerSetup, Scratch};
+use testkit::{Exit, PoolerSetup, Scratch, promtool};
 
 use crate::support::pgusher;
 
@@ -110,13 +110,23 @@ fn what_compose_mounts_and_prometheus_scrapes_is_there() {
         .collect();
     for volume in volumes {
         let source = volume.as_str().unwrap().split(':').next().unwrap();
-        if source.starts_with("./") {
+        if source.starts_with('.') {
             assert!(root().join("docker").join(source).exists(), "{source}");
         }
     }
     let scrape = text("docker/prometheus.yml");
     let target = &yaml(&scrape)[0]["scrape_configs"][0]["static_configs"][0]["targets"][0];
     assert_eq!(target.as_str(), Some("pgusher:9127"));
+
+    // The same with the rules where they are here.
+    let mounted = "/etc/prometheus/pgusher-alerts.yml";
+    assert!(compose.contains(&format!("../etc/prometheus-alerts.yml:{mounted}")));
+    let rules = root().join("etc/prometheus-alerts.yml");
+    let scratch = Scratch::new("prometheus").unwrap();
+    let here = scrape.replace(mounted, rules.to_str().unwrap());
+    let path = scratch.write("prometheus.yml", &here).unwrap();
+    let (content, said) = promtool(&["check", "config", path.to_str().unwrap()], "");
+    assert!(content && said.contains("rules found"), "{said}");
 }
 
 #[tokio::test]

@@ -82,9 +82,9 @@ impl Config {
             Err(error) => Err(unreadable(&file, &error)),
             Ok(text) => {
                 let config = Self::from_text(&file, &text, environment, read)?;
-                let unused = container.unused_beside(&file);
+                let notes = container.notes_beside(&file);
                 let mut config = config.among(container);
-                config.warnings.extend(unused);
+                config.warnings.extend(notes);
                 Ok(config)
             }
         }

@@ -73,8 +73,9 @@ impl Container {
         }
     }
 
-    /// Says which variables do nothing, since there is a file that says it all.
-    pub(crate) fn unused_beside(&self, file: &str) -> Option<Finding> {
+    /// What there is to say if a file says it all: which variables do nothing, and what is wrong
+    /// with those that are heard even so.
+    pub(crate) fn notes_beside(&self, file: &str) -> Vec<Finding> {
         let of_users = |name: &str| {
             let name = name.trim_start_matches(OWN).trim_end_matches("_FILE");
             OF_USERS.contains(&name)
@@ -82,7 +83,12 @@ impl Container {
         let names = self.used.iter().filter(|name| !of_users(name));
         let names = names.map(String::as_str).collect::<Vec<_>>().join(", ");
         let problem = Problem::Other(format!("not used, since {file} is there"));
-        (!names.is_empty()).then(|| Finding::new(Place::Environment, names, problem))
+        let unused = (!names.is_empty()).then(|| Finding::new(Place::Environment, names, problem));
+        let wrong = self
+            .findings
+            .iter()
+            .filter(|finding| of_users(&finding.key));
+        unused.into_iter().chain(wrong.cloned()).collect()
     }
 }
 

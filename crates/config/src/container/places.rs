@@ -93,8 +93,8 @@ impl Image {
 #[derive(Default)]
 pub(super) struct Places {
     databases: Vec<Database>,
-    /// Entries that somebody else has written: the variable, the name and the connection string.
-    written: Vec<(Given, usize)>,
+    /// Entries that somebody else has written: `name=connection string`.
+    written: Vec<(String, Zeroizing<String>)>,
     users: Vec<(String, Zeroizing<String>)>,
     /// Lines of a user list, by the variable that has them.
     lines: Option<Given>,
@@ -221,9 +221,14 @@ impl Places {
             let Some(given) = variables.get(&format!("PGBOUNCER_DSN_{number}")) else {
                 break;
             };
-            match given.value.find('=') {
-                Some(at) if variables.one_line(&given).is_some() => self.written.push((given, at)),
-                Some(_) => {}
+            let Some(line) = variables.one_line(&given) else {
+                continue;
+            };
+            match line.split_once('=') {
+                Some((name, connection)) => {
+                    let connection = Zeroizing::new(connection.trim().to_owned());
+                    self.written.push((name.trim().to_owned(), connection));
+                }
                 None => {
                     variables.report(&given.variable, Problem::Syntax("name=connection string"))
                 }
@@ -331,9 +336,8 @@ impl Places {
                 names.push(name);
             }
         }
-        for (given, at) in &self.written {
-            let (name, connection) = given.value.split_at(*at);
-            ini.database_as_is(name.trim(), connection.trim_start_matches('=').trim());
+        for (name, connection) in &self.written {
+            ini.database_as_is(name, connection);
         }
     }
 

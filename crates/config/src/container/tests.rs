@@ -257,6 +257,17 @@ fn a_mounted_file_is_the_configuration_and_users_are_added() {
 }
 
 #[test]
+fn beside_a_mounted_file_a_secret_that_can_not_be_read_is_told() {
+    let variables = [("DB_USER", "alice"), ("DB_PASSWORD_FILE", "/no")];
+    let mounted = try_config("/mounted/pgbouncer.ini", &variables).unwrap();
+    let warnings: Vec<_> = mounted.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        ["environment: DB_PASSWORD_FILE: cannot be read: /no: entity not found"]
+    );
+}
+
+#[test]
 fn a_user_list_counts_if_it_is_there() {
     let db = ("DB_HOST", "db");
     let beside = try_config("/lists/pgbouncer.ini", &[db]).unwrap();

@@ -104,12 +104,18 @@ pub(super) fn split_list(text: &str) -> Vec<&str> {
 fn split_query(text: &str) -> (&str, &str) {
     let is_key = |key: &str| key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     let is_pair = |pair: &str| pair.split_once('=').is_some_and(|(key, _)| is_key(key));
-    match text.rsplit_once('?') {
-        Some((before, query)) if !query.contains('@') => (before, query),
-        Some((before, query)) if before.contains('@') && query.split('&').all(is_pair) => {
-            (before, query)
-        }
-        _ => (text, ""),
+    let Some((before, query)) = text.rsplit_once('?') else {
+        return (text, "");
+    };
+    // `user:p@ss?word=1@host/database` has pairs, too, but a place behind them.
+    let has_place = query
+        .rsplit_once('@')
+        .is_some_and(|(_, rest)| rest.contains('/'));
+    let is_query = before.contains('@') && query.split('&').all(is_pair) && !has_place;
+    if is_query || !query.contains('@') {
+        (before, query)
+    } else {
+        (text, "")
     }
 }
 
@@ -206,6 +212,12 @@ mod tests {
             login("postgres://a%40b:c@h/app?application_name=x@y"),
             ("a@b".into(), "c".into())
         );
+    }
+
+    #[test]
+    fn what_looks_like_a_query_within_a_password_is_none() {
+        let expected = ("u".to_owned(), "p@ss?word=1".to_owned());
+        assert_eq!(login("postgres://u:p@ss?word=1@host/app"), expected);
     }
 
     #[test]
