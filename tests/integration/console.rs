@@ -2,6 +2,7 @@
 
 mod commands;
 mod extended;
+mod eyes;
 mod numbers;
 mod settings;
 mod suspend;

@@ -21,5 +21,5 @@ mod transcript;
 pub use crate::command::{Command, Privilege, ShutdownKind};
 pub use crate::console::{Console, Reaction};
 pub use crate::outcome::{CommandError, Outcome};
-pub use crate::show::{SERVER_VERSION, Show, VERSION, View};
+pub use crate::show::{Difference, SERVER_VERSION, Show, VERSION, View};
 pub use crate::table::Table;

@@ -5,19 +5,26 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-use admin::{Show, Table, View};
+use admin::{CommandError, Difference, Show, Table, View};
 use jiff::{Timestamp, tz::TimeZone};
 use pool::snapshot::{
     Counters, DatabaseRow, Lists, PeerPoolRow, PeerRow, PoolRow, Snapshot, UserRow,
 };
-use settings::{CONSOLE_DATABASE, Config, Database, PoolMode, Row};
+use settings::{
+    CONSOLE_DATABASE, Changes, Config, Database, DatabaseChange, Membership, PoolMode, Row,
+    SettingChange,
+};
 
 use crate::pooler::Pooler;
 use crate::worker::WorkerMail;
 
 impl Pooler {
     /// Draws a table.
-    pub(crate) async fn show(self: &Rc<Self>, show: Show) -> Table {
+    pub(crate) async fn show(self: &Rc<Self>, show: Show) -> Result<Table, CommandError> {
+        let differences = match show {
+            Show::ConfigDiff => difference_rows(self.differences()?),
+            _ => Vec::new(),
+        };
         let mut parts = self.process.ask_workers(WorkerMail::Snapshot).await;
         parts.push(self.own_part());
         let mut snapshot = Snapshot::merge(parts);
@@ -37,11 +44,12 @@ impl Pooler {
             .averages(&snapshot.totals, Instant::now());
         let rows: Vec<Row> = self.setup().config.settings.rows().collect();
         let zone = TimeZone::system();
-        show.table(&View {
+        Ok(show.table(&View {
             snapshot: &snapshot,
             settings: &rows,
+            differences: &differences,
             local_time: &|time| local_time(time, &zone),
-        })
+        }))
     }
 
     /// What all pools counted since the start, by database.
@@ -228,6 +236,53 @@ fn count_connections(snapshot: &mut Snapshot) {
             })
             .sum();
     }
+}
+
+/// Takes effect by this, as far as the running process lets it.
+const RELOAD: &str = "RELOAD";
+const RESTART: &str = "restart";
+
+/// What stands for an entry, whose words may be secret.
+const DEFINED: &str = "defined";
+
+fn difference_rows(changes: Changes) -> Vec<Difference> {
+    let setting = |takes| {
+        move |change: SettingChange| Difference {
+            section: "pgbouncer",
+            key: change.name.to_owned(),
+            running: change.old,
+            file: change.new,
+            takes,
+        }
+    };
+    let entry = |section, key: String, became: Membership| Difference {
+        section,
+        key,
+        running: (became != Membership::Added).then(|| DEFINED.to_owned()),
+        file: match became {
+            Membership::Added => Some(DEFINED.to_owned()),
+            Membership::Changed => Some("changed".to_owned()),
+            Membership::Removed => None,
+        },
+        takes: RELOAD,
+    };
+    let database = |(name, change): (String, DatabaseChange)| {
+        let became = match change {
+            DatabaseChange::Added => Membership::Added,
+            DatabaseChange::Removed => Membership::Removed,
+            DatabaseChange::Reconnect | DatabaseChange::Adjusted => Membership::Changed,
+        };
+        entry("databases", name, became)
+    };
+    let now = changes.settings.into_iter().map(setting(RELOAD));
+    let at_boot = changes.at_boot.into_iter().map(setting(RESTART));
+    let users = changes.users.into_iter();
+    let peers = changes.peers.into_iter();
+    now.chain(at_boot)
+        .chain(changes.databases.into_iter().map(database))
+        .chain(users.map(|(name, became)| entry("users", name, became)))
+        .chain(peers.map(|(id, became)| entry("peers", id.to_string(), became)))
+        .collect()
 }
 
 fn peer_rows(config: &Config) -> Vec<PeerRow> {

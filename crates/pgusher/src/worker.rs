@@ -11,7 +11,7 @@ use net::Stream;
 use net::stream::Parked;
 use pool::pool::{Local, Suspension};
 use pool::roster::{ClientKind, ClientState, Kill};
-use pool::snapshot::{Counters, Snapshot};
+use pool::snapshot::{Counters, MemoryRow, Snapshot};
 use pool::{ClientId, LeaseError, Mail, Pools, Roster, WorkerId};
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
@@ -329,6 +329,11 @@ impl Worker {
         let mut snapshot = self.pools.snapshot(now, clock, port);
         let name = settings::CONSOLE_DATABASE.to_owned();
         *snapshot.totals.entry(name).or_default() += *self.console_counters.borrow();
+        snapshot.memory.push(MemoryRow {
+            name: "read_buffer",
+            size: READ_BUFFER,
+            used: 1,
+        });
         snapshot
     }
 

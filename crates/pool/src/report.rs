@@ -6,14 +6,17 @@ use std::time::{Duration, Instant, SystemTime};
 
 use net::PeerAddr;
 use settings::LoadBalanceHosts;
-use wire::CancelKey;
+use wire::{CancelKey, TxStatus};
 
 use crate::key::ClientId;
 use crate::pool::Pool;
 use crate::pools::Pools;
-use crate::roster::{self, ClientEntry, ClientKind};
+use crate::roster::{self, ClientEntry, ClientKind, Rest};
 use crate::server::Server;
-use crate::snapshot::{ClientRow, ClientState, Endpoint, PoolRow, ServerRow, Snapshot, SocketRow};
+use crate::snapshot::{
+    ClientRow, ClientState, Endpoint, LeaseRow, LeaseState, MemoryRow, PoolRow, ServerRow,
+    Snapshot, SocketRow, WaiterRow,
+};
 use crate::state::ServerState;
 
 impl Pools {
@@ -31,6 +34,7 @@ impl Pools {
             snapshot.lists.used_servers += pool.count_servers();
             snapshot.pools.push(pool.row(now));
             pool.server_rows(moment, &mut snapshot.servers);
+            pool.waiter_rows(now, &mut snapshot.waiters);
         }
         self.local.roster.for_each(|client| {
             if client.kind != ClientKind::Errand {
@@ -38,6 +42,7 @@ impl Pools {
             }
         });
         snapshot.lists.used_clients = snapshot.clients.len();
+        snapshot.memory = memory(&snapshot);
         snapshot
     }
 
@@ -177,8 +182,52 @@ impl Pool {
                 ServerState::BeingCanceled => crate::snapshot::ServerState::BeingCanceled,
             };
             let socket = self.server_socket(&server, moment);
-            rows.push(ServerRow { state, socket });
+            let lease = self.lease_row(&server, moment.now);
+            rows.push(ServerRow {
+                state,
+                socket,
+                lease,
+            });
         }
+    }
+
+    fn lease_row(&self, server: &Server, now: Instant) -> Option<LeaseRow> {
+        let client = self.local.roster.get(ClientId(server.link.get()?))?;
+        // A relay at work has it borrowed.
+        let status = server.io.try_borrow().ok().and_then(|io| {
+            let settled = io.pipeline.is_settled();
+            settled.then(|| io.pipeline.status())
+        });
+        let state = match status {
+            None => LeaseState::Active,
+            Some(TxStatus::Open) => LeaseState::IdleInTransaction,
+            Some(TxStatus::Failed) => LeaseState::IdleInFailedTransaction,
+            Some(TxStatus::Idle) => LeaseState::Idle,
+        };
+        let since = match state {
+            LeaseState::Active => client.query_start.get().unwrap_or(now),
+            _ => server.last_heard.get(),
+        };
+        let past = |at: Instant| now.saturating_duration_since(at);
+        Some(LeaseRow {
+            state,
+            since: past(since),
+            xact: client.xact_start.get().map(past),
+        })
+    }
+
+    fn waiter_rows(&self, now: Instant, rows: &mut Vec<WaiterRow>) {
+        let state = self.state.borrow();
+        let in_line = state
+            .waiting()
+            .map(|waiter| (waiter.client.0, waiter.since));
+        let in_line = in_line.chain(self.owners.in_line());
+        rows.extend(in_line.map(|(client, since)| WaiterRow {
+            database: self.shared.key.database.to_string(),
+            user: self.shared.key.user.to_string(),
+            client,
+            waited: now.saturating_duration_since(since),
+        }));
     }
 
     /// Whether a server is closed once it is free.
@@ -193,6 +242,8 @@ impl Pool {
             let place = names.find("application_name")?;
             io.params.get(place).map(str::to_owned)
         });
+        let io = server.io.try_borrow();
+        let rest = io.map_or_else(|_| Rest::default(), |io| Rest::of(&io.conn));
         SocketRow {
             id: server.id,
             user: Some(self.shared.key.user.to_string()),
@@ -216,8 +267,27 @@ impl Pool {
                 .map_or_else(String::new, |tls| tls.cipher.to_string()),
             application_name: application_name.unwrap_or_default(),
             prepared_statements: server.io.try_borrow().map_or(0, |io| io.prepared.len()),
+            fd: rest.fd,
+            held: rest.held,
+            unsent: rest.unsent,
         }
     }
+}
+
+/// What there is most of, by its own size; what it points to is not counted.
+fn memory(snapshot: &Snapshot) -> Vec<MemoryRow> {
+    let clients = snapshot.clients.iter().map(|client| &client.socket);
+    let servers = snapshot.servers.iter().map(|server| &server.socket);
+    let rest = clients
+        .chain(servers)
+        .map(|socket| socket.held + socket.unsent);
+    let row = |name, size, used| MemoryRow { name, size, used };
+    vec![
+        row("buffered_bytes", 1, rest.sum()),
+        row("client", size_of::<ClientEntry>(), snapshot.clients.len()),
+        row("pool", size_of::<Pool>(), snapshot.pools.len()),
+        row("server", size_of::<Server>(), snapshot.servers.len()),
+    ]
 }
 
 fn client_row(client: &ClientEntry, moment: Moment) -> ClientRow {
@@ -230,6 +300,7 @@ fn client_row(client: &ClientEntry, moment: Moment) -> ClientRow {
     let waited = client.query_start.get().map_or(Duration::ZERO, |start| {
         moment.now.saturating_duration_since(start)
     });
+    let rest = client.rest.get();
     let socket = SocketRow {
         id: client.id.0,
         user: Some(client.user.to_string()),
@@ -257,6 +328,9 @@ fn client_row(client: &ClientEntry, moment: Moment) -> ClientRow {
             .map_or_else(String::new, ToString::to_string),
         application_name: client.application_name.borrow().to_string(),
         prepared_statements: client.prepared_statements.get(),
+        fd: rest.fd,
+        held: rest.held,
+        unsent: rest.unsent,
     };
     ClientRow { state, socket }
 }
