@@ -4,6 +4,7 @@ mod commands;
 mod extended;
 mod eyes;
 mod numbers;
+mod parity;
 mod settings;
 mod suspend;
 mod tables;
