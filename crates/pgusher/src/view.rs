@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use admin::{CommandError, Difference, Show, Table, View};
 use jiff::{Timestamp, tz::TimeZone};
 use pool::snapshot::{
-    Counters, DatabaseRow, Lists, PeerPoolRow, PeerRow, PoolRow, Snapshot, UserRow,
+    Averages, Counters, DatabaseRow, Lists, PeerPoolRow, PeerRow, PoolRow, Snapshot, UserRow,
 };
 use settings::{
     CONSOLE_DATABASE, Changes, Config, Database, DatabaseChange, Membership, PoolMode, Row,
@@ -27,29 +27,26 @@ impl Pooler {
         };
         let mut parts = self.process.ask_workers(WorkerMail::Snapshot).await;
         parts.push(self.own_part());
-        let mut snapshot = Snapshot::merge(parts);
-        let consoles = snapshot
-            .clients
-            .iter()
-            .filter(|client| client.socket.database.as_deref() == Some(CONSOLE_DATABASE));
-        let consoles = consoles.count();
-        snapshot.pools.push(console_pool(consoles));
-        snapshot
-            .pools
-            .sort_by(|a, b| (&a.database, &a.user).cmp(&(&b.database, &b.user)));
-        count_connections(&mut snapshot);
-        snapshot.averages = self
-            .history
-            .borrow()
-            .averages(&snapshot.totals, Instant::now());
+        let mut totals = BTreeMap::new();
+        for (database, counters) in parts.iter().flat_map(|part| &part.totals) {
+            let sum: &mut Counters = totals.entry(database.clone()).or_default();
+            *sum += *counters;
+        }
+        let averages = self.history.borrow().averages(&totals, Instant::now());
         let rows: Vec<Row> = self.setup().config.settings.rows().collect();
-        let zone = TimeZone::system();
-        Ok(show.table(&View {
-            snapshot: &snapshot,
-            settings: &rows,
-            differences: &differences,
-            local_time: &|time| local_time(time, &zone),
-        }))
+        // Thousands of rows take their time: control has others to attend to.
+        let drawn = tokio::task::spawn_blocking(move || {
+            let snapshot = put_together(parts, averages);
+            let zone = TimeZone::system();
+            show.table(&View {
+                snapshot: &snapshot,
+                settings: &rows,
+                differences: &differences,
+                local_time: &|time| local_time(time, &zone),
+            })
+        });
+        // Its thread is gone only when the process ends.
+        drawn.await.map_err(|_| CommandError::Canceled)
     }
 
     /// What all pools counted since the start, by database.
@@ -155,6 +152,23 @@ impl Pooler {
         };
         names.into_iter().map(row).collect()
     }
+}
+
+/// One snapshot of those that workers and control gave.
+fn put_together(parts: Vec<Snapshot>, averages: Averages) -> Snapshot {
+    let mut snapshot = Snapshot::merge(parts);
+    let consoles = snapshot
+        .clients
+        .iter()
+        .filter(|client| client.socket.database.as_deref() == Some(CONSOLE_DATABASE));
+    let consoles = consoles.count();
+    snapshot.pools.push(console_pool(consoles));
+    snapshot
+        .pools
+        .sort_by(|a, b| (&a.database, &a.user).cmp(&(&b.database, &b.user)));
+    count_connections(&mut snapshot);
+    snapshot.averages = averages;
+    snapshot
 }
 
 fn database_row(config: &Config, entry: &Database) -> DatabaseRow {

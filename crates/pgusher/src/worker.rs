@@ -27,6 +27,9 @@ use crate::setup::Setup;
 /// Bytes read at once from a client or a server; one buffer serves the whole worker.
 const READ_BUFFER: usize = 64 * 1024;
 
+/// Rows of a snapshot that are gathered at once, before others have their turn.
+const ROWS_AT_ONCE: usize = 200;
+
 /// What control and other workers tell a worker.
 #[derive(Debug)]
 pub(crate) enum WorkerMail {
@@ -181,7 +184,10 @@ impl Worker {
             WorkerMail::Setup(setup) => self.set_setup(setup),
             // Who asked may be gone.
             WorkerMail::Snapshot(reply) => {
-                let _ = reply.send(self.snapshot());
+                let worker = self.clone();
+                tokio::task::spawn_local(async move {
+                    let _ = reply.send(worker.snapshot().await);
+                });
             }
             WorkerMail::Totals(reply) => {
                 let _ = reply.send(self.totals());
@@ -323,10 +329,14 @@ impl Worker {
         }
     }
 
-    fn snapshot(&self) -> Snapshot {
+    async fn snapshot(&self) -> Snapshot {
         let port = self.setup.borrow().config.settings.listen_port;
         let (now, clock) = (Instant::now(), SystemTime::now());
-        let mut snapshot = self.pools.snapshot(now, clock, port);
+        let mut survey = self.pools.survey(now, clock, port);
+        while survey.go_on(ROWS_AT_ONCE) {
+            tokio::task::yield_now().await;
+        }
+        let mut snapshot = survey.conclude(&self.pools);
         let name = settings::CONSOLE_DATABASE.to_owned();
         *snapshot.totals.entry(name).or_default() += *self.console_counters.borrow();
         snapshot.memory.push(MemoryRow {

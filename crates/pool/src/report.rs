@@ -8,7 +8,7 @@ use net::PeerAddr;
 use settings::LoadBalanceHosts;
 use wire::{CancelKey, TxStatus};
 
-use crate::key::ClientId;
+use crate::key::{ClientId, ServerId};
 use crate::pool::Pool;
 use crate::pools::Pools;
 use crate::roster::{self, ClientEntry, ClientKind, Rest};
@@ -20,30 +20,37 @@ use crate::snapshot::{
 use crate::state::ServerState;
 
 impl Pools {
-    /// Everything this worker has.
-    pub fn snapshot(&self, now: Instant, clock: SystemTime, listen_port: u16) -> Snapshot {
+    /// Begins to look at everything that this worker has.
+    pub fn survey(&self, now: Instant, clock: SystemTime, listen_port: u16) -> Survey {
         let mut snapshot = Snapshot::default();
-        let moment = Moment {
-            now,
-            clock,
-            listen_port,
-        };
+        let mut servers = Vec::new();
         for pool in self.all() {
-            let name = pool.shared.key.database.to_string();
-            *snapshot.totals.entry(name).or_default() += *pool.counters.borrow();
             snapshot.lists.used_servers += pool.count_servers();
             snapshot.pools.push(pool.row(now));
-            pool.server_rows(moment, &mut snapshot.servers);
             pool.waiter_rows(now, &mut snapshot.waiters);
+            let state = pool.state.borrow();
+            servers.extend(
+                state
+                    .servers()
+                    .map(|(place, state)| (pool.clone(), place, state)),
+            );
         }
+        let mut clients = Vec::new();
         self.local.roster.for_each(|client| {
             if client.kind != ClientKind::Errand {
-                snapshot.clients.push(client_row(client, moment));
+                clients.push(client.clone());
             }
         });
-        snapshot.lists.used_clients = snapshot.clients.len();
-        snapshot.memory = memory(&snapshot);
-        snapshot
+        Survey {
+            snapshot,
+            servers,
+            clients,
+            moment: Moment {
+                now,
+                clock,
+                listen_port,
+            },
+        }
     }
 
     /// Servers of a database, or of all, that are not idle: PAUSE waits for them.
@@ -83,8 +90,44 @@ impl Pools {
     }
 }
 
+/// A snapshot in the making. Thousands of rows take their time, so they are gathered in parts,
+/// between which others have their turn; who leaves meanwhile may be in it or not.
+#[derive(Debug)]
+pub struct Survey {
+    snapshot: Snapshot,
+    servers: Vec<(Rc<Pool>, ServerId, ServerState)>,
+    clients: Vec<Rc<ClientEntry>>,
+    moment: Moment,
+}
+
+impl Survey {
+    /// Gathers up to so many rows more; false if none are left.
+    pub fn go_on(&mut self, rows: usize) -> bool {
+        for _ in 0..rows {
+            if let Some((pool, place, state)) = self.servers.pop() {
+                let row = pool.server_row(place, state, self.moment);
+                self.snapshot.servers.extend(row);
+            } else if let Some(client) = self.clients.pop() {
+                self.snapshot.clients.push(client_row(&client, self.moment));
+            } else {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// What was gathered. The counters come last: those of a pool that goes are counted elsewhere
+    /// from then on.
+    pub fn conclude(mut self, pools: &Pools) -> Snapshot {
+        self.snapshot.totals = pools.totals();
+        self.snapshot.lists.used_clients = self.snapshot.clients.len();
+        self.snapshot.memory = memory(&self.snapshot);
+        self.snapshot
+    }
+}
+
 /// When a snapshot is taken, and with what it is completed.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Moment {
     now: Instant,
     clock: SystemTime,
@@ -161,34 +204,27 @@ impl Pool {
         (config.hosts.len() > 1).then_some(config.load_balance_hosts)
     }
 
-    fn server_rows(&self, moment: Moment, rows: &mut Vec<ServerRow>) {
-        let check_after = self.rules().check_after;
-        for (place, state) in self.state.borrow().servers() {
-            let Some(server) = self.server(place) else {
-                continue;
-            };
-            let state = match state {
-                ServerState::Idle { since } => {
-                    let idle = moment.now.saturating_duration_since(since);
-                    match check_after {
-                        Some(limit) if idle > limit => crate::snapshot::ServerState::Used,
-                        _ => crate::snapshot::ServerState::Idle,
-                    }
+    fn server_row(&self, place: ServerId, state: ServerState, moment: Moment) -> Option<ServerRow> {
+        let server = self.server(place)?;
+        let state = match state {
+            ServerState::Idle { since } => {
+                let idle = moment.now.saturating_duration_since(since);
+                match self.rules().check_after {
+                    Some(limit) if idle > limit => crate::snapshot::ServerState::Used,
+                    _ => crate::snapshot::ServerState::Idle,
                 }
-                ServerState::Leased { .. } => crate::snapshot::ServerState::Active,
-                ServerState::Resetting | ServerState::Checking => {
-                    crate::snapshot::ServerState::Tested
-                }
-                ServerState::BeingCanceled => crate::snapshot::ServerState::BeingCanceled,
-            };
-            let socket = self.server_socket(&server, moment);
-            let lease = self.lease_row(&server, moment.now);
-            rows.push(ServerRow {
-                state,
-                socket,
-                lease,
-            });
-        }
+            }
+            ServerState::Leased { .. } => crate::snapshot::ServerState::Active,
+            ServerState::Resetting | ServerState::Checking => crate::snapshot::ServerState::Tested,
+            ServerState::BeingCanceled => crate::snapshot::ServerState::BeingCanceled,
+        };
+        let socket = self.server_socket(&server, moment);
+        let lease = self.lease_row(&server, moment.now);
+        Some(ServerRow {
+            state,
+            socket,
+            lease,
+        })
     }
 
     fn lease_row(&self, server: &Server, now: Instant) -> Option<LeaseRow> {

@@ -1,12 +1,12 @@
 //! The SHOW tables over the wire: columns, types, and every key of the settings.
 
-use std::{fmt::Write, process::Command};
+use std::{collections::BTreeSet, fmt::Write, process::Command};
 
 use expect_test::expect;
 use testkit::{FakeServer, Message, Pooler, client_program, transcript};
 
 use super::{alice, operator, shop};
-use crate::support::pgusher;
+use crate::support::{WORKERS, before, client, pgusher};
 
 fn type_name(oid: i32) -> &'static str {
     match oid {
@@ -345,5 +345,24 @@ async fn psql_is_at_home_at_the_console() {
         "RELOAD",
     ] {
         assert!(said.contains(expected), "{expected:?} not in {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_is_gathered_in_parts_is_whole() {
+    let fake = FakeServer::start().await;
+    for workers in WORKERS {
+        let pooler = before(&fake, workers).set("max_client_conn", 1000);
+        let pooler = pooler.start().await;
+        let mut everybody = Vec::new();
+        for _ in 0..450 {
+            everybody.push(client(&pooler, "alice").await);
+        }
+        let console = pooler.console().await;
+        let rows = console.show("CLIENTS").await;
+        let alices = rows.iter().filter(|row| &row["user"] == "alice");
+        let ids: BTreeSet<_> = alices.map(|row| row.number("id")).collect();
+        assert_eq!(ids.len(), everybody.len());
+        assert_eq!(console.show("SOCKETS").await.len(), rows.len() + 1);
     }
 }
