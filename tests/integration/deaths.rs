@@ -2,6 +2,7 @@
 
 mod clients;
 mod outage;
+mod recovery;
 mod servers;
 
 use testkit::{FakeClient, FakeServer, Message, Pooler, PoolerSetup, Tx, transcript};
@@ -29,7 +30,7 @@ impl Scene {
     ) -> Self {
         let setup = before(&server, workers)
             .set("default_pool_size", SEATS)
-            .set("server_login_retry", 1);
+            .set("server_login_retry", 20);
         let pooler = change(setup).start().await;
         Self { server, pooler }
     }

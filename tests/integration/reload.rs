@@ -1,7 +1,9 @@
 //! RELOAD: all or nothing, at once, and without a client noticing what does not concern it.
 
 mod databases;
+mod effects;
 mod settings;
+mod table;
 
 use testkit::{FakeServer, Pooler, PoolerSetup};
 use tokio_postgres::Client;

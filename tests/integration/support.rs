@@ -1,6 +1,7 @@
 //! What the conversations share: a pooler of ours, set up for tests.
 
 mod hosts;
+mod road;
 mod tills;
 
 use std::path::Path;
@@ -12,6 +13,7 @@ use testkit::{
 use tokio_postgres::{Client, Config, Error, NoTls};
 
 pub(crate) use self::hosts::TwoHosts;
+pub(crate) use self::road::Road;
 pub(crate) use self::tills::{Stay, Tills, Trouble};
 
 /// The number of workers that every crossing of workers is tried with.

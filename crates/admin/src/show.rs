@@ -191,6 +191,21 @@ impl Show {
         })
     }
 
+    /// Whether it tells of single clients and servers, of which there may be thousands.
+    pub fn lists_connections(self) -> bool {
+        matches!(
+            self,
+            Self::ActiveSockets
+                | Self::Blockers
+                | Self::Clients
+                | Self::Fds
+                | Self::Mem
+                | Self::Servers
+                | Self::Sockets
+                | Self::Waiters
+        )
+    }
+
     /// Draws the table.
     pub fn table(self, view: &View<'_>) -> Table {
         match self {

@@ -19,13 +19,9 @@ const fn idle(key: &'static str) -> NotYet {
 
 /// Every setting that parses but does not act yet.
 pub const NOT_YET: &[NotYet] = &[
-    idle("dns_max_ttl"),
-    idle("dns_nxdomain_ttl"),
-    idle("dns_zone_check_period"),
     idle("job_name"),
     idle("pkt_buf"),
     idle("pool_idle_timeout"),
-    idle("resolv_conf"),
     idle("sbuf_loopcnt"),
     idle("tcp_defer_accept"),
 ];

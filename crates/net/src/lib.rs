@@ -10,5 +10,5 @@ pub mod tls;
 
 pub use conn::Conn;
 pub use ldap::{LdapClient, LdapError};
-pub use listen::Listener;
+pub use listen::{Listener, Watched};
 pub use stream::{PeerAddr, Stream, TcpOptions};

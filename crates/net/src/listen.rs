@@ -3,17 +3,20 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use mio::net::{TcpListener, UnixListener};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use crate::resolve::resolve;
-use crate::stream::{Stream, unix_path};
+use crate::stream::{Parked, unix_path};
 
-/// A socket that takes clients.
+/// A socket that takes clients. It belongs to no event loop: see [`Watched`].
 #[derive(Debug)]
 pub enum Listener {
     /// TCP, v4 or v6.
@@ -78,7 +81,7 @@ impl Listener {
         socket.bind(&SockAddr::from(addr))?;
         socket.listen(options.backlog)?;
         socket.set_nonblocking(true)?;
-        TcpListener::from_std(socket.into()).map(Self::Tcp)
+        Ok(Self::Tcp(TcpListener::from_std(socket.into())))
     }
 
     /// Listens on a unix socket. A socket file that nobody serves any more is replaced; one that
@@ -101,7 +104,7 @@ impl Listener {
         }
         socket.listen(options.backlog)?;
         socket.set_nonblocking(true)?;
-        let listener = UnixListener::from_std(socket.into())?;
+        let listener = UnixListener::from_std(socket.into());
         Ok(Self::Unix(
             listener,
             UnixFile(is_file.then(|| path.to_owned())),
@@ -119,39 +122,26 @@ impl Listener {
         socket.set_nonblocking(true)?;
         match socket.domain()? {
             Domain::UNIX => {
-                let listener = UnixListener::from_std(socket.into())?;
+                let listener = UnixListener::from_std(socket.into());
                 Ok(Self::Unix(listener, UnixFile(None)))
             }
-            Domain::IPV4 | Domain::IPV6 => TcpListener::from_std(socket.into()).map(Self::Tcp),
+            Domain::IPV4 | Domain::IPV6 => Ok(Self::Tcp(TcpListener::from_std(socket.into()))),
             _ => Err(io::Error::other("neither a TCP nor a unix socket")),
         }
     }
 
-    /// Takes the next connection.
-    pub async fn accept(&self) -> io::Result<Stream> {
+    /// Takes the connection that is first in the kernel's queue; `WouldBlock` if there is none.
+    pub fn accept(&self) -> io::Result<Parked> {
         match self {
-            Self::Tcp(listener) => Ok(Stream::Tcp(listener.accept().await?.0)),
-            Self::Unix(listener, _) => Ok(Stream::Unix(listener.accept().await?.0)),
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept()?;
+                Ok(Parked::Tcp(OwnedFd::from(stream).into()))
+            }
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept()?;
+                Ok(Parked::Unix(OwnedFd::from(stream).into()))
+            }
         }
-    }
-
-    /// Takes a connection that the kernel has accepted already, if there is one.
-    pub fn accept_now(&self) -> io::Result<Option<Stream>> {
-        // What the event loop knows may be older than what the kernel has.
-        let accepted = match self {
-            Self::Tcp(listener) => SockRef::from(listener).accept(),
-            Self::Unix(listener, _) => SockRef::from(listener).accept(),
-        };
-        let socket = match accepted {
-            Ok((socket, _)) => socket,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        socket.set_nonblocking(true)?;
-        Ok(Some(match self {
-            Self::Tcp(_) => Stream::Tcp(TcpStream::from_std(socket.into())?),
-            Self::Unix(..) => Stream::Unix(UnixStream::from_std(socket.into())?),
-        }))
     }
 
     /// Where it listens, as log lines show it.
@@ -172,6 +162,44 @@ impl Listener {
     /// True for a unix socket.
     pub fn is_unix(&self) -> bool {
         matches!(self, Self::Unix(..))
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener, _) => listener.as_fd(),
+        }
+    }
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+/// A listener that is registered with the event loop of the thread that made this.
+#[derive(Debug)]
+pub struct Watched(AsyncFd<Arc<Listener>>);
+
+impl Watched {
+    /// Registers a listener.
+    #[expect(
+        unsafe_code,
+        reason = "the loop is told a number, which must stay that socket's"
+    )]
+    pub fn new(listener: Arc<Listener>) -> io::Result<Self> {
+        // SAFETY: a `Listener` has the same open socket for all its life, and lives as long as this.
+        let watched = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) };
+        Ok(Self(watched?))
+    }
+
+    /// Waits for the next connection. It belongs to no event loop yet: mostly another one takes it.
+    pub async fn accept(&self) -> io::Result<Parked> {
+        let accept = |listener: &Arc<Listener>| listener.accept();
+        self.0.async_io(Interest::READABLE, accept).await
     }
 }
 
@@ -201,8 +229,9 @@ mod tests {
         assert!(given.is_unix());
         assert_eq!(given.place(), format!("unix:{}", path.display()));
         let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
-        given.accept().await.unwrap();
-        drop(given);
+        let watched = Watched::new(given.into()).unwrap();
+        watched.accept().await.unwrap();
+        drop(watched);
         assert!(path.exists());
         fs::remove_file(&path).unwrap();
 

@@ -1,18 +1,20 @@
 //! Takes connections in and hands each to the worker with the fewest clients.
+//!
+//! Control's thread does it, if there are several workers; a single one does it itself, since going
+//! from one thread to another costs as much as all else at a login.
 
-use std::cell::Cell;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use net::listen::{ListenOptions, UnixMode, addresses};
-use net::{Listener, Stream};
+use net::stream::Parked;
+use net::{Listener, Watched};
 use pool::server::login::socket_path;
 use settings::Settings;
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 
 use crate::process::{Counted, Process};
 use crate::worker::WorkerMail;
@@ -26,13 +28,43 @@ pub(crate) struct Listeners {
     /// connect meanwhile.
     given: bool,
     doors: Vec<Door>,
-    admission: Rc<Cell<Admission>>,
+    console_only: Arc<AtomicBool>,
 }
 
-/// One of them, and the task that takes connections in there.
+/// One of them.
 struct Door {
-    listener: Rc<Listener>,
-    task: Option<JoinHandle<()>>,
+    listener: Arc<Listener>,
+    open: Option<Open>,
+}
+
+/// A door where connections are taken in, wherever that is done.
+struct Open {
+    stop: oneshot::Sender<Stop>,
+    /// Says when it has stopped.
+    stopped: oneshot::Receiver<()>,
+}
+
+/// How connections are no more taken in.
+#[derive(Debug)]
+enum Stop {
+    /// Those in the kernel's queue stay there.
+    AtOnce,
+    /// Those in the kernel's queue are let in first, for whatever they like.
+    AfterQueue,
+}
+
+/// The end of what goes on at some doors.
+#[must_use = "connections may be taken in until it has been waited for"]
+pub(crate) struct Closing(Vec<oneshot::Receiver<()>>);
+
+impl Closing {
+    /// Waits until nobody takes connections in there any more.
+    pub(crate) async fn done(self) {
+        for stopped in self.0 {
+            // Gone is stopped, too.
+            let _ = stopped.await;
+        }
+    }
 }
 
 /// What a connection may be for that comes in now.
@@ -65,7 +97,7 @@ impl Listeners {
                         match Listener::tcp(addr, &options) {
                             Ok(listener) => {
                                 tracing::info!(name: "listening", "listening on {addr}");
-                                listeners.push(Rc::new(listener));
+                                listeners.push(listener);
                             }
                             Err(error) => {
                                 tracing::warn!(name: "cannot_listen", "cannot listen on {addr}: {error}");
@@ -95,7 +127,7 @@ impl Listeners {
                 io::Error::new(error.kind(), format!("{}: {error}", path.display()))
             })?;
             tracing::info!(name: "listening", "listening on unix:{}", path.display());
-            listeners.push(Rc::new(listener));
+            listeners.push(listener);
         }
         if listeners.is_empty() {
             return Err(io::Error::other(
@@ -111,87 +143,132 @@ impl Listeners {
         for socket in sockets {
             let listener = Listener::given(socket)?;
             tracing::info!(name: "listening", "listening on {}, as we were given it", listener.place());
-            listeners.push(Rc::new(listener));
+            listeners.push(listener);
         }
         Ok(Self::of(listeners, true))
     }
 
-    /// No listeners.
-    pub(crate) fn none() -> Self {
-        Self::of(Vec::new(), false)
-    }
-
-    fn of(listeners: Vec<Rc<Listener>>, given: bool) -> Self {
-        let doors = listeners.into_iter();
-        let doors = doors.map(|listener| Door {
-            listener,
-            task: None,
+    fn of(listeners: Vec<Listener>, given: bool) -> Self {
+        let doors = listeners.into_iter().map(|listener| Door {
+            listener: Arc::new(listener),
+            open: None,
         });
         Self {
             given,
             doors: doors.collect(),
-            admission: Rc::default(),
+            console_only: Arc::default(),
         }
     }
 
     /// Takes clients in from now on, or again.
     pub(crate) fn start(&mut self, process: &Arc<Process>) {
         for door in &mut self.doors {
-            let (listener, admission) = (door.listener.clone(), self.admission.clone());
-            let task = tokio::task::spawn_local(take_in(listener, process.clone(), admission));
-            door.task = Some(task);
+            door.start(process, &self.console_only);
         }
     }
 
     /// Leaves whoever comes where they are, in the kernel's queue.
-    pub(crate) fn suspend(&mut self) {
-        self.doors.iter_mut().for_each(Door::suspend);
+    pub(crate) fn suspend(&mut self) -> Closing {
+        let doors = self.doors.iter_mut();
+        Closing(doors.filter_map(|door| door.stop(Stop::AtOnce)).collect())
     }
 
     /// Closes the TCP listeners: from now on connections are refused there, and elsewhere only the
     /// console is open. Those whom the kernel has accepted already are let in. Given ones are closed
     /// on our side only, all of them: whoever connects waits there for the next process.
-    pub(crate) fn close_to_clients(&mut self, process: &Process) {
+    pub(crate) fn close_to_clients(&mut self, process: &Process) -> Closing {
+        let mut closing = Vec::new();
         let given = self.given;
-        if !given {
-            for door in &self.doors {
-                empty_queue(&door.listener, process);
-            }
-        }
         self.doors.retain_mut(|door| {
             let stays = door.listener.is_unix() && !given;
-            if !stays {
-                door.suspend();
+            if given {
+                closing.extend(door.stop(Stop::AtOnce));
+            } else if stays || door.open.is_none() {
+                empty_queue(&door.listener, process);
+            } else {
+                closing.extend(door.stop(Stop::AfterQueue));
             }
             stays
         });
-        self.admission.set(Admission::ConsoleOnly);
+        self.console_only.store(true, Ordering::SeqCst);
+        Closing(closing)
     }
 
-    /// Closes all of them.
-    pub(crate) async fn close(&mut self) {
-        for mut door in self.doors.drain(..) {
-            if let Some(task) = door.task.take() {
-                task.abort();
-                // The socket's file goes with the last who has the listener.
-                let _ = task.await;
-            }
-        }
+    /// Closes all of them; the socket's file goes with the last who has the listener.
+    pub(crate) fn close(&mut self) -> Closing {
+        let closing = self.suspend();
+        self.doors.clear();
+        closing
     }
 }
 
 impl Door {
-    fn suspend(&mut self) {
-        if let Some(task) = self.task.take() {
-            task.abort();
+    fn start(&mut self, process: &Arc<Process>, console_only: &Arc<AtomicBool>) {
+        let (stop, told) = oneshot::channel();
+        let (ended, stopped) = oneshot::channel();
+        self.open = Some(Open { stop, stopped });
+        let intake = Intake {
+            listener: self.listener.clone(),
+            console_only: console_only.clone(),
+            told,
+            _ended: ended,
+        };
+        match &process.workers[..] {
+            // A worker that is gone takes the process with it.
+            [worker] => drop(worker.send(WorkerMail::TakeIn(intake))),
+            _ => drop(tokio::task::spawn_local(intake.run(process.clone()))),
+        }
+    }
+
+    fn stop(&mut self, how: Stop) -> Option<oneshot::Receiver<()>> {
+        let Open { stop, stopped } = self.open.take()?;
+        // It may have ended by itself.
+        let _ = stop.send(how);
+        Some(stopped)
+    }
+}
+
+/// Takes connections in at one door.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    listener: Arc<Listener>,
+    console_only: Arc<AtomicBool>,
+    told: oneshot::Receiver<Stop>,
+    _ended: oneshot::Sender<()>,
+}
+
+impl Intake {
+    /// Goes on until it is told to stop.
+    pub(crate) async fn run(self, process: Arc<Process>) {
+        let watched = match Watched::new(self.listener.clone()) {
+            Ok(watched) => watched,
+            Err(error) => {
+                let place = self.listener.place();
+                tracing::error!(name: "cannot_listen", "cannot listen on {place}: {error}");
+                return;
+            }
+        };
+        tokio::select! {
+            biased;
+            how = self.told => {
+                if let Ok(Stop::AfterQueue) = how {
+                    empty_queue(&self.listener, &process);
+                }
+            }
+            () = take_in(&watched, &process, &self.console_only) => {}
         }
     }
 }
 
-async fn take_in(listener: Rc<Listener>, process: Arc<Process>, admission: Rc<Cell<Admission>>) {
+async fn take_in(watched: &Watched, process: &Process, console_only: &AtomicBool) {
     loop {
-        match listener.accept().await {
-            Ok(stream) => admit(stream, &process, admission.get()),
+        let accepted = watched.accept().await;
+        let admission = match console_only.load(Ordering::Relaxed) {
+            true => Admission::ConsoleOnly,
+            false => Admission::Open,
+        };
+        match accepted {
+            Ok(parked) => admit(parked, process, admission),
             Err(error) => {
                 tracing::warn!(name: "accept_failed", "accept failed: {error}");
                 tokio::time::sleep(BREATH).await;
@@ -203,9 +280,9 @@ async fn take_in(listener: Rc<Listener>, process: Arc<Process>, admission: Rc<Ce
 /// Lets in those who are connected already, before the listener closes.
 fn empty_queue(listener: &Listener, process: &Process) {
     loop {
-        match listener.accept_now() {
-            Ok(Some(stream)) => admit(stream, process, Admission::Open),
-            Ok(None) => return,
+        match listener.accept() {
+            Ok(parked) => admit(parked, process, Admission::Open),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             Err(error) => {
                 tracing::warn!(name: "accept_failed", "accept failed: {error}");
                 return;
@@ -215,17 +292,12 @@ fn empty_queue(listener: &Listener, process: &Process) {
 }
 
 /// Hands a connection to the worker with the fewest clients.
-fn admit(stream: Stream, process: &Process, admission: Admission) {
+fn admit(parked: Parked, process: &Process, admission: Admission) {
     let loads = process.loads.iter().enumerate();
     let Some((worker, load)) = loads.min_by_key(|(_, load)| load.load(Ordering::Relaxed)) else {
         return;
     };
-    match stream.park() {
-        Ok(parked) => {
-            let mail = WorkerMail::Client(parked, Counted::new(load), admission);
-            // A worker that is gone takes the connection with it.
-            let _ = process.workers[worker].send(mail);
-        }
-        Err(error) => tracing::warn!(name: "accept_failed", "accept failed: {error}"),
-    }
+    let mail = WorkerMail::Client(parked, Counted::new(load), admission);
+    // A worker that is gone takes the connection with it.
+    let _ = process.workers[worker].send(mail);
 }

@@ -320,6 +320,7 @@ impl Place {
         let facts = ClientFacts {
             id: ClientId(next.fetch_add(1, Ordering::Relaxed)),
             user: question.auth_user.clone(),
+            pool_user: question.auth_user.clone(),
             database: question.database.clone(),
             // It comes from nowhere, and is shown nowhere.
             peer: PeerAddr::Unix {

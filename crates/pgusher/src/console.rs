@@ -42,6 +42,7 @@ impl Session {
     pub(crate) fn new(worker: Rc<Worker>, newcomer: Newcomer, admitted: AdmittedToConsole) -> Self {
         let facts = ClientFacts {
             id: newcomer.id,
+            pool_user: admitted.user.clone(),
             user: admitted.user,
             database: settings::CONSOLE_DATABASE.into(),
             peer: newcomer.peer,
@@ -86,6 +87,7 @@ impl Session {
             End::Killed(kill) => kill.for_client(),
             End::Refused(_) => "bad packet",
         };
+        self.worker.count_end(reason);
         if self.worker.setup().config.settings.log_disconnections {
             let (entry, age) = (&self.entry, self.connected.elapsed().as_secs());
             tracing::info!(name: "client_closed",

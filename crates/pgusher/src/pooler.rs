@@ -6,19 +6,21 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use admin::{Command, CommandError, Outcome};
+use admin::{Command, CommandError, Outcome, Reload};
+use net::resolve::Terms;
 use pool::ClientId;
 use pool::shared::Welcome;
 use pool::snapshot::{PoolerState, StatsHistory};
-use settings::{CONSOLE_DATABASE, Changes, Config, DatabaseChange, Setting, When};
+use settings::{CONSOLE_DATABASE, Changes, DatabaseChange, Membership, Setting, When};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::accept::Listeners;
 use crate::logging::Logging;
 use crate::process::{Order, Process};
 use crate::setup::{Setup, SetupError};
+use crate::source::Source;
 use crate::systemd::Manager;
 use crate::worker::WorkerMail;
 
@@ -29,10 +31,16 @@ pub(crate) const LOOK: Duration = Duration::from_millis(50);
 pub(crate) struct Pooler {
     pub(crate) process: Arc<Process>,
     pub(crate) history: RefCell<StatsHistory>,
+    /// How the last RELOAD went.
+    pub(crate) reload_report: Cell<Reload>,
+    /// What the status page plots.
+    pub(crate) samples: RefCell<admin::History>,
+    /// Held while the workers are asked for a summary.
+    pub(crate) summaries: tokio::sync::Mutex<()>,
     /// Whether PAUSE or SUSPEND of all databases is in force.
     pub(crate) rest: Cell<PoolerState>,
     setup: RefCell<Arc<Setup>>,
-    env: Vec<(String, String)>,
+    source: Source,
     pub(crate) listeners: RefCell<Listeners>,
     logging: Logging,
     manager: Manager,
@@ -45,22 +53,31 @@ impl Pooler {
     pub(crate) fn new(
         process: Arc<Process>,
         setup: Arc<Setup>,
-        env: Vec<(String, String)>,
+        source: Source,
         listeners: Listeners,
         logging: Logging,
     ) -> Rc<Self> {
-        Rc::new(Self {
+        let reload_report = Reload {
+            succeeded: true,
+            last_success: SystemTime::now(),
+        };
+        let pooler = Rc::new(Self {
             process,
             history: RefCell::new(StatsHistory::new(Instant::now())),
+            reload_report: Cell::new(reload_report),
+            samples: RefCell::default(),
+            summaries: tokio::sync::Mutex::default(),
             rest: Cell::default(),
             setup: RefCell::new(setup),
-            manager: Manager::new(&env),
-            env,
+            manager: Manager::new(&source.environment),
+            source,
             listeners: RefCell::new(listeners),
             logging,
             over: Notify::new(),
             unused_since: RefCell::default(),
-        })
+        });
+        pooler.follow_labels(&pooler.setup());
+        pooler
     }
 
     /// The configuration in force.
@@ -74,6 +91,8 @@ impl Pooler {
         self.manager.ready();
         tokio::task::spawn_local(self.clone().keep_statistics());
         tokio::task::spawn_local(self.clone().forget_unused_databases());
+        tokio::task::spawn_local(self.clone().keep_names());
+        tokio::task::spawn_local(self.clone().watch_zones());
         let pooler = self.clone();
         tokio::task::spawn_local(async move {
             while let Some(order) = orders.recv().await {
@@ -81,9 +100,8 @@ impl Pooler {
             }
         });
         self.over.notified().await;
-        // Nothing else borrows the listeners across an await.
-        let mut listeners = self.listeners.replace(Listeners::none());
-        listeners.close().await;
+        let closing = self.listeners.borrow_mut().close();
+        closing.done().await;
     }
 
     async fn carry_out(self: Rc<Self>, Order { command, mut reply }: Order) {
@@ -119,6 +137,7 @@ impl Pooler {
             Command::Reload => {
                 self.manager.reloading();
                 let followed = self.reload();
+                self.note_reload(matches!(followed, Ok(Followed::Wholly)));
                 self.manager.ready();
                 return outcome(followed);
             }
@@ -178,11 +197,11 @@ impl Pooler {
     fn reload(&self) -> Result<Followed, CommandError> {
         let old = self.setup();
         let path = self.config_path(&old);
-        let config = Config::load(&path, self.env.iter().cloned()).map_err(SetupError::from);
+        let config = self.source.read(&path).map_err(SetupError::from);
         let new = config.and_then(|config| {
             let changes = Changes::between(&old.config, &config);
             let config = config.keeping_boot_settings_of(&old.config);
-            let new = Setup::with(config, &self.env, old.tls.clone())?;
+            let new = Setup::with(config, &self.source.environment, old.tls.clone())?;
             Ok((new, changes))
         });
         let (mut new, changes) = match new {
@@ -208,6 +227,7 @@ impl Pooler {
             let (was, is) = (show(&change.old), show(&change.new));
             tracing::info!(name: "setting_changed", "RELOAD: {} = {is} (was {was})", change.name);
         }
+        log_entries(&changes);
         let outdated = self.follow_databases(&old, &new);
         self.install(new);
         self.process.tell_workers(|| WorkerMail::LookAgain);
@@ -241,6 +261,9 @@ impl Pooler {
                     tracing::info!("RELOAD: database {} changed: reconnecting", database.name);
                     database.config.store(config);
                     self.outdate(&database.name);
+                    let name = database.name.clone();
+                    self.process
+                        .tell_workers(|| WorkerMail::PartMisplaced(name.clone()));
                 }
                 (_, Some(config)) => database.config.store(config),
             }
@@ -253,6 +276,9 @@ impl Pooler {
         let same_servers = setup.tls.has_same_servers(&self.setup().tls);
         let setup = Arc::new(setup);
         self.logging.configure(&setup.config.settings);
+        let terms = Terms::from(&setup.config.settings);
+        self.process.shared.resolver.set_terms(terms);
+        self.follow_labels(&setup);
         for pool in self.process.shared.pools() {
             let config = pool.database.config.load();
             pool.set_secret(setup.server_secret(&config, &pool.key.user));
@@ -270,7 +296,7 @@ impl Pooler {
     pub(crate) fn differences(&self) -> Result<Changes, CommandError> {
         let setup = self.setup();
         let path = self.config_path(&setup);
-        match Config::load(&path, self.env.iter().cloned()) {
+        match self.source.read(&path) {
             Ok(file) => Ok(Changes::between(&setup.config, &file)),
             Err(error) => {
                 tracing::warn!("SHOW CONFIG_DIFF: {error}");
@@ -466,6 +492,33 @@ fn log_order(command: &Command) {
         (Command::Show(_) | Command::Set { .. }, _) => {}
         (_, Some(database)) => tracing::info!("{tag} '{database}' command issued"),
         (_, None) => tracing::info!("{tag} command issued"),
+    }
+}
+
+/// Says which entries of the other sections changed.
+fn log_entries(changes: &Changes) {
+    for (name, change) in &changes.databases {
+        let what = match change {
+            DatabaseChange::Added => "added",
+            DatabaseChange::Removed => "removed",
+            DatabaseChange::Reconnect => "changed, its servers are to be replaced",
+            DatabaseChange::Adjusted => "changed, its servers stay",
+        };
+        tracing::info!("RELOAD: [databases] {name} {what}");
+    }
+    for (name, change) in &changes.users {
+        tracing::info!("RELOAD: [users] {name} {}", became(*change));
+    }
+    for (id, change) in &changes.peers {
+        tracing::info!("RELOAD: [peers] {id} {}", became(*change));
+    }
+}
+
+fn became(change: Membership) -> &'static str {
+    match change {
+        Membership::Added => "added",
+        Membership::Removed => "removed",
+        Membership::Changed => "changed",
     }
 }
 

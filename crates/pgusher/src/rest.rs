@@ -101,7 +101,8 @@ impl Pooler {
             return Err(CommandError::PausedDatabases);
         }
         self.set_rest(PoolerState::Suspended);
-        self.listeners.borrow_mut().suspend();
+        let closing = self.listeners.borrow_mut().suspend();
+        closing.done().await;
         self.tell_suspension(Suspension::Lenient);
         tokio::task::spawn_local(self.clone().wake_up_without_operators());
         tokio::select! {

@@ -22,7 +22,7 @@ impl Pooler {
             }
             ShutdownKind::WaitForServers => {
                 self.begin_shutdown(Stage::Stopping, "waiting for server connections");
-                self.listeners.borrow_mut().close_to_clients(&self.process);
+                self.close_to_clients().await;
                 self.set_rest(PoolerState::Paused);
                 self.process.shared.pause_all(true);
                 self.process.tell_workers(|| WorkerMail::KillWaiting);
@@ -43,12 +43,17 @@ impl Pooler {
         }
     }
 
+    async fn close_to_clients(&self) {
+        let closing = self.listeners.borrow_mut().close_to_clients(&self.process);
+        closing.done().await;
+    }
+
     /// Waits until the last client has left; with a deadline it sees to it that they do.
     async fn wait_for_clients(self: Rc<Self>) {
         let began = Instant::now();
         let delay = self.setup().config.settings.shutdown_listen_delay;
         tokio::time::sleep(delay).await;
-        self.listeners.borrow_mut().close_to_clients(&self.process);
+        self.close_to_clients().await;
         let closed = Instant::now();
         loop {
             let clients = self.client_count().await;

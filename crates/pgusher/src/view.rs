@@ -8,12 +8,13 @@ use std::time::{Duration, Instant, SystemTime};
 use admin::{CommandError, Difference, Show, Table, View};
 use jiff::{Timestamp, tz::TimeZone};
 use pool::snapshot::{
-    Averages, Counters, DatabaseRow, Lists, PeerPoolRow, PeerRow, PoolRow, Snapshot, UserRow,
+    Backend, Counters, DatabaseRow, Lists, PeerPoolRow, PeerRow, PoolRow, Snapshot, UserRow,
 };
 use settings::{
     CONSOLE_DATABASE, Changes, Config, Database, DatabaseChange, Membership, PoolMode, Row,
     SettingChange,
 };
+use tokio::sync::oneshot;
 
 use crate::pooler::Pooler;
 use crate::worker::WorkerMail;
@@ -25,8 +26,12 @@ impl Pooler {
             Show::ConfigDiff => difference_rows(self.differences()?),
             _ => Vec::new(),
         };
-        let mut parts = self.process.ask_workers(WorkerMail::Snapshot).await;
-        parts.push(self.own_part());
+        let ask = if show.lists_connections() {
+            WorkerMail::Snapshot
+        } else {
+            WorkerMail::Summary
+        };
+        let parts = self.parts(ask).await;
         let mut totals = BTreeMap::new();
         for (database, counters) in parts.iter().flat_map(|part| &part.totals) {
             let sum: &mut Counters = totals.entry(database.clone()).or_default();
@@ -36,7 +41,8 @@ impl Pooler {
         let rows: Vec<Row> = self.setup().config.settings.rows().collect();
         // Thousands of rows take their time: control has others to attend to.
         let drawn = tokio::task::spawn_blocking(move || {
-            let snapshot = put_together(parts, averages);
+            let mut snapshot = put_together(parts);
+            snapshot.averages = averages;
             let zone = TimeZone::system();
             show.table(&View {
                 snapshot: &snapshot,
@@ -49,9 +55,20 @@ impl Pooler {
         drawn.await.map_err(|_| CommandError::Canceled)
     }
 
+    /// What the workers answer to `ask`, completed by what control knows.
+    pub(crate) async fn whole(&self, ask: fn(oneshot::Sender<Snapshot>) -> WorkerMail) -> Snapshot {
+        put_together(self.parts(ask).await)
+    }
+
+    async fn parts(&self, ask: fn(oneshot::Sender<Snapshot>) -> WorkerMail) -> Vec<Snapshot> {
+        let mut parts = self.process.ask_workers(ask).await;
+        parts.push(self.own_part());
+        parts
+    }
+
     /// What all pools counted since the start, by database.
     pub(crate) async fn totals(&self) -> BTreeMap<String, Counters> {
-        let mut totals = self.process.shared.retired();
+        let mut totals: BTreeMap<String, Counters> = BTreeMap::new();
         for part in self.process.ask_workers(WorkerMail::Totals).await {
             for (database, counters) in part {
                 *totals.entry(database).or_default() += counters;
@@ -63,18 +80,24 @@ impl Pooler {
     /// What no worker knows.
     fn own_part(&self) -> Snapshot {
         let setup = self.setup();
+        let resolver = &self.process.shared.resolver;
+        let (dns_hosts, dns_zones) = (resolver.hosts(), resolver.zones());
         Snapshot {
             state: self.rest.get(),
             databases: self.database_rows(&setup.config),
             users: self.user_rows(),
             peers: peer_rows(&setup.config),
             peer_pools: self.peer_pool_rows(&setup.config),
-            totals: self.process.shared.retired(),
             lists: Lists {
                 peer_pools: setup.config.peers.len(),
                 login_clients: self.process.logins.load(Ordering::Relaxed) as usize,
+                dns_names: dns_hosts.len(),
+                dns_zones: dns_zones.len(),
+                dns_queries: resolver.queries(),
                 ..Lists::default()
             },
+            dns_hosts,
+            dns_zones,
             ..Snapshot::default()
         }
     }
@@ -96,6 +119,7 @@ impl Pooler {
     fn database_rows(&self, config: &Config) -> Vec<DatabaseRow> {
         let shared = &self.process.shared;
         let in_use = shared.databases();
+        let pools = shared.pools();
         let find = |name: &str| in_use.iter().find(|database| &*database.name == name);
         let autos = in_use
             .iter()
@@ -110,6 +134,10 @@ impl Pooler {
                 if let Some(database) = find(&entry.name) {
                     row.paused = database.paused.load(Ordering::Relaxed);
                     row.disabled = database.disabled.load(Ordering::Relaxed);
+                    let mut own = pools.iter().filter(|pool| *pool.key.database == row.name);
+                    if own.any(|pool| pool.failing().is_some()) {
+                        row.backend = Backend::Down;
+                    }
                     row.current_client_connections =
                         database.clients.load(Ordering::Relaxed) as usize;
                 }
@@ -155,19 +183,13 @@ impl Pooler {
 }
 
 /// One snapshot of those that workers and control gave.
-fn put_together(parts: Vec<Snapshot>, averages: Averages) -> Snapshot {
+fn put_together(parts: Vec<Snapshot>) -> Snapshot {
     let mut snapshot = Snapshot::merge(parts);
-    let consoles = snapshot
-        .clients
-        .iter()
-        .filter(|client| client.socket.database.as_deref() == Some(CONSOLE_DATABASE));
-    let consoles = consoles.count();
-    snapshot.pools.push(console_pool(consoles));
+    snapshot.pools.push(console_pool(consoles(&snapshot)));
     snapshot
         .pools
         .sort_by(|a, b| (&a.database, &a.user).cmp(&(&b.database, &b.user)));
     count_connections(&mut snapshot);
-    snapshot.averages = averages;
     snapshot
 }
 
@@ -198,7 +220,18 @@ fn database_row(config: &Config, entry: &Database) -> DatabaseRow {
         current_client_connections: 0,
         paused: false,
         disabled: false,
+        backend: Backend::Unknown,
     }
+}
+
+/// Sessions at the console, listed or counted.
+fn consoles(snapshot: &Snapshot) -> usize {
+    let listed = snapshot.clients.iter();
+    let listed =
+        listed.filter(|client| client.socket.database.as_deref() == Some(CONSOLE_DATABASE));
+    let counted = snapshot.client_counts.iter();
+    let counted = counted.filter(|(([database, ..], _), _)| **database == *CONSOLE_DATABASE);
+    listed.count() + counted.map(|(_, count)| count).sum::<usize>()
 }
 
 /// The console shows itself as a database, too.
@@ -231,24 +264,25 @@ fn console_pool(clients: usize) -> PoolRow {
         maxwait: Duration::ZERO,
         pool_mode: PoolMode::Statement,
         load_balance_hosts: None,
+        pool_size: None,
+        reserve_pool_size: 0,
     }
 }
 
-/// Servers of each database, as the pools have them.
+/// Servers of each database, as the pools have them: whose server has logged in, is up.
 fn count_connections(snapshot: &mut Snapshot) {
     for row in &mut snapshot.databases {
         let pools = snapshot.pools.iter();
         let own = pools.filter(|pool| pool.database == row.name);
-        row.current_connections = own
-            .map(|pool| {
-                pool.sv_active
-                    + pool.sv_being_canceled
-                    + pool.sv_idle
-                    + pool.sv_used
-                    + pool.sv_tested
-                    + pool.sv_login
-            })
-            .sum();
+        let mut logged_in = 0;
+        row.current_connections = 0;
+        for pool in own {
+            row.current_connections += pool.servers();
+            logged_in += pool.servers() - pool.sv_login;
+        }
+        if logged_in > 0 {
+            row.backend = Backend::Up;
+        }
     }
 }
 

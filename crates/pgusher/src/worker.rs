@@ -13,12 +13,12 @@ use pool::pool::{Local, Suspension};
 use pool::roster::{ClientKind, ClientState, Kill};
 use pool::snapshot::{Counters, MemoryRow, Snapshot};
 use pool::{ClientId, LeaseError, Mail, Pools, Roster, WorkerId};
-use tokio::runtime;
+use tokio::runtime::{self, Handle};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use wire::Replication;
 
-use crate::accept::Admission;
+use crate::accept::{Admission, Intake};
 use crate::client;
 use crate::drain::{Drain, Due, Pacing, SILENCE};
 use crate::process::{Counted, Process};
@@ -39,12 +39,18 @@ pub(crate) enum WorkerMail {
     Setup(Arc<Setup>),
     /// What does the worker look like?
     Snapshot(oneshot::Sender<Snapshot>),
+    /// The same with clients counted rather than listed.
+    Summary(oneshot::Sender<Snapshot>),
+    /// Does the worker turn?
+    AreYouThere(oneshot::Sender<()>),
     /// What did it count?
     Totals(oneshot::Sender<BTreeMap<String, Counters>>),
     /// How many servers of this database, or of all, are in use?
     Busy(Option<Arc<str>>, oneshot::Sender<usize>),
     /// How many servers of this database, or of all, are to be closed once they are free?
     Outdated(Option<Arc<str>>, oneshot::Sender<usize>),
+    /// Take connections in yourself.
+    TakeIn(Intake),
     /// How many sessions are there, other than the console's?
     Sessions(oneshot::Sender<usize>),
     /// How many clients were sent away, and may not have heard why?
@@ -58,6 +64,9 @@ pub(crate) enum WorkerMail {
     KillClient(ClientId, oneshot::Sender<bool>),
     /// End the sessions of this database.
     KillDatabase(Arc<str>),
+    /// This database has another forced user now, or none: end the sessions that would get other
+    /// servers if they came today.
+    PartMisplaced(Arc<str>),
     /// End the sessions that wait for a server.
     KillWaiting,
     /// The process shuts down: send clients away, as many as are due.
@@ -120,6 +129,8 @@ impl Start {
             tcp: RefCell::new(self.setup.tcp_options()),
             tls: RefCell::new(self.setup.tls.servers.clone()),
             socket_dir: RefCell::new(self.setup.config.settings.unix_socket_dir.clone()),
+            tallies: RefCell::default(),
+            retired: RefCell::default(),
             suspension: Cell::default(),
         });
         let worker = Rc::new(Worker {
@@ -181,6 +192,9 @@ impl Worker {
             WorkerMail::Client(parked, counted, admission) => {
                 self.admit(parked, counted, admission);
             }
+            WorkerMail::TakeIn(intake) => {
+                tokio::task::spawn_local(intake.run(self.process.clone()));
+            }
             WorkerMail::Setup(setup) => self.set_setup(setup),
             // Who asked may be gone.
             WorkerMail::Snapshot(reply) => {
@@ -188,6 +202,12 @@ impl Worker {
                 tokio::task::spawn_local(async move {
                     let _ = reply.send(worker.snapshot().await);
                 });
+            }
+            WorkerMail::Summary(reply) => {
+                let _ = reply.send(self.summary());
+            }
+            WorkerMail::AreYouThere(reply) => {
+                let _ = reply.send(());
             }
             WorkerMail::Totals(reply) => {
                 let _ = reply.send(self.totals());
@@ -214,6 +234,7 @@ impl Worker {
                 let _ = reply.send(found.is_some());
             }
             WorkerMail::KillDatabase(name) => self.kill_database(&name),
+            WorkerMail::PartMisplaced(name) => self.part_misplaced(&name),
             WorkerMail::KillWaiting => self.kill_waiting(),
             WorkerMail::Drain(drain) => self.drain(drain),
             WorkerMail::EndSessions => self.end_sessions(),
@@ -237,6 +258,24 @@ impl Worker {
                 pool.dismiss_newcomers(LeaseError::DatabaseRemoved);
             }
         }
+    }
+
+    fn part_misplaced(&self, name: &str) {
+        let Some(database) = self.process.shared.find_database(name) else {
+            return;
+        };
+        let config = database.config.load();
+        self.pools.local.roster.for_each(|client| {
+            let here = client.kind == ClientKind::Session && *client.database == *name;
+            if !here || config.pool_user(&client.user) == &*client.pool_user {
+                return;
+            }
+            match client.state.get() {
+                // It would wait for a server that should not be opened any more.
+                ClientState::Waiting => client.kill(Kill::Reconfigured),
+                ClientState::Idle | ClientState::Active => client.dismiss(Kill::Reconfigured),
+            }
+        });
     }
 
     fn kill_waiting(&self) {
@@ -336,15 +375,38 @@ impl Worker {
         while survey.go_on(ROWS_AT_ONCE) {
             tokio::task::yield_now().await;
         }
-        let mut snapshot = survey.conclude(&self.pools);
-        let name = settings::CONSOLE_DATABASE.to_owned();
-        *snapshot.totals.entry(name).or_default() += *self.console_counters.borrow();
+        let mut snapshot = survey.conclude();
+        self.add_console(&mut snapshot.totals);
         snapshot.memory.push(MemoryRow {
             name: "read_buffer",
             size: READ_BUFFER,
             used: 1,
         });
         snapshot
+    }
+
+    fn summary(&self) -> Snapshot {
+        let busy = Handle::current().metrics().worker_total_busy_duration(0);
+        let mut snapshot = self.pools.summary(Instant::now(), busy);
+        self.add_console(&mut snapshot.totals);
+        snapshot
+    }
+
+    fn add_console(&self, totals: &mut BTreeMap<String, Counters>) {
+        let name = settings::CONSOLE_DATABASE.to_owned();
+        *totals.entry(name).or_default() += *self.console_counters.borrow();
+    }
+
+    /// A session has ended.
+    pub(crate) fn count_end(&self, reason: &'static str) {
+        let mut tallies = self.pools.local.tallies.borrow_mut();
+        *tallies.client_ends.entry(reason).or_default() += 1;
+    }
+
+    /// A client was not let in.
+    pub(crate) fn count_refusal(&self, reason: &'static str) {
+        let mut tallies = self.pools.local.tallies.borrow_mut();
+        *tallies.refusals.entry(reason).or_default() += 1;
     }
 
     fn sessions(&self) -> usize {
@@ -365,8 +427,7 @@ impl Worker {
 
     fn totals(&self) -> BTreeMap<String, Counters> {
         let mut totals = self.pools.totals();
-        let name = settings::CONSOLE_DATABASE.to_owned();
-        *totals.entry(name).or_default() += *self.console_counters.borrow();
+        self.add_console(&mut totals);
         totals
     }
 

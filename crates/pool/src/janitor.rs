@@ -159,7 +159,9 @@ impl Pool {
             let settings = config.client_settings(&database, &client.user);
             let waited = now.saturating_duration_since(waiter.since);
             let over = |limit: Option<Duration>| limit.is_some_and(|limit| waited > limit);
-            if over(settings.query_wait_timeout) {
+            if let Some(error) = self.given_up(waited, now) {
+                self.fail_waiter(client.id, error);
+            } else if over(settings.query_wait_timeout) {
                 self.fail_waiter(client.id, LeaseError::QueryWaitTimeout);
             } else if over(query_timeout) {
                 self.fail_waiter(client.id, LeaseError::QueryTimeout);
@@ -170,9 +172,13 @@ impl Pool {
         }
     }
 
-    /// Keeps `min_pool_size` servers ready for pools in use: one more each pass.
+    /// Keeps `min_pool_size` servers ready for pools in use: one more each pass. While nobody can
+    /// log in, one login after the other is tried, so that no client need be the first to try.
     fn fill_minimum(self: &Rc<Self>, now: Instant) {
         let min = self.settings().min_pool_size;
+        // Who waits asks by itself.
+        let nobody_asks = self.wanted() == 0 && self.owners.waiting() == 0;
+        let min = min.max(u32::from(nobody_asks && self.shared.is_unreachable()));
         if min == 0 || self.shared.servers.load(Ordering::SeqCst) >= min || self.rules().paused {
             return;
         }
@@ -207,6 +213,7 @@ impl Pool {
     }
 
     pub(crate) fn log_reserve(&self) {
+        self.meter.borrow_mut().reserve_opened += 1;
         tracing::warn!(name: "reserve_used", "{}: taking connection from reserve_pool", self.shared.key);
     }
 }

@@ -2,13 +2,13 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
+use crate::attempts::LoginFailure;
 use crate::key::ServerId;
 use crate::pool::Pool;
-use crate::server::login::LoginError;
 use crate::server::{CloseReason, Server};
 
 /// Why a client did not get a server.
@@ -20,9 +20,17 @@ pub enum LeaseError {
     /// `query_timeout` passed before a server was free.
     #[error("query_timeout")]
     QueryTimeout,
-    /// No server can be reached: the last attempt failed, and it is not yet time for the next.
-    #[error("server login has been failing, cached error: {0} (server_login_retry)")]
-    LoginFailing(Arc<LoginError>),
+    /// No server can be reached.
+    #[error(
+        "server login has been failing, cached error: {failure}, for {} s (server_login_retry)",
+        .lasted.as_secs()
+    )]
+    LoginFailing {
+        /// What happened last.
+        failure: Arc<LoginFailure>,
+        /// For how long it has been so.
+        lasted: Duration,
+    },
     /// The database is no longer in the configuration.
     #[error("database removed")]
     DatabaseRemoved,
@@ -31,7 +39,21 @@ pub enum LeaseError {
     ShuttingDown,
     /// The server refused the login.
     #[error("{}", .0.for_client())]
-    LoginRefused(Arc<LoginError>),
+    LoginRefused(Arc<LoginFailure>),
+}
+
+impl LeaseError {
+    /// The same in words that are always the same: for counting.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::QueryWaitTimeout => "query_wait_timeout",
+            Self::QueryTimeout => "query_timeout",
+            Self::LoginFailing { .. } => "server login has been failing",
+            Self::DatabaseRemoved => "database removed",
+            Self::ShuttingDown => "server shutting down",
+            Self::LoginRefused(_) => "server login failed",
+        }
+    }
 }
 
 /// A server, lent. Release it or close it; dropped, it is closed, since nobody knows what it

@@ -3,9 +3,12 @@
 //! [`state::PoolState`] and [`limits::Limits`] decide and never wait; [`Pool`] waits and never
 //! decides. A worker's [`Pools`] own its servers; [`shared::Shared`] is what all workers see.
 
+pub mod attempts;
 pub mod key;
+pub mod labels;
 pub mod lease;
 pub mod limits;
+pub mod meter;
 pub mod own;
 pub mod pool;
 pub mod pools;
@@ -20,7 +23,7 @@ mod cancels;
 mod eviction;
 mod janitor;
 mod opening;
-mod report;
+pub mod report;
 
 #[cfg(test)]
 mod dice;

@@ -14,6 +14,10 @@ use crate::key::{ClientId, PoolId, PoolKey, WorkerId};
 /// Logins that may be under way at once in one pool.
 const LOGINS_MAX: u32 = 4;
 
+/// The first pause after a failed login. Each further failure doubles it, up to
+/// `server_login_retry`: a server that restarts is found soon, and one that stays away is left alone.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
 /// The limits of one pool, as its settings have them; 0 means none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Bounds {
@@ -25,7 +29,7 @@ pub struct Bounds {
     pub database: u32,
     /// Servers of the user (`max_user_connections`).
     pub user: u32,
-    /// Pause after a failed login (`server_login_retry`).
+    /// Longest pause after a failed login (`server_login_retry`).
     pub login_retry: Duration,
 }
 
@@ -49,7 +53,7 @@ pub enum Permit {
     PoolFull,
     /// Enough logins are under way.
     Busy,
-    /// The last login failed, and `server_login_retry` has not passed.
+    /// The last login failed, and the pause after it is not over.
     Retrying,
     /// The database or the user has too many servers: ask for one to be evicted.
     Full(Scope),
@@ -109,8 +113,19 @@ struct PoolCount {
     servers: u32,
     logins: u32,
     closing: u32,
-    failed_at: Option<Instant>,
+    outage: Option<Outage>,
     gauge: Gauge,
+}
+
+/// Logins fail, and none has succeeded since they began to.
+#[derive(Debug, Clone, Copy)]
+struct Outage {
+    /// Failures in a row; those of logins that began together are one.
+    failures: u32,
+    /// When the last was; `None` if there is reason to try at once.
+    last: Option<Instant>,
+    /// The server itself refused: it may count how often it is asked.
+    refused: bool,
 }
 
 /// In line for what becomes free: a worker that found a shared limit full, or an owner.
@@ -131,7 +146,7 @@ impl Limits {
             servers: 0,
             logins: 0,
             closing: 0,
-            failed_at: None,
+            outage: None,
             gauge,
         };
         self.pools.insert(pool, count);
@@ -231,8 +246,8 @@ impl Limits {
         if !count.has_room(purpose) {
             return Permit::PoolFull;
         }
-        if let Some(failed_at) = count.failed_at
-            && now.saturating_duration_since(failed_at) < bounds.login_retry
+        if let Some(outage) = count.outage
+            && outage.rests(now, bounds.login_retry)
         {
             return Permit::Retrying;
         }
@@ -261,17 +276,32 @@ impl Limits {
     pub fn logged_in(&mut self, pool: PoolId) -> Vec<Passed> {
         if let Some(count) = self.pools.get_mut(&pool) {
             count.logins = count.logins.saturating_sub(1);
-            count.failed_at = None;
+            if count.outage.take().is_some() {
+                let database = count.key.database.clone();
+                self.end_pauses(&database);
+            }
         }
         self.pass_on()
     }
 
+    /// The server of a database is back: its other pools need not wait to find that out.
+    fn end_pauses(&mut self, database: &Arc<str>) {
+        for count in self.pools.values_mut() {
+            if let Some(outage) = &mut count.outage
+                && count.key.database == *database
+                && !outage.refused
+            {
+                outage.last = None;
+            }
+        }
+    }
+
     /// A login failed, and its socket is closed. Who else asked for this pool need not fail as
     /// well: it asks again when the pause is over.
-    pub fn login_failed(&mut self, pool: PoolId, now: Instant) -> Vec<Passed> {
+    pub fn login_failed(&mut self, pool: PoolId, now: Instant, refused: bool) -> Vec<Passed> {
         if let Some(count) = self.pools.get_mut(&pool) {
             count.logins = count.logins.saturating_sub(1);
-            count.failed_at = Some(now);
+            count.outage = Some(Outage::after(count.outage, now, refused, count.bounds));
         }
         self.askers.retain(|asker| asker.pool != pool);
         self.closed(pool)
@@ -437,6 +467,35 @@ impl Limits {
     }
 }
 
+impl Outage {
+    /// How things stand after one more failure.
+    fn after(before: Option<Self>, now: Instant, refused: bool, bounds: Bounds) -> Self {
+        let failures = match before {
+            None => 1,
+            Some(outage) if outage.rests(now, bounds.login_retry) => outage.failures,
+            Some(outage) => outage.failures.saturating_add(1),
+        };
+        Self {
+            failures,
+            last: Some(now),
+            refused,
+        }
+    }
+
+    /// Whether it is too early to try again.
+    fn rests(&self, now: Instant, retry: Duration) -> bool {
+        let Some(last) = self.last else {
+            return false;
+        };
+        let doublings = self.failures.saturating_sub(1).min(16);
+        let pause = match self.refused {
+            true => retry,
+            false => FIRST_PAUSE.saturating_mul(1 << doublings).min(retry),
+        };
+        now.saturating_duration_since(last) < pause
+    }
+}
+
 impl Asker {
     /// Whether it is this client, for itself.
     fn is(&self, client: ClientId) -> bool {
@@ -452,11 +511,7 @@ impl Asker {
 impl PoolCount {
     fn may_log_in(&self) -> bool {
         // After a failure one probe tells whether the server is back.
-        let most = if self.failed_at.is_some() {
-            1
-        } else {
-            LOGINS_MAX
-        };
+        let most = if self.outage.is_some() { 1 } else { LOGINS_MAX };
         self.logins < most
     }
 

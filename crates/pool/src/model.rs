@@ -429,7 +429,7 @@ impl Worker {
         let passed = self
             .world
             .shared
-            .limits(|limits| limits.login_failed(id, now));
+            .limits(|limits| limits.login_failed(id, now, false));
         self.permit_is_back(passed).await;
     }
 

@@ -6,17 +6,15 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use net::Conn;
-use settings::LoadBalanceHosts;
-use tokio::time::timeout;
 
+use crate::attempts::LoginFailure;
 use crate::lease::LeaseError;
 use crate::limits::{Bounds, Passed, Permit, Purpose};
-use crate::own::OwnStartup;
 use crate::pool::Pool;
 use crate::roster::Turn;
-use crate::server::login::{self, LoggedIn, LoginError};
-use crate::server::{Facts, Server};
-use crate::shared::{Failure, Mail, Welcome, lock};
+use crate::server::login::LoggedIn;
+use crate::server::{CloseReason, Facts, Server};
+use crate::shared::{Mail, Welcome, lock};
 
 impl Pool {
     /// Opens servers for waiters for whom none is on its way, as far as the limits allow.
@@ -81,43 +79,46 @@ impl Pool {
     /// Logs a server in, with a permit in hand.
     fn start_login(self: &Rc<Self>) {
         self.logins.set(self.logins.get() + 1);
+        self.shared.logging_in.fetch_add(1, Ordering::SeqCst);
         let pool = self.clone();
         tokio::task::spawn_local(async move {
-            let result = pool.login(None).await;
+            let begun_for = pool.shared.database.generation.load(Ordering::SeqCst);
+            let result = tokio::select! {
+                biased;
+                result = pool.login(None) => Some(result),
+                () = pool.outdated_since(begun_for) => None,
+            };
             pool.logins.set(pool.logins.get() - 1);
+            pool.shared.logging_in.fetch_sub(1, Ordering::SeqCst);
             match result {
-                Ok(logged_in) => pool.opened(logged_in),
-                Err(error) => pool.login_failed(error),
+                Some(Ok(logged_in)) => pool.opened(logged_in),
+                Some(Err(failure)) => pool.login_failed(failure),
+                None => pool.login_outdated(),
             }
         });
     }
 
-    pub(crate) async fn login(&self, own: Option<&OwnStartup>) -> Result<LoggedIn, LoginError> {
-        let limit = self.settings().server_connect_timeout;
-        let login = async {
-            let config = self.shared.database.config.load_full();
-            let options = self.local.tcp.borrow().clone();
-            let tls = self.local.tls.borrow().clone();
-            let socket_dir = self.local.socket_dir.borrow().clone();
-            let target = login::next_target(&self.shared, &config, socket_dir.as_ref()).await?;
-            let names = &self.local.shared.names;
-            login::login(
-                &self.shared,
-                &config,
-                target,
-                &options,
-                tls.as_ref(),
-                names,
-                own,
-            )
-            .await
-        };
-        match limit {
-            Some(limit) => timeout(limit, login)
-                .await
-                .unwrap_or(Err(LoginError::Timeout)),
-            None => login.await,
+    /// Ends once servers opened for this generation must be replaced.
+    async fn outdated_since(&self, generation: u64) {
+        loop {
+            let look = self.look_at_logins.notified();
+            if self.shared.database.generation.load(Ordering::SeqCst) != generation {
+                return;
+            }
+            look.await;
         }
+    }
+
+    /// A login is given up, since its server would have to be replaced at once.
+    fn login_outdated(self: &Rc<Self>) {
+        let reason = CloseReason::Reconfigured.as_str();
+        tracing::info!(name: "server_closed",
+            "S: {} closing because: {reason} (age=0s)", self.shared.key);
+        self.local.note_close(reason);
+        let id = self.shared.id;
+        let passed = self.local.shared.limits(|limits| limits.unused(id));
+        self.permit_is_back(passed);
+        self.advance(Instant::now());
     }
 
     fn opened(self: &Rc<Self>, logged_in: LoggedIn) {
@@ -145,7 +146,13 @@ impl Pool {
     /// A login succeeded: others may have waited for that.
     pub(crate) fn note_success(&self) -> Vec<Passed> {
         let id = self.shared.id;
-        *lock(&self.shared.failure) = None;
+        if let Some(failing) = lock(&self.shared.failing).take() {
+            let lasted = failing.since.elapsed().as_secs();
+            tracing::info!(name: "server_login_works",
+                "{}: server login works again after {lasted} s",
+                self.shared.key
+            );
+        }
         self.local.shared.limits(|limits| limits.logged_in(id))
     }
 
@@ -170,44 +177,27 @@ impl Pool {
         server
     }
 
-    fn login_failed(self: &Rc<Self>, error: LoginError) {
-        let error = Arc::new(error);
-        self.log_failure(&error);
-        self.note_failure(&error);
-        if error.is_final() {
-            self.tell_refusal(&error);
+    fn login_failed(self: &Rc<Self>, failure: LoginFailure) {
+        let failure = Arc::new(failure);
+        self.note_failure(&failure);
+        if failure.is_final() {
+            self.tell_refusal(&failure);
         }
-    }
-
-    pub(crate) fn log_failure(&self, error: &LoginError) {
-        tracing::warn!(name: "server_login_failed", "{}: {error}", self.shared.key);
-        tracing::info!(name: "server_closed",
-            "S: {} closing because: {} (age=0s)",
-            self.shared.key,
-            error.reason()
-        );
     }
 
     /// A login failed: its permit goes back, and the next attempt waits for a while.
-    pub(crate) fn note_failure(self: &Rc<Self>, error: &Arc<LoginError>) {
-        let config = self.shared.database.config.load();
-        if config.load_balance_hosts == LoadBalanceHosts::Disable {
-            self.shared.next_host.fetch_add(1, Ordering::Relaxed);
-        }
+    pub(crate) fn note_failure(self: &Rc<Self>, failure: &Arc<LoginFailure>) {
         let (id, now) = (self.shared.id, Instant::now());
-        *lock(&self.shared.failure) = Some(Failure {
-            error: error.clone(),
-            at: now,
-        });
+        self.shared.note_failure(failure, now);
         let passed = self
             .local
             .shared
-            .limits(|limits| limits.login_failed(id, now));
+            .limits(|limits| limits.login_failed(id, now, failure.is_final()));
         self.permit_is_back(passed);
     }
 
     /// The server itself said no: who waits for it hears that at once, unless others still serve.
-    fn tell_refusal(self: &Rc<Self>, error: &Arc<LoginError>) {
+    fn tell_refusal(self: &Rc<Self>, error: &Arc<LoginFailure>) {
         self.shared.welcome.send_if_modified(|welcome| {
             let unknown = !matches!(welcome, Welcome::Known(_));
             if unknown {
@@ -223,7 +213,7 @@ impl Pool {
     }
 
     /// Ends the wait of every client here, if no server is left.
-    pub(crate) fn refuse_waiters(self: &Rc<Self>, error: &Arc<LoginError>) {
+    pub(crate) fn refuse_waiters(self: &Rc<Self>, error: &Arc<LoginFailure>) {
         if self.shared.servers_for_all() > 0 {
             return;
         }

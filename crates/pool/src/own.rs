@@ -14,12 +14,13 @@ use std::time::Instant;
 
 use wire::Replication;
 
+use crate::attempts::LoginFailure;
 use crate::key::ServerId;
 use crate::lease::{Lease, LeaseError};
 use crate::limits::{Owner, Permit, Purpose, Scope};
-use crate::pool::{Pool, micros};
+use crate::pool::Pool;
 use crate::roster::{ClientEntry, ClientState};
-use crate::server::login::{LoggedIn, LoginError};
+use crate::server::login::LoggedIn;
 use crate::server::{CloseReason, Server};
 use crate::shared::Reported;
 
@@ -109,13 +110,12 @@ impl Pool {
                         }
                     }
                 }
-                Err(error) => {
-                    let error = Arc::new(error);
-                    self.log_failure(&error);
-                    if error.is_final() {
-                        return Err(LeaseError::LoginRefused(error));
+                Err(failure) => {
+                    let failure = Arc::new(failure);
+                    if failure.is_final() {
+                        return Err(LeaseError::LoginRefused(failure));
                     }
-                    permit.ends(Outcome::Failed(error));
+                    permit.ends(Outcome::Failed(failure));
                 }
             }
         }
@@ -175,7 +175,15 @@ impl<'a> Waiting<'a> {
                     self.pool.ask_for_eviction(scope);
                     Poll::Pending
                 }
-                Permit::Busy | Permit::Retrying => Poll::Pending,
+                Permit::Retrying => {
+                    let now = Instant::now();
+                    let waited = now.saturating_duration_since(self.owner.since);
+                    match self.pool.given_up(waited, now) {
+                        Some(error) => Poll::Ready(Err(error)),
+                        None => Poll::Pending,
+                    }
+                }
+                Permit::Busy => Poll::Pending,
             }
         })
         .await
@@ -209,7 +217,7 @@ impl<'a> Waiting<'a> {
     fn over(self, place: ServerId, server: Rc<Server>) -> Lease {
         let now = Instant::now();
         let waited = now.saturating_duration_since(self.owner.since);
-        self.pool.counters.borrow_mut().wait_time += micros(waited);
+        self.pool.note_wait(waited);
         self.pool.begin_lease(&server, self.client, now);
         Lease::new(self.pool.clone(), place, server)
     }
@@ -243,7 +251,7 @@ enum Outcome {
     /// The server is open: the permit is its own from here.
     Open,
     /// It could not be reached: whoever asks next waits for a while.
-    Failed(Arc<LoginError>),
+    Failed(Arc<LoginFailure>),
 }
 
 impl<'a> OwnPermit<'a> {
@@ -272,7 +280,7 @@ impl Drop for OwnPermit<'_> {
                 let passed = pool.note_success();
                 pool.permit_is_back(passed);
             }
-            Some(Outcome::Failed(error)) => pool.note_failure(&error),
+            Some(Outcome::Failed(failure)) => pool.note_failure(&failure),
             None => {
                 let passed = pool.local.shared.limits(|limits| limits.unused(id));
                 pool.permit_is_back(passed);

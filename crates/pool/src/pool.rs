@@ -9,15 +9,19 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use net::TcpOptions;
+use net::stream::Target;
 use net::tls::ServerTls;
 use settings::{PoolMode, PoolSettings, SocketDir, StatementSettings};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use wire::frontend::{Policy, put_query, put_terminate};
 
 use crate::key::{ClientId, ServerId, WorkerId};
 use crate::lease::{Lease, LeaseError};
+use crate::meter::{Meter, Tallies};
 use crate::own::Owners;
-use crate::roster::{ClientEntry, ClientKind, ClientState, Notify, Roster, Turn};
+use crate::pools::TICK;
+use crate::report::Retired;
+use crate::roster::{self, ClientEntry, ClientKind, ClientState, Roster, Turn};
 use crate::server::{CloseReason, IdleNews, ParkedServer, Server, cancel, query};
 use crate::shared::{Freshness, Mail, PoolShared, Reported, Shared, Welcome};
 use crate::snapshot::Counters;
@@ -38,8 +42,20 @@ pub struct Local {
     pub tls: RefCell<Option<Arc<ServerTls>>>,
     /// Where servers without a host are found.
     pub socket_dir: RefCell<Option<SocketDir>>,
+    /// What is counted whatever the pool.
+    pub tallies: RefCell<Tallies>,
+    /// What pools counted that are gone: counters never go down.
+    pub retired: RefCell<Retired>,
     /// How far SUSPEND has come.
     pub suspension: Cell<Suspension>,
+}
+
+impl Local {
+    /// A server was closed, or never came to be one.
+    pub(crate) fn note_close(&self, reason: &'static str) {
+        let mut tallies = self.tallies.borrow_mut();
+        *tallies.server_closes.entry(reason).or_default() += 1;
+    }
 }
 
 /// How far SUSPEND has come: whether clients and servers are still read from.
@@ -63,6 +79,8 @@ pub struct Pool {
     pub local: Rc<Local>,
     /// What it did so far.
     pub counters: RefCell<Counters>,
+    /// What it measured.
+    pub meter: RefCell<Meter>,
     /// Clients logged in here.
     pub clients: Cell<usize>,
     /// What clients may send.
@@ -74,6 +92,8 @@ pub struct Pool {
     pub(crate) servers: RefCell<Vec<Option<Rc<Server>>>>,
     /// Logins under way here.
     pub(crate) logins: Cell<usize>,
+    /// Has them look whether they are still wanted.
+    pub(crate) look_at_logins: Notify,
     /// Clients at login that wait for the first server.
     pub(crate) newcomers: Cell<usize>,
     /// Clients at login that wait for a server of their own.
@@ -104,11 +124,13 @@ impl Pool {
             mode: Cell::new(settings.pool_mode),
             statements: Cell::new(settings.prepared_statements),
             counters: RefCell::default(),
+            meter: RefCell::default(),
             clients: Cell::new(0),
             settings: RefCell::new(Rc::new(settings)),
             state: RefCell::default(),
             servers: RefCell::default(),
             logins: Cell::new(0),
+            look_at_logins: Notify::new(),
             newcomers: Cell::new(0),
             owners: Owners::default(),
             dismissed: watch::Sender::new(None),
@@ -166,7 +188,10 @@ impl Pool {
                 Grant::Server(place) => {
                     self.idle_changed();
                     match self.unfit_for(cx, place) {
-                        None => return Ok(self.lease(place, client, now)),
+                        None => {
+                            self.meter.borrow_mut().wait.record(Duration::ZERO);
+                            return Ok(self.lease(place, client, now));
+                        }
                         Some(reason) => self.close(place, reason),
                     }
                 }
@@ -183,7 +208,7 @@ impl Pool {
             return Err(error);
         }
         client.state.set(ClientState::Waiting);
-        client.notify.set(Notify::Untold);
+        client.notify.set(roster::Notify::Untold);
         self.publish_waiting();
         self.advance(now);
         Ok(None)
@@ -209,15 +234,34 @@ impl Pool {
         }
     }
 
-    /// When no server lives and the last login has just failed, waiting is of no use.
+    /// What a client is told at once, since waiting is of no use: no server serves, and logins have
+    /// just failed. If another login is under way, this holds once `server_login_retry` is over.
     fn hopeless(&self, now: Instant) -> Option<LeaseError> {
-        if self.shared.servers_for_all() > 0 || self.rules().paused {
+        if self.shared.serves() || self.rules().paused {
             return None;
         }
-        let failure = self.shared.failure()?;
-        let pause = self.settings.borrow().server_login_retry;
-        (now.saturating_duration_since(failure.at) < pause)
-            .then_some(LeaseError::LoginFailing(failure.error))
+        let failing = self.shared.failing()?;
+        let settings = self.settings.borrow();
+        let retry = settings.server_login_retry;
+        let known_for = now.saturating_duration_since(failing.at);
+        let told = if self.shared.servers_for_all() == 0 {
+            known_for < retry
+        } else {
+            let login = settings.server_connect_timeout.unwrap_or(retry);
+            failing.lasted(now) >= retry && known_for < retry.saturating_add(login)
+        };
+        told.then(|| failing.told(now))
+    }
+
+    /// What clients are told that have waited for `server_login_retry`, once logins have failed for
+    /// as long.
+    pub(crate) fn given_up(&self, waited: Duration, now: Instant) -> Option<LeaseError> {
+        let retry = self.settings.borrow().server_login_retry;
+        if retry.is_zero() || waited < retry || self.shared.serves() || self.rules().paused {
+            return None;
+        }
+        let failing = self.shared.failing()?;
+        (failing.lasted(now) >= retry).then(|| failing.told(now))
     }
 
     /// The client's turn, if it has come.
@@ -256,13 +300,21 @@ impl Pool {
                 }
                 Welcome::Unknown => {}
             }
-            if waits.is_none() {
-                waits = Some(Newcomer::new(self));
-                self.advance(Instant::now());
+            let since = match &waits {
+                Some(Newcomer { since, .. }) => *since,
+                None => {
+                    let newcomer = waits.insert(Newcomer::new(self));
+                    self.advance(Instant::now());
+                    newcomer.since
+                }
+            };
+            if let Some(error) = self.given_up(since.elapsed(), Instant::now()) {
+                return Err(error);
             }
             // The senders live as long as the pool.
             tokio::select! {
                 _ = news.changed() => {}
+                () = tokio::time::sleep(TICK) => {}
                 _ = dismissed.changed() => {
                     if let Some(why) = dismissed.borrow().clone() {
                         return Err(why);
@@ -290,8 +342,8 @@ impl Pool {
     fn just_failed(&self) -> bool {
         let pause = self.settings.borrow().server_login_retry;
         self.shared
-            .failure()
-            .is_some_and(|failure| failure.at.elapsed() < pause)
+            .failing()
+            .is_some_and(|failing| failing.at.elapsed() < pause)
     }
 
     /// A client gave its server back.
@@ -434,10 +486,16 @@ impl Pool {
             return;
         };
         let waited = now.saturating_duration_since(waiter.since);
-        self.counters.borrow_mut().wait_time += micros(waited);
+        self.note_wait(waited);
         if let Some(lease) = self.lease(place, &client, now) {
             client.give_turn(Turn::Lease(lease));
         }
+    }
+
+    /// A client had its server after this long.
+    pub(crate) fn note_wait(&self, waited: Duration) {
+        self.counters.borrow_mut().wait_time += micros(waited);
+        self.meter.borrow_mut().wait.record(waited);
     }
 
     fn lease(
@@ -462,6 +520,7 @@ impl Pool {
             server.touched.set(true);
         }
         client.link.set(Some(server.id));
+        client.held_since.set(Some(now));
         client.state.set(ClientState::Active);
         self.counters.borrow_mut().server_assignment_count += 1;
     }
@@ -559,6 +618,7 @@ impl Pool {
     }
 
     fn reset(self: &Rc<Self>, place: ServerId, sql: &str) {
+        self.meter.borrow_mut().resets += 1;
         self.state
             .borrow_mut()
             .set_aside(place, ServerState::Resetting);
@@ -614,6 +674,7 @@ impl Pool {
             self.tag(&server),
             reason.as_str()
         );
+        self.local.note_close(reason.as_str());
         self.say_goodbye(&server);
         true
     }
@@ -679,11 +740,28 @@ impl Pool {
     }
 
     fn put(&self, place: ServerId, server: Rc<Server>) {
+        // Its name may have come to lead elsewhere while it was on its way.
+        self.doubt_if_moved(&server);
         let mut servers = self.servers.borrow_mut();
         if servers.len() <= place.0 {
             servers.resize(place.0 + 1, None);
         }
         servers[place.0] = Some(server);
+    }
+
+    /// Doubts the servers whose hosts' names lead elsewhere now.
+    pub(crate) fn doubt_moved(&self) {
+        for server in self.servers.borrow().iter().flatten() {
+            self.doubt_if_moved(server);
+        }
+    }
+
+    fn doubt_if_moved(&self, server: &Server) {
+        if let Target::Tcp(address, Some(name)) = &server.facts.target
+            && !self.local.shared.resolver.is_current(name, address.ip())
+        {
+            server.doubt.set(Some(CloseReason::Moved));
+        }
     }
 
     fn forget(&self, place: ServerId) -> Option<Rc<Server>> {
@@ -706,10 +784,11 @@ impl Pool {
         let database = &self.shared.database;
         if database.removed.load(Ordering::Relaxed) {
             Some(CloseReason::DatabaseRemoved)
-        } else if self.is_outdated(server) {
-            Some(CloseReason::Reconfigured)
+        } else if let Some(doubt) = server.doubt.get() {
+            Some(doubt)
         } else {
-            server.doubt.get()
+            self.is_outdated(server)
+                .then_some(CloseReason::Reconfigured)
         }
     }
 
@@ -778,18 +857,23 @@ impl Pool {
 }
 
 /// A client at login that waits for the pool's first server.
-struct Newcomer<'a>(&'a Pool);
+struct Newcomer<'a> {
+    pool: &'a Pool,
+    since: Instant,
+}
 
 impl<'a> Newcomer<'a> {
     fn new(pool: &'a Pool) -> Self {
         pool.newcomers.set(pool.newcomers.get() + 1);
-        Self(pool)
+        let since = Instant::now();
+        Self { pool, since }
     }
 }
 
 impl Drop for Newcomer<'_> {
     fn drop(&mut self) {
-        self.0.newcomers.set(self.0.newcomers.get() - 1);
+        let newcomers = &self.pool.newcomers;
+        newcomers.set(newcomers.get() - 1);
     }
 }
 
@@ -832,6 +916,6 @@ impl Drop for Wait<'_> {
 }
 
 /// Whole microseconds, as the counters have them.
-pub(crate) fn micros(duration: Duration) -> u64 {
+pub fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -30,6 +30,8 @@ pub struct Pools {
     pools: RefCell<HashMap<PoolId, Rc<Pool>>>,
     /// Whether any client may be closed for being silent.
     idle_clients_end: Cell<bool>,
+    /// How many changes of addresses the pools know of.
+    moves_seen: Cell<u64>,
 }
 
 impl Pools {
@@ -41,6 +43,7 @@ impl Pools {
             config: RefCell::new(config),
             pools: RefCell::default(),
             idle_clients_end,
+            moves_seen: Cell::new(0),
         })
     }
 
@@ -112,6 +115,7 @@ impl Pools {
                     }
                 });
             }
+            pool.look_at_logins.notify_waiters();
             pool.tick(now, &config);
         }
     }
@@ -190,6 +194,10 @@ impl Pools {
 
     fn tick(&self, now: Instant) {
         let config = self.config();
+        let moves = self.local.shared.resolver.changes();
+        if self.moves_seen.replace(moves) != moves {
+            self.all().iter().for_each(|pool| pool.doubt_moved());
+        }
         for pool in self.all() {
             pool.tick(now, &config);
         }

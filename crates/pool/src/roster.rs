@@ -106,6 +106,8 @@ pub struct ClientEntry {
     pub id: ClientId,
     /// The user it logged in as.
     pub user: Arc<str>,
+    /// The user whose servers serve it.
+    pub pool_user: Arc<str>,
     /// The database it asked for.
     pub database: Arc<str>,
     /// Where it comes from.
@@ -130,6 +132,8 @@ pub struct ClientEntry {
     pub xact_start: Cell<Option<Instant>>,
     /// The server that serves it.
     pub link: Cell<Option<u64>>,
+    /// Since when it has that server.
+    pub held_since: Cell<Option<Instant>>,
     /// How many prepared statements it has names for.
     pub prepared_statements: Cell<usize>,
     /// Its application_name, as it last was.
@@ -184,6 +188,8 @@ pub struct ClientFacts {
     pub id: ClientId,
     /// The user it logged in as.
     pub user: Arc<str>,
+    /// The user whose servers serve it.
+    pub pool_user: Arc<str>,
     /// The database it asked for.
     pub database: Arc<str>,
     /// Where it comes from.
@@ -208,6 +214,7 @@ impl ClientEntry {
         Self {
             id: facts.id,
             user: facts.user,
+            pool_user: facts.pool_user,
             database: facts.database,
             peer: facts.peer,
             local: facts.local,
@@ -220,6 +227,7 @@ impl ClientEntry {
             query_start: Cell::new(None),
             xact_start: Cell::new(None),
             link: Cell::new(None),
+            held_since: Cell::new(None),
             prepared_statements: Cell::new(0),
             application_name: RefCell::new(facts.application_name),
             notify: Cell::new(Notify::Untold),

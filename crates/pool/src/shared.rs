@@ -1,23 +1,29 @@
 //! What all workers share: pools and databases by name, the limits, and the post between workers.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use auth::{Credentials, Derived, Password, ScramKeys, Secret};
+use net::resolve::Resolver;
 use settings::Database;
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::{ParamNames, Params};
 
+use crate::attempts::LoginFailure;
 use crate::key::{ClientId, PoolId, PoolKey, WorkerId};
+use crate::labels::Labels;
+use crate::lease::LeaseError;
 use crate::limits::{Gauge, Limits, Passed, Scope};
 use crate::server::ParkedServer;
-use crate::server::login::LoginError;
+use crate::server::turns::Turns;
 use crate::server::version::Versions;
-use crate::snapshot::Counters;
 use crate::statements::Statements;
+
+/// Labels of each kind, until a configuration says how many.
+const LABELS: usize = 500;
 
 /// What workers tell each other about pools.
 #[derive(Debug)]
@@ -33,7 +39,7 @@ pub enum Mail {
     /// A server of the pool closed: your waiter may open one.
     Room(PoolId),
     /// The server refused the login: nobody need wait for it.
-    Refused(PoolId, Arc<LoginError>),
+    Refused(PoolId, Arc<LoginFailure>),
     /// Which of your idle servers that fall under this limit has idled longest?
     LongestIdle {
         /// The limit that is full.
@@ -63,14 +69,16 @@ pub struct Shared {
     pub names: ParamNames,
     /// Prepared statements.
     pub statements: Statements,
+    /// Addresses of hosts.
+    pub resolver: Resolver,
     limits: Mutex<Limits>,
     /// Whether anybody is in line for a permit under a shared limit.
     wanted: AtomicBool,
     /// Whether all databases are under PAUSE, those to come as well.
     paused: Arc<AtomicBool>,
     registry: Mutex<Registry>,
-    /// What pools counted that are gone, by database: counters never go down.
-    retired: Mutex<BTreeMap<String, Counters>>,
+    /// Names that metrics tell apart.
+    labels: Mutex<Labels>,
     post: Vec<mpsc::UnboundedSender<Mail>>,
     ids: AtomicU64,
     origin: Instant,
@@ -118,14 +126,14 @@ pub struct PoolShared {
     pub database: Arc<DatabaseShared>,
     /// Open servers, logins included.
     pub servers: Gauge,
+    /// Those among them that are logging in.
+    pub(crate) logging_in: AtomicU32,
     /// Those among them that are one client's own.
     pub(crate) own_servers: AtomicU32,
     /// Parameters for welcoming clients, as far as known.
     pub welcome: watch::Sender<Welcome>,
-    /// Next host of a list.
-    pub next_host: AtomicUsize,
-    /// Next address of a host.
-    pub next_address: AtomicUsize,
+    /// Which host and address comes next.
+    pub(crate) turns: Mutex<Turns>,
     /// Cancel requests on their way to servers.
     pub carriers: AtomicU32,
     credentials: Mutex<Held>,
@@ -133,8 +141,8 @@ pub struct PoolShared {
     pub(crate) versions: Mutex<Versions>,
     /// When a server was last closed for its age, in nanoseconds since the start, plus 1.
     aged_out: AtomicU64,
-    /// The last failed login, until one succeeds.
-    pub(crate) failure: Mutex<Option<Failure>>,
+    /// How logins have been failing, until one succeeds.
+    pub(crate) failing: Mutex<Option<Failing>>,
     /// Workers whose clients wait.
     waiting: AtomicU64,
     /// Workers with an idle server.
@@ -172,13 +180,30 @@ impl Held {
     }
 }
 
-/// Why the last login to the server failed.
+/// Logins fail, and none has succeeded since they began to.
 #[derive(Debug, Clone)]
-pub struct Failure {
-    /// What happened.
-    pub error: Arc<LoginError>,
-    /// When.
+pub struct Failing {
+    /// What happened last.
+    pub failure: Arc<LoginFailure>,
+    /// When it began.
+    pub since: Instant,
+    /// When it last happened.
     pub at: Instant,
+}
+
+impl Failing {
+    /// For how long they have been failing.
+    pub(crate) fn lasted(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
+
+    /// What clients are told.
+    pub(crate) fn told(&self, now: Instant) -> LeaseError {
+        LeaseError::LoginFailing {
+            failure: self.failure.clone(),
+            lasted: self.lasted(now),
+        }
+    }
 }
 
 /// What a pool knows to tell clients that log in.
@@ -190,7 +215,7 @@ pub enum Welcome {
     /// What the first server reported.
     Known(Arc<Reported>),
     /// The server itself refused the login.
-    Refused(Arc<LoginError>),
+    Refused(Arc<LoginFailure>),
 }
 
 /// What a server reported at its login.
@@ -208,11 +233,12 @@ impl Shared {
         Self {
             names,
             statements: Statements::default(),
+            resolver: Resolver::default(),
             limits: Mutex::default(),
             wanted: AtomicBool::new(false),
             paused: Arc::default(),
             registry: Mutex::default(),
-            retired: Mutex::default(),
+            labels: Mutex::new(Labels::new(LABELS)),
             post,
             ids: AtomicU64::new(0),
             origin: Instant::now(),
@@ -363,14 +389,9 @@ impl Shared {
         }
     }
 
-    /// Keeps what a pool counted that goes.
-    pub(crate) fn retire(&self, database: &str, counters: Counters) {
-        *lock(&self.retired).entry(database.to_owned()).or_default() += counters;
-    }
-
-    /// What pools counted that are gone.
-    pub fn retired(&self) -> BTreeMap<String, Counters> {
-        lock(&self.retired).clone()
+    /// Runs `look` under the lock of the labels, for a moment.
+    pub fn labels<T>(&self, look: impl FnOnce(&mut Labels) -> T) -> T {
+        look(&mut lock(&self.labels))
     }
 
     /// Puts all databases at once, and those to come, under PAUSE or takes them out of it. One that
@@ -437,15 +458,15 @@ impl PoolShared {
             key,
             database,
             servers: Gauge::default(),
+            logging_in: AtomicU32::new(0),
             own_servers: AtomicU32::new(0),
             welcome: watch::Sender::new(Welcome::Unknown),
-            next_host: AtomicUsize::new(0),
-            next_address: AtomicUsize::new(0),
+            turns: Mutex::default(),
             carriers: AtomicU32::new(0),
             credentials: Mutex::default(),
             versions: Mutex::default(),
             aged_out: AtomicU64::new(0),
-            failure: Mutex::default(),
+            failing: Mutex::default(),
             waiting: AtomicU64::new(0),
             idle: AtomicU64::new(0),
             tickets: (0..workers).map(|_| AtomicU64::new(0)).collect(),
@@ -511,9 +532,33 @@ impl PoolShared {
         self.servers.load(Ordering::SeqCst).saturating_sub(own)
     }
 
-    /// The last failed login, if none succeeded since.
-    pub fn failure(&self) -> Option<Failure> {
-        lock(&self.failure).clone()
+    /// Whether any client of the pool is or may be served now.
+    pub(crate) fn serves(&self) -> bool {
+        self.servers_for_all() > self.logging_in.load(Ordering::SeqCst)
+    }
+
+    /// How logins have been failing, if none has succeeded since.
+    pub fn failing(&self) -> Option<Failing> {
+        lock(&self.failing).clone()
+    }
+
+    /// Whether logins fail for want of a server that answers.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        let failing = lock(&self.failing);
+        failing
+            .as_ref()
+            .is_some_and(|failing| !failing.failure.is_final())
+    }
+
+    /// A login failed.
+    pub(crate) fn note_failure(&self, failure: &Arc<LoginFailure>, now: Instant) {
+        let mut failing = lock(&self.failing);
+        let since = failing.as_ref().map_or(now, |failing| failing.since);
+        *failing = Some(Failing {
+            failure: failure.clone(),
+            since,
+            at: now,
+        });
     }
 
     /// Takes the turn to close a server for its age: once in `pause` over all workers.

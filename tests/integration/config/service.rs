@@ -6,12 +6,17 @@ use std::{
     os::unix::{fs::PermissionsExt, net::UnixDatagram},
     path::PathBuf,
     process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
-use testkit::{FakeClient, FakeServer, Pooler, PoolerSetup, Scratch, Signal};
+use testkit::{FakeClient, FakeServer, Pooler, PoolerSetup, Scratch, Signal, eventually};
+use tokio::task::JoinSet;
 
-use crate::support::{before, pgusher};
+use crate::support::{WORKERS, before, pgusher};
 
 /// Where the binary is once it is installed.
 const INSTALLED: &str = "/usr/bin/pgusher";
@@ -45,6 +50,9 @@ fn the_units_are_as_systemd_wants_them() {
         assert_eq!(ours, Vec::<&str>::new());
     }
 }
+
+/// How many restarts a load has to bear.
+const RESTARTS: usize = 5;
 
 /// A manager's end of NOTIFY_SOCKET.
 struct Manager {
@@ -125,6 +133,45 @@ async fn a_given_socket_is_listened_on_whatever_the_settings_say() {
             .exists()
     );
     assert_eq!(pooler.log_count("cannot listen"), 0);
+}
+
+#[tokio::test]
+async fn restarts_behind_a_held_socket_go_unnoticed() {
+    for workers in WORKERS {
+        let held = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = FakeServer::start().await;
+        let setup = on(&held, before(&server, workers));
+        let mut pooler = setup.clone().start().await;
+        let served = Arc::new(AtomicUsize::new(0));
+        let mut load = JoinSet::new();
+        for _ in 0..4 {
+            load.spawn(come_and_go(pooler.address(), served.clone()));
+        }
+        for _ in 0..RESTARTS {
+            let before = served.load(Ordering::SeqCst);
+            eventually("more clients", || {
+                served.load(Ordering::SeqCst) > before + 20
+            })
+            .await;
+            pooler.signal(Signal::SIGTERM);
+            assert!(pooler.wait_exit().await.success());
+            pooler = setup.clone().start().await;
+        }
+        if let Some(failed) = load.try_join_next() {
+            panic!("{failed:?}");
+        }
+        load.shutdown().await;
+    }
+}
+
+/// Clients, one after the other, each with one query: any failure is a panic.
+async fn come_and_go(address: testkit::Address, served: Arc<AtomicUsize>) {
+    loop {
+        let mut client = FakeClient::login_trust(&address, "alice", "app").await;
+        assert_eq!(client.query_value("SELECT 'served'").await, "served");
+        client.close().await;
+        served.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use expect_test::expect;
-use testkit::{Console, FakeServer, Message, eventually_async, transcript};
+use testkit::{
+    Console, FakeClient, FakeServer, Gate, Login, Message, eventually_async, transcript,
+};
 
 use super::{alice, asks, operator, shop};
 use crate::support::{WORKERS, outcome, pgusher, refusal, words};
@@ -245,6 +247,77 @@ async fn reconnect_replaces_servers_between_transactions_and_wait_close_waits_fo
             client.simple_query("SELECT 1").await.unwrap();
         }
         console.run("WAIT_CLOSE").await;
+    }
+}
+
+#[tokio::test]
+async fn reconnect_gives_up_logins_that_hang() {
+    for workers in WORKERS {
+        let fake = FakeServer::setup().login(Login::Behind(Gate::closed()));
+        let fake = fake.start().await;
+        let pooler = shop(workers, &fake).start().await;
+        let console = pooler.console().await;
+        for command in ["RECONNECT", "RECONNECT shop"] {
+            let before = fake.connections().len();
+            let mut login = FakeClient::connect(&pooler.address()).await;
+            login
+                .startup(&[("user", "alice"), ("database", "shop")])
+                .await;
+            login.answer_scram("a").await;
+            let hanging = fake.connection(before).await;
+            console.run(command).await;
+            hanging.wait_closed().await;
+            // The next attempt does not wait for server_login_retry.
+            fake.connection(before + 1).await;
+            login.reset();
+            console.run("KILL shop").await;
+            fake.connection(before + 1).await.wait_closed().await;
+            console.run("RESUME shop").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_wait_that_is_cancelled_is_answered() {
+    for workers in WORKERS {
+        let fake = FakeServer::start().await;
+        let pooler = shop(workers, &fake).start().await;
+        let busy = alice(&pooler).await;
+        busy.simple_query("BEGIN").await.unwrap();
+        pooler.console().await.run("RECONNECT").await;
+        for command in ["WAIT_CLOSE", "WAIT_CLOSE shop", "PAUSE shop"] {
+            let mut operator = operator(&pooler).await;
+            let before = pooler.log_count("command issued");
+            operator.send(Message::query(command)).await;
+            pooler
+                .wait_for_log_count("command issued", before + 1)
+                .await;
+            operator.cancel_me().await;
+            let told = words(&operator.expect_error().await);
+            assert_eq!(told, "ERROR 57014 canceling statement due to user request");
+            operator.read_until_ready().await;
+            operator.query("SHOW VERSION").await;
+        }
+        busy.simple_query("COMMIT").await.unwrap();
+        busy.simple_query("SELECT 1").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_disabled_database_keeps_its_clients_and_takes_no_others() {
+    for workers in WORKERS {
+        let fake = FakeServer::start().await;
+        let pooler = shop(workers, &fake).start().await;
+        let console = pooler.console().await;
+        let client = alice(&pooler).await;
+        console.run("DISABLE shop").await;
+        let refused = "FATAL 08P01 database \"shop\" is disabled";
+        assert_eq!(outcome(&pooler, "alice", "a", "shop").await, refused);
+        client.simple_query("SELECT 1").await.unwrap();
+        let row = console.show_row("DATABASES", "name", "shop").await;
+        assert_eq!(row.number("disabled"), 1);
+        console.run("ENABLE shop").await;
+        assert_eq!(outcome(&pooler, "alice", "a", "shop").await, "in");
     }
 }
 

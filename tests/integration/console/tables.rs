@@ -182,6 +182,8 @@ async fn show_config_has_every_key_and_whether_it_can_be_changed() {
         unix_socket_group
         unix_socket_mode
         user
+        metrics_listen_addr
+        metrics_port
         workers
     "#]]
     .assert_eq(&(names.join("\n") + "\n"));
@@ -274,6 +276,8 @@ async fn show_config_has_every_key_and_whether_it_can_be_changed() {
         transaction_timeout
         verbose
         log_format
+        metrics_label_limit
+        metrics_old_names
         prepared_statement_errors
         prepared_statement_memory
         server_tls_negotiation

@@ -57,7 +57,7 @@ async fn after_a_failed_login_one_server_is_tried_at_a_time() {
     for workers in WORKERS {
         let server = FakeServer::start().await;
         let pooler = before(&server, workers)
-            .set("server_login_retry", 1)
+            .set("server_login_retry", 20)
             .set("query_wait_notify", 3)
             .start()
             .await;
@@ -84,7 +84,7 @@ async fn waiting_clients_are_served_once_the_server_is_back() {
     for workers in WORKERS {
         let server = FakeServer::start().await;
         let pooler = before(&server, workers)
-            .set("server_login_retry", 1)
+            .set("server_login_retry", 20)
             .start()
             .await;
         let mut clients = waiting_in_vain::<5>(&server, &pooler).await;
@@ -101,7 +101,7 @@ async fn a_client_at_login_waits_for_a_server_that_is_not_up_yet() {
     for workers in WORKERS {
         let server = FakeServer::setup().login(Login::Close).start().await;
         let pooler = before(&server, workers)
-            .set("server_login_retry", 1)
+            .set("server_login_retry", 20)
             .start()
             .await;
         let mut early = FakeClient::connect(&pooler.address()).await;
@@ -123,7 +123,7 @@ async fn whoever_asks_after_a_failed_login_is_told_why_and_whoever_waits_is_serv
     for workers in WORKERS {
         let server = FakeServer::start().await;
         let pooler = before(&server, workers)
-            .set("server_login_retry", 2)
+            .set("server_login_retry", 20)
             .start()
             .await;
         let [mut waits, mut comes_later, mut comes_last] = clients(&pooler).await;

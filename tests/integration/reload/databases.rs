@@ -1,6 +1,6 @@
 //! Databases: new, gone, elsewhere, larger and smaller, while clients are on them.
 
-use testkit::{FakeClient, FakeServer, Gate, Login, eventually_async, in_time};
+use testkit::{FakeClient, FakeServer, Gate, Login, Message, Pooler, eventually_async, in_time};
 
 use super::{alice, shop};
 use crate::support::{WORKERS, outcome, refusal, words};
@@ -179,6 +179,57 @@ async fn a_forced_user_can_be_given_changed_and_taken_away() {
         }
         assert_eq!(users(), ["alice", "clerk", "cashier", "alice"]);
     }
+}
+
+#[tokio::test]
+async fn clients_of_a_forced_user_who_is_one_no_more_part_between_two_transactions() {
+    let told = "FATAL 08P01 database configuration changed";
+    for workers in WORKERS {
+        for user in [" user=cashier", ""] {
+            let fake = FakeServer::start().await;
+            let forced = fake.conn_info("shop") + " user=clerk pool_size=1";
+            let mut pooler = shop(workers, &fake)
+                .database("shop", &forced)
+                .database("till", &(fake.conn_info("till") + " user=clerk"))
+                .start()
+                .await;
+            let console = pooler.console().await;
+            let till = pooler.connect("alice", "a", "till").await;
+            let mut idle = scripted_alice(&pooler).await;
+            let mut in_line = scripted_alice(&pooler).await;
+            let busy = alice(&pooler).await;
+            busy.simple_query("BEGIN").await.unwrap();
+            in_line.send(Message::query("SELECT 1")).await;
+            eventually_async("a client in line", async || {
+                console.pool("shop", "clerk").await.number("cl_waiting") == 1
+            })
+            .await;
+            let conn_info = fake.conn_info("shop") + user;
+            pooler
+                .reload(|setup| setup.database("shop", &conn_info))
+                .await;
+            for client in [&mut idle, &mut in_line] {
+                assert_eq!(words(&client.expect_error().await), told);
+            }
+            busy.simple_query("SELECT 1").await.unwrap();
+            busy.simple_query("COMMIT").await.unwrap();
+            in_time("the end of the third", async {
+                while !busy.is_closed() {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await;
+            till.simple_query("SELECT 1").await.unwrap();
+            alice(&pooler).await.simple_query("SELECT 1").await.unwrap();
+            let seen = fake.connections();
+            let expected = if user.is_empty() { "alice" } else { "cashier" };
+            assert_eq!(seen.last().unwrap().parameter("user"), Some(expected));
+        }
+    }
+}
+
+async fn scripted_alice(pooler: &Pooler) -> FakeClient {
+    FakeClient::login_scram(&pooler.address(), "alice", "a", "shop").await
 }
 
 #[tokio::test]

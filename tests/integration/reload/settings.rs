@@ -1,6 +1,6 @@
 //! Settings and users: what changes, what comes back, and that nothing does when a line is bad.
 
-use testkit::{FakeServer, Login, Signal, eventually_async};
+use testkit::{FakeServer, Login, Pooler, Signal, eventually_async};
 
 use super::{alice, shop};
 use crate::support::{WORKERS, outcome, pgusher, refusal};
@@ -218,4 +218,118 @@ async fn a_users_own_settings_change_at_once() {
         let row = console.show_row("USERS", "name", "alice").await;
         assert_eq!(row.number("max_user_connections"), 5);
     }
+}
+
+#[tokio::test]
+async fn conffile_names_the_file_that_the_next_reload_reads() {
+    let mut pooler = pgusher(1)
+        .file(
+            "other.ini",
+            "[pgbouncer]\nadmin_users = testkit_admin\nmax_client_conn = 66\n",
+        )
+        .start()
+        .await;
+    let console = pooler.console().await;
+    let other = pooler.dir().join("other.ini");
+    for in_the_file in [false, true] {
+        if in_the_file {
+            pooler
+                .reload(|setup| setup.set("conffile", "{dir}/other.ini"))
+                .await;
+        } else {
+            console
+                .run(&format!("SET conffile = '{}'", other.display()))
+                .await;
+        }
+        assert_eq!(console.setting("max_client_conn").await, "100");
+        console.run("RELOAD").await;
+        assert_eq!(console.setting("max_client_conn").await, "66");
+        // The other file names none, so that it is read until another one is.
+        let first = pooler.dir().join("pooler.ini");
+        console
+            .run(&format!("SET conffile = '{}'", first.display()))
+            .await;
+        console.run("RELOAD").await;
+        assert_eq!(console.setting("max_client_conn").await, "100");
+    }
+}
+
+/// What `--check` says of the file that the pooler runs with.
+fn check(pooler: &Pooler) -> Vec<String> {
+    let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_pgusher"));
+    let check = check.arg("--check").arg(pooler.dir().join("pooler.ini"));
+    let said = check.output().unwrap();
+    let said = [said.stdout, said.stderr].concat();
+    let said = String::from_utf8(said).unwrap();
+    said.lines().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn check_finds_what_a_reload_finds() {
+    let fake = FakeServer::start().await;
+    let mut pooler = shop(1, &fake).start().await;
+    let console = pooler.console().await;
+
+    pooler.rewrite(|setup| {
+        setup
+            .set("pkt_buff", 1)
+            .set("query_timeout", "soon")
+            .database("till", "prot=1")
+            .section("[users]\nalice = pool_mode=often\n")
+    });
+    console.try_run("RELOAD").await.unwrap_err();
+    let found = check(&pooler);
+    assert_eq!(found.len(), 4, "{found:?}");
+    for line in &found {
+        let line = line.strip_prefix("pgusher: ").unwrap();
+        pooler.wait_for_log(&format!(" ERROR {line}")).await;
+    }
+    assert_eq!(pooler.log_count(" ERROR "), found.len());
+
+    let users = "\"alice\" \"a\"\n\"testkit_admin\" \"testkit_admin\"\nbroken\n";
+    pooler.rewrite(|_| {
+        shop(1, &fake)
+            .set("syslog_ident", "usher")
+            .file("userlist.txt", users)
+    });
+    console.run("RELOAD").await;
+    let found = check(&pooler);
+    let (ok, warnings) = found.split_last().unwrap();
+    assert!(ok.ends_with("pooler.ini: ok"), "{found:?}");
+    assert!(warnings.len() >= 2, "{found:?}");
+    for line in warnings {
+        let line = line.strip_prefix("warning: ").unwrap();
+        pooler.wait_for_log(&format!(" WARNING {line}")).await;
+    }
+}
+
+#[tokio::test]
+async fn the_log_tells_which_entries_changed() {
+    let fake = FakeServer::start().await;
+    let mut pooler = shop(1, &fake)
+        .database("till", &fake.conn_info("till"))
+        .section("[users]\nalice = pool_size=1\nbob = pool_size=1\n")
+        .start()
+        .await;
+    let moved = fake.conn_info("annex");
+    pooler.rewrite(|_| {
+        shop(1, &fake)
+            .database("shop", &(fake.conn_info("shop") + " pool_size=1"))
+            .database("till", &moved)
+            .database("new", &moved)
+            .section("[users]\nalice = pool_size=2\ncarol = pool_size=1\n")
+    });
+    pooler.console().await.run("RELOAD").await;
+    for line in [
+        "[databases] new added",
+        "[databases] shop changed, its servers stay",
+        "[databases] till changed, its servers are to be replaced",
+        "[users] alice changed",
+        "[users] bob removed",
+        "[users] carol added",
+    ] {
+        pooler.wait_for_log(&format!("RELOAD: {line}")).await;
+    }
+    pooler.reload(|setup| setup.without_database("new")).await;
+    pooler.wait_for_log("RELOAD: [databases] new removed").await;
 }

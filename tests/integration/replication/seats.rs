@@ -215,11 +215,6 @@ async fn limits_that_pools_share_count_replication_servers() {
 async fn a_replication_client_waits_until_the_server_is_back() {
     for workers in WORKERS {
         let (server, pooler) = pooler_with_seats(workers, 1).await;
-        pooler
-            .console()
-            .await
-            .run("SET server_login_retry = 1")
-            .await;
         let door = server.gate("login");
         let down = Login::Refuse {
             code: "57P03".into(),

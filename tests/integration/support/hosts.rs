@@ -31,6 +31,14 @@ impl TwoHosts {
         format!("host={left},{right} port={PORT} dbname=app")
     }
 
+    /// The paths of their sockets, as the pooler knows them.
+    pub(crate) fn sockets(&self) -> [String; 2] {
+        let socket = |dir: &Scratch| dir.path().join(format!(".s.PGSQL.{PORT}"));
+        self.dirs
+            .each_ref()
+            .map(|dir| socket(dir).display().to_string())
+    }
+
     pub(crate) fn connections(&self) -> [usize; 2] {
         self.servers
             .each_ref()

@@ -142,7 +142,6 @@ async fn server_connect_timeout_gives_up_a_login_and_the_client_waits_on() {
         let server = numbered().start().await;
         let pooler = before(&server, workers)
             .set("server_connect_timeout", 1)
-            .set("server_login_retry", 1)
             .start()
             .await;
         let [mut first, mut second] = clients(&pooler).await;

@@ -1,25 +1,25 @@
 //! SHOW DNS_HOSTS and SHOW DNS_ZONES: the addresses that are remembered, and the zones watched.
 
-use pool::snapshot::{DnsHostRow, DnsZoneRow};
+use pool::snapshot::{KnownHost, KnownZone};
 
 use super::View;
 use crate::table::{Column, Table, fit, int4, int8, text};
 
-const HOSTS: [Column<DnsHostRow>; 3] = [
-    text("hostname", |row| row.hostname.clone()),
+const HOSTS: [Column<KnownHost>; 3] = [
+    text("hostname", |row| row.name.clone()),
     int8("ttl", |row| {
         row.ttl.as_secs().try_into().unwrap_or(i64::MAX)
     }),
     text("addrs", |row| {
-        let addrs = row.addrs.iter().map(ToString::to_string);
+        let addrs = row.addresses.iter().map(ToString::to_string);
         addrs.collect::<Vec<_>>().join(",")
     }),
 ];
 
-const ZONES: [Column<DnsZoneRow>; 3] = [
-    text("zonename", |row| row.zonename.clone()),
-    int8("serial", |row| row.serial.try_into().unwrap_or(i64::MAX)),
-    int4("count", |row| fit(row.count)),
+const ZONES: [Column<KnownZone>; 3] = [
+    text("zonename", |row| row.name.clone()),
+    int8("serial", |row| i64::from(row.serial)),
+    int4("count", |row| fit(row.hosts)),
 ];
 
 pub(super) fn hosts(view: &View<'_>) -> Table {

@@ -5,9 +5,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use expect_test::{Expect, expect};
 use pool::snapshot::{
-    Averages, ClientRow, ClientState, Counters, DatabaseRow, DnsHostRow, DnsZoneRow, Endpoint,
-    LeaseRow, LeaseState, Lists, MemoryRow, PeerPoolRow, PeerRow, PoolRow, PoolerState, ServerRow,
-    ServerState, SocketRow, UserRow, WaiterRow,
+    Averages, Backend, ClientRow, ClientState, Counters, DatabaseRow, Endpoint, KnownHost,
+    KnownZone, LeaseRow, LeaseState, Lists, MemoryRow, PeerPoolRow, PeerRow, PoolRow, PoolerState,
+    ServerRow, ServerState, SocketRow, UserRow, WaiterRow,
 };
 use settings::{LoadBalanceHosts, PoolMode};
 use wire::Replication;
@@ -88,15 +88,15 @@ fn snapshot() -> Snapshot {
             sv_active_cancel: 4,
             sv_login: 5,
         }],
-        dns_hosts: vec![DnsHostRow {
-            hostname: "db.example.com".to_owned(),
+        dns_hosts: vec![KnownHost {
+            name: "db.example.com".to_owned(),
             ttl: Duration::from_secs(12),
-            addrs: vec!["10.0.0.5".parse().unwrap(), "::1".parse().unwrap()],
+            addresses: vec!["10.0.0.5".parse().unwrap(), "::1".parse().unwrap()],
         }],
-        dns_zones: vec![DnsZoneRow {
-            zonename: "example.com".to_owned(),
+        dns_zones: vec![KnownZone {
+            name: "example.com".to_owned(),
             serial: 2_026_112_100,
-            count: 1,
+            hosts: 1,
         }],
         waiters: vec![waiter(17, 3), waiter(19, 2), waiter(99, 1)],
         memory: vec![MemoryRow {
@@ -120,6 +120,7 @@ fn snapshot() -> Snapshot {
             dns_zones: 8,
             dns_queries: 9,
         },
+        ..Snapshot::default()
     }
 }
 
@@ -236,6 +237,8 @@ fn pool() -> PoolRow {
         maxwait: Duration::from_micros(12_000_013),
         pool_mode: PoolMode::Transaction,
         load_balance_hosts: None,
+        pool_size: Some(20),
+        reserve_pool_size: 5,
     }
 }
 
@@ -258,6 +261,7 @@ fn database() -> DatabaseRow {
         current_client_connections: 7,
         paused: true,
         disabled: false,
+        backend: Backend::Up,
     }
 }
 
@@ -312,6 +316,7 @@ fn totals() -> Counters {
         server_parse_count: 110,
         bind_count: 111,
         client_login_count: 112,
+        prepared_hit_count: 113,
     }
 }
 
@@ -329,6 +334,7 @@ fn averages() -> Counters {
         server_parse_count: 10,
         bind_count: 11,
         client_login_count: 12,
+        prepared_hit_count: 13,
     }
 }
 

@@ -9,6 +9,7 @@ use admin::Privilege;
 use auth::Identity;
 use net::PeerAddr;
 use pool::own::{OwnServer, OwnStartup};
+use pool::roster::Kill;
 use pool::{DatabaseShared, Lease, Pool, Reported};
 use settings::{AuthType, CONSOLE_DATABASE, Database, PoolMode};
 use wire::backend::put_negotiate;
@@ -257,6 +258,10 @@ async fn admit(
         lease,
         reported,
     } = seat(worker, setup, newcomer, config, &pool, &wanted).await?;
+    // It may have changed while the client waited.
+    if database.config.load().pool_user(&wanted.who.user) != &*pool.shared.key.user {
+        return Err(Kill::Reconfigured.into());
+    }
     let server = lease.as_ref().filter(|_| settings.session_backend_pid);
     let pid = server.and_then(|lease| Some(lease.server().facts.key.as_ref()?.process_id()));
     let key = register(worker, newcomer, pid)?;

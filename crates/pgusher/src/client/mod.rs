@@ -4,6 +4,7 @@ mod elsewhere;
 mod first;
 mod login;
 mod prove;
+mod reason;
 mod recognise;
 mod seat;
 mod startup;
@@ -248,6 +249,7 @@ async fn log_in(worker: &Rc<Worker>, newcomer: &mut Newcomer) -> Result<Outcome,
 
 /// Tells the client why, and the log.
 async fn refuse(worker: &Worker, newcomer: &mut Newcomer, refused: &Refused) {
+    worker.count_refusal(refused.reason());
     let settings = &worker.setup().config.settings;
     let tag = newcomer.tag();
     let age = newcomer.connected.elapsed().as_secs();

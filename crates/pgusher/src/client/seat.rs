@@ -37,6 +37,7 @@ impl Listed {
         let facts = ClientFacts {
             id: newcomer.id,
             user,
+            pool_user: pool.shared.key.user.clone(),
             database: pool.shared.key.database.clone(),
             peer: newcomer.peer,
             local: newcomer.local,

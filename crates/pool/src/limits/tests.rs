@@ -148,13 +148,94 @@ fn after_a_failed_login_one_probe_goes_out_when_the_pause_is_over() {
     let mut scene = Scene::new(Bounds::default());
     assert_eq!(scene.asks("db/u", Purpose::Waiter, HERE), Permit::Granted);
     let id = scene.pool("db/u");
-    scene.limits.login_failed(id, scene.start);
+    scene.limits.login_failed(id, scene.start, false);
     assert_eq!(scene.asks("db/u", Purpose::Waiter, HERE), Permit::Retrying);
-    scene.start += Duration::from_secs(15);
+    scene.start += FIRST_PAUSE;
     assert_eq!(scene.asks("db/u", Purpose::Waiter, HERE), Permit::Granted);
     assert_eq!(scene.asks("db/u", Purpose::Waiter, THERE), Permit::Busy);
     assert_eq!(scene.logs_in("db/u"), []);
     assert_eq!(scene.asks("db/u", Purpose::Waiter, THERE), Permit::Granted);
+}
+
+/// How long the pool rests after each of several failures in a row.
+fn rests_of(scene: &mut Scene, refused: bool, failures: usize) -> Vec<Duration> {
+    let (id, step) = (scene.pool("db/u"), FIRST_PAUSE);
+    let mut rests = Vec::new();
+    assert_eq!(scene.asks("db/u", Purpose::Waiter, HERE), Permit::Granted);
+    for _ in 0..failures {
+        scene.limits.login_failed(id, scene.start, refused);
+        let mut rested = Duration::ZERO;
+        while scene.asks("db/u", Purpose::Waiter, HERE) == Permit::Retrying {
+            scene.start += step;
+            rested += step;
+        }
+        rests.push(rested);
+    }
+    rests
+}
+
+#[test]
+fn pauses_double_with_each_failure_up_to_server_login_retry() {
+    let mut scene = Scene::new(Bounds::default());
+    let rests = rests_of(&mut scene, false, 9);
+    let millis: Vec<_> = rests.iter().map(Duration::as_millis).collect();
+    let doubled = [250, 500, 1000, 2000, 4000, 8000, 15000, 15000, 15000];
+    assert_eq!(millis, doubled);
+    assert_eq!(scene.logs_in("db/u"), []);
+    assert_eq!(rests_of(&mut scene, false, 1), [FIRST_PAUSE]);
+}
+
+#[test]
+fn after_a_refusal_the_server_is_left_alone_for_all_of_server_login_retry() {
+    let mut scene = Scene::new(Bounds::default());
+    let retry = scene.bounds.login_retry;
+    assert_eq!(rests_of(&mut scene, true, 2), [retry, retry]);
+}
+
+#[test]
+fn logins_that_fail_together_count_as_one_failure() {
+    let mut scene = Scene::new(Bounds::default());
+    let id = scene.pool("db/u");
+    for _ in 0..LOGINS_MAX {
+        assert_eq!(scene.asks("db/u", Purpose::Waiter, HERE), Permit::Granted);
+    }
+    for _ in 0..LOGINS_MAX {
+        scene.limits.login_failed(id, scene.start, false);
+    }
+    scene.start += FIRST_PAUSE;
+    assert_eq!(scene.asks("db/u", Purpose::Waiter, HERE), Permit::Granted);
+}
+
+#[test]
+fn when_one_pool_finds_the_server_back_the_others_of_its_database_need_not_wait() {
+    let mut scene = Scene::new(Bounds::default());
+    let names = ["db/u", "db/refused", "db/unreachable", "other/u"];
+    for name in names {
+        assert_eq!(scene.asks(name, Purpose::Waiter, HERE), Permit::Granted);
+        let id = scene.pool(name);
+        let refused = name == "db/refused";
+        scene.limits.login_failed(id, scene.start, refused);
+    }
+    scene.start += FIRST_PAUSE;
+    assert_eq!(scene.asks("db/u", Purpose::Waiter, HERE), Permit::Granted);
+    let id = scene.pool("db/unreachable");
+    assert_eq!(
+        scene.asks("db/unreachable", Purpose::Waiter, HERE),
+        Permit::Granted
+    );
+    scene.limits.login_failed(id, scene.start, false);
+    let id = scene.pool("other/u");
+    assert_eq!(
+        scene.asks("other/u", Purpose::Waiter, HERE),
+        Permit::Granted
+    );
+    scene.limits.login_failed(id, scene.start, false);
+
+    assert_eq!(scene.logs_in("db/u"), []);
+
+    let mut asks = |name| scene.asks(name, Purpose::Waiter, HERE);
+    assert_eq!(asks("db/unreachable"), Permit::Granted);
+    assert_eq!([asks("db/refused"), asks("other/u")], [Permit::Retrying; 2]);
 }
 
 #[test]
@@ -299,7 +380,7 @@ fn a_failed_login_sends_nobody_else_after_it() {
     assert_eq!(scene.asks("db/u", Purpose::Waiter, THERE), full);
     assert_eq!(scene.asks("db/v", Purpose::Waiter, THERE), full);
     let (id, now) = (scene.pools["db/u"], scene.start);
-    let passed = scene.limits.login_failed(id, now);
+    let passed = scene.limits.login_failed(id, now, false);
     assert_eq!(passed, [scene.passed("db/v", THERE)]);
     assert!(!scene.limits.has_askers());
 }
@@ -523,7 +604,7 @@ impl Schedule {
                 pool.logins -= 1;
                 pool.failed = true;
                 self.line.retain(|&(other, _)| other != place);
-                let passed = self.limits.login_failed(id, self.now);
+                let passed = self.limits.login_failed(id, self.now, dice.below(2) == 0);
                 self.passed(passed);
             }
             68..72 if running > 0 => {

@@ -8,11 +8,10 @@ use std::time::{Instant, SystemTime};
 
 use auth::{Initiator, Nonce, Reply};
 use net::dial::{DialError, Encryption, dial};
-use net::resolve::resolve;
 use net::stream::Target;
 use net::tls::ServerTls;
 use net::{Conn, PeerAddr, Stream, TcpOptions};
-use settings::{Database, Host, LoadBalanceHosts, SocketDir};
+use settings::{Database, SocketDir};
 use thiserror::Error;
 use wire::authentication::AuthRequest;
 use wire::backend::{Parameter, negotiated_minor};
@@ -33,21 +32,11 @@ const MESSAGE_LEN_MAX: usize = 1 << 20;
 #[derive(Debug, Error)]
 pub enum LoginError {
     /// The name has no address.
-    #[error("server DNS lookup failed: {host}: {error}")]
-    Dns {
-        /// The name.
-        host: String,
-        /// The resolver's words.
-        error: io::Error,
-    },
+    #[error("server DNS lookup failed: {0}")]
+    Dns(io::Error),
     /// Nobody answers there.
-    #[error("connect failed: {target}: {error}")]
-    Connect {
-        /// Where.
-        target: Target,
-        /// The system's words.
-        error: io::Error,
-    },
+    #[error("connect failed: {0}")]
+    Connect(io::Error),
     /// TLS was asked for, and can't be had.
     #[error("{0}")]
     Tls(DialError),
@@ -72,8 +61,8 @@ impl LoginError {
     /// What the log says when the connection is closed for it.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Dns { .. } => "server DNS lookup failed",
-            Self::Connect { .. } => "connect failed",
+            Self::Dns(_) => "server DNS lookup failed",
+            Self::Connect(_) => "connect failed",
             Self::Tls(DialError::Refused) => "server refused SSL",
             Self::Tls(_) => "TLS handshake failed",
             Self::Timeout => "connect timeout",
@@ -109,11 +98,7 @@ impl LoginError {
                 None | Some(SqlState::PROTOCOL_VIOLATION | SqlState::FEATURE_NOT_SUPPORTED)
             ),
             Self::Broken(_) | Self::Protocol(_) => true,
-            Self::Dns { .. }
-            | Self::Connect { .. }
-            | Self::Tls(_)
-            | Self::Timeout
-            | Self::Auth(_) => false,
+            Self::Dns(_) | Self::Connect(_) | Self::Tls(_) | Self::Timeout | Self::Auth(_) => false,
         }
     }
 
@@ -137,45 +122,6 @@ pub struct LoggedIn {
     pub conn: Conn,
     /// What it reported.
     pub reported: Reported,
-}
-
-/// Where the next server of a pool is connected to: hosts take turns, and so do the addresses of
-/// a name.
-pub async fn next_target(
-    pool: &PoolShared,
-    config: &Database,
-    socket_dir: Option<&SocketDir>,
-) -> Result<Target, LoginError> {
-    let Some(count) = std::num::NonZeroUsize::new(config.hosts.len()) else {
-        return Ok(Target::Unix(default_socket(socket_dir, config.port)));
-    };
-    // With `disable`, a host is left only when connecting to it fails.
-    let turn = match config.load_balance_hosts {
-        LoadBalanceHosts::RoundRobin => pool.next_host.fetch_add(1, Ordering::Relaxed),
-        LoadBalanceHosts::Disable => pool.next_host.load(Ordering::Relaxed),
-    };
-    match &config.hosts[turn % count] {
-        Host::Unix(dir) => Ok(Target::Unix(socket_path(dir, config.port))),
-        Host::Ip(ip) => Ok(Target::Tcp((*ip, config.port).into(), None)),
-        Host::Name(name) => {
-            let found = resolve(name, config.port).await;
-            let addresses = found.map_err(|error| LoginError::Dns {
-                host: name.clone(),
-                error,
-            })?;
-            let turn = pool.next_address.fetch_add(1, Ordering::Relaxed);
-            let address = addresses[turn % addresses.len()];
-            Ok(Target::Tcp(address, Some(name.as_str().into())))
-        }
-    }
-}
-
-/// Where an entry without `host` leads: the socket in our own `unix_socket_dir`.
-fn default_socket(dir: Option<&SocketDir>, port: u16) -> PathBuf {
-    match dir {
-        Some(dir) => socket_path(dir, port),
-        None => PathBuf::from(format!("/tmp/.s.PGSQL.{port}")),
-    }
 }
 
 /// The socket of a port in a directory; an abstract one keeps its `@`.
@@ -250,10 +196,7 @@ async fn connect(
     let encryption = tls.map_or(Encryption::Never, |tls| Encryption::AsSet(tls));
     let dialled = dial(target, options, encryption).await;
     dialled.map_err(|error| match error {
-        DialError::Connect(error) => LoginError::Connect {
-            target: target.clone(),
-            error,
-        },
+        DialError::Connect(error) => LoginError::Connect(error),
         DialError::Broken(error) => LoginError::Broken(error),
         other => LoginError::Tls(other),
     })

@@ -5,6 +5,7 @@ pub mod cancel;
 pub mod login;
 pub mod prepared;
 pub mod query;
+pub(crate) mod turns;
 pub(crate) mod version;
 
 use std::cell::{Cell, RefCell};
@@ -143,6 +144,8 @@ pub enum CloseReason {
     Paused,
     /// Its database's settings changed, or RECONNECT.
     Reconfigured,
+    /// The name of its host leads elsewhere now.
+    Moved,
     /// Its database is gone.
     DatabaseRemoved,
     /// The pool shrank.
@@ -186,6 +189,7 @@ impl CloseReason {
             Self::Evicted => "evicted",
             Self::Paused => "pause mode",
             Self::Reconfigured => "database configuration changed",
+            Self::Moved => "obsolete connection",
             Self::DatabaseRemoved => "database removed",
             Self::Surplus => "too many servers in the pool",
             Self::Crashed => "server conn crashed?",

@@ -44,8 +44,11 @@ pub struct PoolerSetup {
     settings: Vec<(String, String)>,
     sections: String,
     whole_ini: Option<String>,
+    without_ini: bool,
     files: Vec<(String, String)>,
     console: (String, String),
+    /// Ours for as long as the test needs it.
+    pub(super) metrics: Option<Arc<Port>>,
 }
 
 /// How a pooler ended that was not meant to run.
@@ -82,8 +85,10 @@ impl Default for PoolerSetup {
             settings: SETTINGS.map(owned).into(),
             sections: String::new(),
             whole_ini: None,
+            without_ini: false,
             files: Vec::new(),
             console: ("testkit_admin".to_owned(), "testkit_admin".to_owned()),
+            metrics: None,
         }
     }
 }
@@ -159,6 +164,15 @@ impl PoolerSetup {
         self
     }
 
+    /// With the HTTP endpoint, at a port of its own.
+    pub fn metrics(mut self) -> Self {
+        let port = Port::claim().unwrap_or_else(|error| panic!("{error}"));
+        let number = port.number;
+        self.metrics = Some(Arc::new(port));
+        let listens = self.set("metrics_listen_addr", "127.0.0.1");
+        listens.set("metrics_port", number)
+    }
+
     /// Takes a line out of `[pgbouncer]`.
     pub fn unset(mut self, name: &str) -> Self {
         self.settings.retain(|(known, _)| known != name);
@@ -175,6 +189,12 @@ impl PoolerSetup {
     /// The whole ini, instead of one made of the parts above.
     pub fn ini(mut self, text: &str) -> Self {
         self.whole_ini = Some(text.to_owned());
+        self
+    }
+
+    /// No ini: the one that it is told of will not be there.
+    pub fn without_ini(mut self) -> Self {
+        self.without_ini = true;
         self
     }
 
@@ -284,6 +304,9 @@ impl PoolerSetup {
         // A file given under this name is wanted as it is.
         if !self.files.iter().any(|(name, _)| name == "userlist.txt") {
             put("userlist.txt", &self.userlist())?;
+        }
+        if self.without_ini {
+            return Ok(scratch.path().join("pooler.ini"));
         }
         put("pooler.ini", &self.ini_text())
     }
