@@ -35,6 +35,8 @@ pub(crate) struct Pooler {
     setup: RefCell<Arc<Setup>>,
     env: Vec<(String, String)>,
     pub(crate) listeners: RefCell<Listeners>,
+    /// Held by whoever shuts or opens them: one after the other.
+    pub(crate) doors: tokio::sync::Mutex<()>,
     logging: Logging,
     manager: Manager,
     /// Told when the process may end.
@@ -58,6 +60,7 @@ impl Pooler {
             manager: Manager::new(&env),
             env,
             listeners: RefCell::new(listeners),
+            doors: tokio::sync::Mutex::default(),
             logging,
             over: Notify::new(),
             unused_since: RefCell::default(),
@@ -99,7 +102,7 @@ impl Pooler {
     }
 
     /// Whoever ordered it left before it was complete.
-    fn take_back(&self, command: &Command) {
+    fn take_back(self: &Rc<Self>, command: &Command) {
         match command {
             Command::Pause(database) => self.give_up_rest(command, database.as_deref()),
             Command::Suspend => self.give_up_rest(command, None),
