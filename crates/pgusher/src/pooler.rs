@@ -46,6 +46,8 @@ pub(crate) struct Pooler {
     pub(crate) listeners: RefCell<Listeners>,
     /// What answers at the HTTP endpoint.
     pub(crate) endpoint: RefCell<Vec<JoinHandle<()>>>,
+    /// Held by whoever shuts or opens them: one after the other.
+    pub(crate) doors: tokio::sync::Mutex<()>,
     logging: Logging,
     pub(crate) manager: Manager,
     /// Told when the process may end.
@@ -78,6 +80,7 @@ impl Pooler {
             source,
             listeners: RefCell::new(listeners),
             endpoint: RefCell::default(),
+            doors: tokio::sync::Mutex::default(),
             logging,
             over: Notify::new(),
             unused_since: RefCell::default(),
@@ -122,7 +125,7 @@ impl Pooler {
     }
 
     /// Whoever ordered it left before it was complete.
-    fn take_back(&self, command: &Command) {
+    fn take_back(self: &Rc<Self>, command: &Command) {
         match command {
             Command::Pause(database) => self.give_up_rest(command, database.as_deref()),
             Command::Suspend => self.give_up_rest(command, None),
