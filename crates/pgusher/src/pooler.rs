@@ -134,7 +134,12 @@ impl Pooler {
     pub(crate) async fn apply(self: &Rc<Self>, command: &Command) -> Outcome {
         log_order(command);
         let result = match command {
-            Command::Show(show) => return Outcome::Table(self.show(*show).await),
+            Command::Show(show) => {
+                return match self.show(*show).await {
+                    Ok(table) => Outcome::Table(table),
+                    Err(error) => Outcome::Failed(error),
+                };
+            }
             Command::Set { key, value } => return outcome(self.set(key, value)),
             Command::Reload => {
                 self.manager.reloading();
@@ -291,6 +296,19 @@ impl Pooler {
         if !same_servers {
             tracing::info!("TLS with servers changed: reconnecting");
             self.outdate_all();
+        }
+    }
+
+    /// What the file would change, and when.
+    pub(crate) fn differences(&self) -> Result<Changes, CommandError> {
+        let setup = self.setup();
+        let path = self.config_path(&setup);
+        match self.source.read(&path) {
+            Ok(file) => Ok(Changes::between(&setup.config, &file)),
+            Err(error) => {
+                tracing::warn!("SHOW CONFIG_DIFF: {error}");
+                Err(CommandError::FileUnreadable)
+            }
         }
     }
 
