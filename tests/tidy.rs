@@ -171,7 +171,9 @@ fn nothing_is_left_for_later_in_the_code() {
 #[test]
 fn nobodys_own_directories_are_named() {
     let places = ["/home/", "/root/", "/Users/"];
-    let texts = ["md", "rs", "toml", "ini", "txt", "py", "js", "json", "java"];
+    let texts = [
+        "md", "rs", "toml", "ini", "txt", "py", "js", "json", "java", "yaml", "yml", "1",
+    ];
     for top in [
         "README.md",
         "CHANGELOG.md",
@@ -180,7 +182,10 @@ fn nobodys_own_directories_are_named() {
         ".cargo",
         "crates",
         "benches",
+        "docker",
+        "docs",
         "etc",
+        "packaging",
         "tests",
     ] {
         for path in files(&root().join(top)) {
@@ -208,6 +213,8 @@ fn commands_that_pages_name_exist() {
         "CHANGELOG.md",
         "crates/README.md",
         "benches/README.md",
+        "docker/README.md",
+        "docs/migrating-from-pgbouncer.md",
     ] {
         let text = read(page);
         for target in words_after(&text, "make ") {

@@ -1,6 +1,7 @@
 //! What the conversations share: a pooler of ours, set up for tests.
 
 mod hosts;
+mod manager;
 mod road;
 mod tills;
 
@@ -13,6 +14,7 @@ use testkit::{
 use tokio_postgres::{Client, Config, Error, NoTls};
 
 pub(crate) use self::hosts::TwoHosts;
+pub(crate) use self::manager::Manager;
 pub(crate) use self::road::Road;
 pub(crate) use self::tills::{Stay, Tills, Trouble};
 

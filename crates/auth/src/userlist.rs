@@ -46,6 +46,13 @@ impl Userlist {
         self.users.get(user)
     }
 
+    /// Takes up the users of another list who are not in this one.
+    pub fn add_missing(&mut self, other: Self) {
+        for (user, secret) in other.users {
+            self.users.entry(user).or_insert(secret);
+        }
+    }
+
     /// The users, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Secret)> {
         self.users
@@ -174,6 +181,14 @@ mod tests {
     #[test]
     fn the_last_line_about_a_user_wins() {
         assert_eq!(users("\"a\" \"1\"\n\"a\" \"2\""), [user("a", "2")]);
+    }
+
+    #[test]
+    fn a_list_is_completed_by_another_and_keeps_what_it_has() {
+        let mut list = Userlist::parse(b"\"a\" \"1\"");
+        list.add_missing(Userlist::parse(b"\"a\" \"2\"\n\"b\" \"3\""));
+        assert_eq!(list.get("a"), Some(&Secret::parse(b"1")));
+        assert_eq!(list.get("b"), Some(&Secret::parse(b"3")));
     }
 
     #[test]

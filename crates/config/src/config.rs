@@ -9,6 +9,7 @@ use ::config::{File, Map, Value, ValueKind};
 
 use crate::checks::conflicts;
 use crate::connstr::PairError;
+use crate::container::Container;
 use crate::database::{CONSOLE_DATABASE, DATABASE_NAME_LEN_MAX, Database, TEMPLATE};
 use crate::environment::overrides;
 use crate::finding::{ConfigError, Finding, Place, Problem};
@@ -16,6 +17,7 @@ use crate::ini::{PgBouncerIni, ReadFile, Section};
 use crate::peer::Peer;
 use crate::settings::{SETTINGS, Settings, When};
 use crate::user::{USER_NAME_LEN_MAX, User};
+use crate::values::Password;
 
 /// Everything that was asked for, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +36,10 @@ pub struct Config {
     pub path: PathBuf,
     /// What is odd about it without being wrong.
     pub warnings: Vec<Finding>,
+    /// Lines as in an `auth_file`, for users who are not in that one.
+    pub userlist: Option<Password>,
+    /// The ini without its secrets, if it was made from a container's environment.
+    pub shown: Option<String>,
 }
 
 impl Config {
@@ -43,12 +49,45 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         let file = path.display().to_string();
-        let text = read(path).map_err(|error| {
-            let reason = error.to_string();
-            let problem = Problem::Unreadable { reason };
-            ConfigError::from(Finding::new(Place::File(file.clone()), "", problem))
-        })?;
+        let text = read(path).map_err(|error| unreadable(&file, &error))?;
         Self::from_text(&file, &text, environment, read)
+    }
+
+    /// Reads the file at `path`, or if there is none, what the environment of a container asks for.
+    pub fn load_in_container(
+        path: &Path,
+        environment: Vec<(String, String)>,
+    ) -> Result<Self, ConfigError> {
+        Self::in_container(path, environment, read)
+    }
+
+    pub(crate) fn in_container(
+        path: &Path,
+        environment: Vec<(String, String)>,
+        read: ReadFile,
+    ) -> Result<Self, ConfigError> {
+        let file = path.display().to_string();
+        let container = Container::read(path, &environment, read);
+        match read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if !container.findings.is_empty() {
+                    return Err(ConfigError::new(container.findings));
+                }
+                let ini = container.ini.whole();
+                let config = Self::from_text(&file, ini, environment, read);
+                let mut config = config.map_err(ConfigError::of_the_environment)?;
+                config.shown = Some(container.ini.shown().to_owned());
+                Ok(config.among(container))
+            }
+            Err(error) => Err(unreadable(&file, &error)),
+            Ok(text) => {
+                let config = Self::from_text(&file, &text, environment, read)?;
+                let notes = container.notes_beside(&file);
+                let mut config = config.among(container);
+                config.warnings.extend(notes);
+                Ok(config)
+            }
+        }
     }
 
     /// Reads `text` as if it were the contents of `file`; `read` opens what it includes.
@@ -104,6 +143,15 @@ impl Config {
         self
     }
 
+    /// Takes up the users that a container's environment names, and what is odd about that.
+    fn among(mut self, container: Container) -> Self {
+        self.warnings
+            .retain(|warning| !container.used.contains(&warning.key));
+        self.warnings.extend(container.warnings);
+        self.userlist = container.userlist;
+        self
+    }
+
     /// Every entry of `[databases]`, the `*` one too.
     pub(crate) fn all_databases(&self) -> impl Iterator<Item = &Database> {
         self.databases
@@ -111,6 +159,12 @@ impl Config {
             .chain(&self.auto_database)
             .map(Arc::as_ref)
     }
+}
+
+fn unreadable(file: &str, error: &io::Error) -> ConfigError {
+    let reason = error.to_string();
+    let problem = Problem::Unreadable { reason };
+    Finding::new(Place::File(file.to_owned()), "", problem).into()
 }
 
 /// Reads a file; what is not UTF-8 in it is marked, for only comments may hold such bytes.
@@ -181,6 +235,8 @@ impl Builder {
             peers: BTreeMap::new(),
             path: PathBuf::from(file),
             warnings,
+            userlist: None,
+            shown: None,
         };
         Self {
             file: file.to_owned(),

@@ -14,6 +14,14 @@ impl ConfigError {
         Self { findings }
     }
 
+    /// The same about a text that nobody has written to a file: it came from the environment.
+    pub(crate) fn of_the_environment(mut self) -> Self {
+        self.findings
+            .iter_mut()
+            .for_each(|finding| finding.place = Place::Environment);
+        self
+    }
+
     /// Everything that was found.
     pub fn findings(&self) -> &[Finding] {
         &self.findings

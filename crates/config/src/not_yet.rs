@@ -21,7 +21,6 @@ const fn idle(key: &'static str) -> NotYet {
 pub const NOT_YET: &[NotYet] = &[
     idle("job_name"),
     idle("pkt_buf"),
-    idle("pool_idle_timeout"),
     idle("sbuf_loopcnt"),
     idle("tcp_defer_accept"),
 ];

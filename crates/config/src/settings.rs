@@ -263,6 +263,17 @@ settings! {
     /// How the log is written: as PgBouncer's lines, or as JSON, in which each line has the name of its
     /// event. Only pgusher has this.
     log_format: LogFormat = "pgbouncer", OnReload;
+    /// Most databases, pools and kinds of clients that metrics tell apart by name; the others are
+    /// told together as (others). Only pgusher has this.
+    metrics_label_limit: u32 = "500", OnReload;
+    /// Addresses of the HTTP endpoint that has metrics, health and the status page: names, addresses
+    /// or *; empty means none. Whoever reaches it may look. Only pgusher has this.
+    metrics_listen_addr: List = "", AtBoot;
+    /// Tell traffic under the names of old exporters, too: pgbouncer_stats_* beside
+    /// pgbouncer_stats_totals_*. Only pgusher has this.
+    metrics_old_names: bool = "1", OnReload;
+    /// Port of the HTTP endpoint; 0 means none. Only pgusher has this.
+    metrics_port: u16 = "9127", AtBoot;
     /// What a client hears of a prepared statement's name that is taken or unknown: pgbouncer ends
     /// its session, postgres answers as PostgreSQL would. Only pgusher has this.
     prepared_statement_errors: StatementErrors = "pgbouncer", OnReload;

@@ -4,6 +4,7 @@ pub mod conn;
 pub mod dial;
 pub mod ldap;
 pub mod listen;
+pub mod passing;
 pub mod resolve;
 pub mod stream;
 pub mod tls;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mio::net::{TcpListener, UnixListener};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -26,12 +26,20 @@ pub enum Listener {
 }
 
 /// The file of a unix socket, removed when its listener goes.
-#[derive(Debug)]
-pub struct UnixFile(Option<PathBuf>);
+#[derive(Debug, Default)]
+pub struct UnixFile(Mutex<Option<PathBuf>>);
+
+impl UnixFile {
+    /// Removes another file in the end, or none; returns which it was.
+    fn replace(&self, path: Option<PathBuf>) -> Option<PathBuf> {
+        let mut ours = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *ours, path)
+    }
+}
 
 impl Drop for UnixFile {
     fn drop(&mut self) {
-        if let Some(path) = &self.0 {
+        if let Some(path) = self.replace(None) {
             // Gone already is as good.
             let _ = fs::remove_file(path);
         }
@@ -107,7 +115,7 @@ impl Listener {
         let listener = UnixListener::from_std(socket.into());
         Ok(Self::Unix(
             listener,
-            UnixFile(is_file.then(|| path.to_owned())),
+            UnixFile(Mutex::new(is_file.then(|| path.to_owned()))),
         ))
     }
 
@@ -123,10 +131,31 @@ impl Listener {
         match socket.domain()? {
             Domain::UNIX => {
                 let listener = UnixListener::from_std(socket.into());
-                Ok(Self::Unix(listener, UnixFile(None)))
+                Ok(Self::Unix(listener, UnixFile::default()))
             }
             Domain::IPV4 | Domain::IPV6 => Ok(Self::Tcp(TcpListener::from_std(socket.into()))),
             _ => Err(io::Error::other("neither a TCP nor a unix socket")),
+        }
+    }
+
+    /// The same socket once more, for another process.
+    pub fn copy(&self) -> io::Result<OwnedFd> {
+        self.as_fd().try_clone_to_owned()
+    }
+
+    /// Looks after the socket's file from now on.
+    pub fn claim_file(&self) {
+        if let Self::Unix(listener, file) = self {
+            let addr = listener.local_addr().ok();
+            let path = addr.as_ref().and_then(|addr| addr.as_pathname());
+            file.replace(path.map(Path::to_owned));
+        }
+    }
+
+    /// Leaves the socket's file to the process that has the socket now.
+    pub fn leave_file(&self) {
+        if let Self::Unix(_, file) = self {
+            file.replace(None);
         }
     }
 
@@ -229,8 +258,9 @@ mod tests {
         assert!(given.is_unix());
         assert_eq!(given.place(), format!("unix:{}", path.display()));
         let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
-        given.accept().await.unwrap();
-        drop(given);
+        let watched = Watched::new(given.into()).unwrap();
+        watched.accept().await.unwrap();
+        drop(watched);
         assert!(path.exists());
         fs::remove_file(&path).unwrap();
 

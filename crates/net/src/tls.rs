@@ -22,6 +22,7 @@ mod tests;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::CommonState;
 use settings::{Settings, SslMode};
@@ -199,6 +200,14 @@ impl Tls {
         let clients = self.clients.iter().flat_map(|tls| tls.warnings());
         let servers = self.servers.iter().flat_map(|tls| tls.warnings());
         clients.chain(servers).map(String::as_str)
+    }
+
+    /// When our certificates run out: the one that clients see, and the one that servers do.
+    pub fn expiries(&self) -> [Option<SystemTime>; 2] {
+        [
+            self.clients.as_ref().and_then(|tls| tls.expiry()),
+            self.servers.as_ref().and_then(|tls| tls.expiry()),
+        ]
     }
 
     /// Whether servers opened under `other` are what is asked for now.

@@ -17,6 +17,7 @@ use settings::Settings;
 use tokio::sync::oneshot;
 
 use crate::process::{Counted, Process};
+use crate::takeover::Heir;
 use crate::worker::WorkerMail;
 
 /// Pause after a failed accept: mostly we are out of file descriptors.
@@ -29,6 +30,8 @@ pub(crate) struct Listeners {
     given: bool,
     doors: Vec<Door>,
     console_only: Arc<AtomicBool>,
+    /// The way to the process that we have the sockets from, and that still takes clients in there.
+    pub(crate) heir: Option<Heir>,
 }
 
 /// One of them.
@@ -157,7 +160,59 @@ impl Listeners {
             given,
             doors: doors.collect(),
             console_only: Arc::default(),
+            heir: None,
         }
+    }
+
+    /// Listens on the sockets of the running process, whatever the settings say; `None` if none runs.
+    pub(crate) async fn take_over(settings: &Settings) -> io::Result<Option<Self>> {
+        let Some((heir, sockets)) = Heir::meet(settings).await? else {
+            tracing::info!("there is no process to take over from");
+            return Ok(None);
+        };
+        let mut listeners = Vec::new();
+        for socket in sockets {
+            let listener = Listener::given(socket)?;
+            tracing::info!(name: "listening", "listening on {}, taken over", listener.place());
+            listeners.push(listener);
+        }
+        Ok(Some(Self {
+            heir: Some(heir),
+            ..Self::of(listeners, false)
+        }))
+    }
+
+    /// Whether others may take the sockets over: those that were given are not ours to hand on.
+    pub(crate) fn are_ours(&self) -> bool {
+        !self.given
+    }
+
+    /// Listens for operators and cancel requests alone.
+    pub(crate) fn back_door(listener: Listener) -> Self {
+        Self {
+            console_only: Arc::new(AtomicBool::new(true)),
+            ..Self::of(vec![listener], false)
+        }
+    }
+
+    /// The sockets once more, for another process.
+    pub(crate) fn copies(&self) -> io::Result<Vec<OwnedFd>> {
+        self.doors.iter().map(|door| door.listener.copy()).collect()
+    }
+
+    /// Looks after the files of sockets that another process has left to us.
+    pub(crate) fn claim(&self) {
+        self.doors
+            .iter()
+            .for_each(|door| door.listener.claim_file());
+    }
+
+    /// Leaves the sockets to the process that has copies of them now.
+    pub(crate) fn leave(&mut self) -> Closing {
+        self.doors
+            .iter()
+            .for_each(|door| door.listener.leave_file());
+        self.close()
     }
 
     /// Takes clients in from now on, or again.
@@ -263,7 +318,9 @@ impl Intake {
 async fn take_in(watched: &Watched, process: &Process, console_only: &AtomicBool) {
     loop {
         let accepted = watched.accept().await;
-        let admission = match console_only.load(Ordering::Relaxed) {
+        // Only unix sockets stay open for the console: who came by another door came in time.
+        let late = console_only.load(Ordering::Relaxed) && matches!(accepted, Ok(Parked::Unix(_)));
+        let admission = match late {
             true => Admission::ConsoleOnly,
             false => Admission::Open,
         };

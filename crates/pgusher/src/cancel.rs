@@ -87,18 +87,19 @@ impl Drop for Registered {
     }
 }
 
-/// Carries out a cancel request, or passes it on to the peer whose client it is; returns when it has
-/// landed, or nothing was there to cancel.
+/// Carries out a cancel request, or passes it on to the process whose client it is for; returns when
+/// it has landed, or nothing was there to cancel.
 pub(crate) async fn cancel(process: &Process, setup: &Setup, key: &CancelKey) {
     let own_id = setup.config.settings.peer_id;
+    let has_come_far = || (own_id > 0).then(|| process.keys.find(&key.as_given()))?;
     if let Some(session) = process.keys.find(key) {
         cancel_here(process, session).await;
     } else if own_id > 0 && key.peer_id() != own_id {
         process.peers.pass_on(setup, key).await;
-    } else if own_id > 0
-        && let Some(session) = process.keys.find(&key.as_given())
-    {
+    } else if let Some(session) = has_come_far() {
         cancel_here(process, session).await;
+    } else {
+        process.elders.pass_on(setup, key).await;
     }
 }
 

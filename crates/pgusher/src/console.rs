@@ -86,6 +86,7 @@ impl Session {
             End::Killed(kill) => kill.for_client(),
             End::Refused(_) => "bad packet",
         };
+        self.worker.count_end(reason);
         if self.worker.setup().config.settings.log_disconnections {
             let (entry, age) = (&self.entry, self.connected.elapsed().as_secs());
             tracing::info!(name: "client_closed",

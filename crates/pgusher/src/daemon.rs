@@ -69,8 +69,13 @@ impl PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // Gone already is as good.
-        let _ = fs::remove_file(&self.0);
+        // Whoever took over from us has put its own there.
+        let is_ours = fs::read_to_string(&self.0)
+            .is_ok_and(|text| text.trim() == std::process::id().to_string());
+        if is_ours {
+            // Gone already is as good.
+            let _ = fs::remove_file(&self.0);
+        }
     }
 }
 

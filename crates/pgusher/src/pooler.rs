@@ -6,20 +6,22 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use admin::{Command, CommandError, Outcome};
+use admin::{Command, CommandError, Outcome, Reload};
 use net::resolve::Terms;
 use pool::ClientId;
 use pool::shared::Welcome;
 use pool::snapshot::{PoolerState, StatsHistory};
-use settings::{CONSOLE_DATABASE, Changes, Config, DatabaseChange, Membership, Setting, When};
+use settings::{CONSOLE_DATABASE, Changes, DatabaseChange, Membership, Setting, When};
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use crate::accept::Listeners;
 use crate::logging::Logging;
 use crate::process::{Order, Process};
 use crate::setup::{Setup, SetupError};
+use crate::source::Source;
 use crate::systemd::Manager;
 use crate::worker::WorkerMail;
 
@@ -30,15 +32,24 @@ pub(crate) const LOOK: Duration = Duration::from_millis(50);
 pub(crate) struct Pooler {
     pub(crate) process: Arc<Process>,
     pub(crate) history: RefCell<StatsHistory>,
+    pub(crate) started: SystemTime,
+    /// How the last RELOAD went.
+    pub(crate) reload_report: Cell<Reload>,
+    /// What the status page plots.
+    pub(crate) samples: RefCell<admin::History>,
+    /// Held while the workers are asked for a summary.
+    pub(crate) summaries: tokio::sync::Mutex<()>,
     /// Whether PAUSE or SUSPEND of all databases is in force.
     pub(crate) rest: Cell<PoolerState>,
     setup: RefCell<Arc<Setup>>,
-    env: Vec<(String, String)>,
+    source: Source,
     pub(crate) listeners: RefCell<Listeners>,
     /// Held by whoever shuts or opens them: one after the other.
     pub(crate) doors: tokio::sync::Mutex<()>,
+    /// What answers at the HTTP endpoint.
+    pub(crate) endpoint: RefCell<Vec<JoinHandle<()>>>,
     logging: Logging,
-    manager: Manager,
+    pub(crate) manager: Manager,
     /// Told when the process may end.
     over: Notify,
     unused_since: RefCell<HashMap<Arc<str>, Instant>>,
@@ -48,23 +59,34 @@ impl Pooler {
     pub(crate) fn new(
         process: Arc<Process>,
         setup: Arc<Setup>,
-        env: Vec<(String, String)>,
+        source: Source,
         listeners: Listeners,
         logging: Logging,
     ) -> Rc<Self> {
-        Rc::new(Self {
+        let reload_report = Reload {
+            succeeded: true,
+            last_success: SystemTime::now(),
+        };
+        let pooler = Rc::new(Self {
             process,
             history: RefCell::new(StatsHistory::new(Instant::now())),
+            started: reload_report.last_success,
+            reload_report: Cell::new(reload_report),
+            samples: RefCell::default(),
+            summaries: tokio::sync::Mutex::default(),
             rest: Cell::default(),
             setup: RefCell::new(setup),
-            manager: Manager::new(&env),
-            env,
+            manager: Manager::new(&source.environment),
+            source,
             listeners: RefCell::new(listeners),
             doors: tokio::sync::Mutex::default(),
+            endpoint: RefCell::default(),
             logging,
             over: Notify::new(),
             unused_since: RefCell::default(),
-        })
+        });
+        pooler.follow_labels(&pooler.setup());
+        pooler
     }
 
     /// The configuration in force.
@@ -74,6 +96,7 @@ impl Pooler {
 
     /// Carries out what consoles and signals order, until the process may end.
     pub(crate) async fn run(self: &Rc<Self>, mut orders: mpsc::UnboundedReceiver<Order>) {
+        self.succeed().await;
         self.listeners.borrow_mut().start(&self.process);
         self.manager.ready();
         tokio::task::spawn_local(self.clone().keep_statistics());
@@ -119,6 +142,7 @@ impl Pooler {
             Command::Reload => {
                 self.manager.reloading();
                 let followed = self.reload();
+                self.note_reload(matches!(followed, Ok(Followed::Wholly)));
                 self.manager.ready();
                 return outcome(followed);
             }
@@ -178,11 +202,11 @@ impl Pooler {
     fn reload(&self) -> Result<Followed, CommandError> {
         let old = self.setup();
         let path = self.config_path(&old);
-        let config = Config::load(&path, self.env.iter().cloned()).map_err(SetupError::from);
+        let config = self.source.read(&path).map_err(SetupError::from);
         let new = config.and_then(|config| {
             let changes = Changes::between(&old.config, &config);
             let config = config.keeping_boot_settings_of(&old.config);
-            let new = Setup::with(config, &self.env, old.tls.clone())?;
+            let new = Setup::with(config, &self.source.environment, old.tls.clone())?;
             Ok((new, changes))
         });
         let (mut new, changes) = match new {
@@ -259,6 +283,7 @@ impl Pooler {
         self.logging.configure(&setup.config.settings);
         let terms = Terms::from(&setup.config.settings);
         self.process.shared.resolver.set_terms(terms);
+        self.follow_labels(&setup);
         for pool in self.process.shared.pools() {
             let config = pool.database.config.load();
             pool.set_secret(setup.server_secret(&config, &pool.key.user));
@@ -421,7 +446,13 @@ impl Pooler {
         loop {
             ticks.tick().await;
             self.process.shared.forget_removed_pools();
-            let limit = self.setup().config.settings.autodb_idle_timeout;
+            let setup = self.setup();
+            if !setup.config.settings.pool_idle_timeout.is_zero() {
+                for key in self.process.shared.forget_idle_pools() {
+                    tracing::info!("cleaning up idle pool: {key}");
+                }
+            }
+            let limit = setup.config.settings.autodb_idle_timeout;
             if limit.is_zero() {
                 continue;
             }

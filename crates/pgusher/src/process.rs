@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::auth_query::Questions;
 use crate::cancel::CancelKeys;
+use crate::elders::Elders;
 use crate::peers::Peers;
 use crate::queue::Queue;
 use crate::stage::Stage;
@@ -34,6 +35,8 @@ pub(crate) struct Process {
     pub(crate) keys: CancelKeys,
     /// Cancel requests on their way to peers.
     pub(crate) peers: Peers,
+    /// Those whom we took over from.
+    pub(crate) elders: Elders,
     /// What auth_query is asked now.
     pub(crate) questions: Questions,
     /// The way to control.
@@ -70,6 +73,7 @@ impl Process {
             shared,
             keys: CancelKeys::default(),
             peers: Peers::default(),
+            elders: Elders::default(),
             questions: Questions::default(),
             control,
             workers,

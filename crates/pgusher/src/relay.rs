@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use net::Conn;
+use pool::pool::micros;
 use pool::server::ServerIo;
 use pool::{CloseReason, Server};
 use settings::{PoolMode, StatementSettings};
@@ -476,18 +477,19 @@ impl Session {
         let now = Instant::now();
         server.last_heard.set(now);
         let mut counters = self.pool.counters.borrow_mut();
-        let since = |start: Instant| {
-            let passed = now.saturating_duration_since(start).as_micros();
-            u64::try_from(passed).unwrap_or(u64::MAX)
-        };
+        let mut meter = self.pool.meter.borrow_mut();
         if let Some(start) = self.entry.query_start.take() {
-            counters.query_time += since(start);
+            let took = now.saturating_duration_since(start);
+            counters.query_time += micros(took);
+            meter.query.record(took);
         }
         if io.pipeline.is_settled()
             && io.pipeline.status() == TxStatus::Idle
             && let Some(start) = self.entry.xact_start.take()
         {
-            counters.xact_time += since(start);
+            let took = now.saturating_duration_since(start);
+            counters.xact_time += micros(took);
+            meter.xact.record(took);
         }
     }
 

@@ -18,11 +18,15 @@ use wire::ParamNames;
 use crate::accept::Listeners;
 use crate::cli::{Cli, version};
 use crate::daemon::{self, PidFile};
+use crate::entrypoint::{Entry, enter};
+use crate::healthcheck;
+use crate::http::Endpoint;
 use crate::logging::Logging;
 use crate::pooler::{Pooler, report_warnings};
 use crate::process::Process;
 use crate::setup::{Setup, SetupError};
 use crate::signals;
+use crate::source::Source;
 use crate::systemd::given_sockets;
 use crate::worker::Start;
 
@@ -37,18 +41,18 @@ enum StartError {
     Random(#[from] getrandom::Error),
     #[error("{0}")]
     Daemon(&'static str),
+    #[error("{0}: {1}")]
+    Command(String, io::Error),
 }
 
 /// Does what the command line says.
 pub fn main(cli: Cli, env: Vec<(String, String)>) -> ExitCode {
-    let result = match &cli.config {
-        _ if cli.version => {
-            print(&version());
-            return ExitCode::SUCCESS;
-        }
-        Some(path) if cli.check => check(path, &env),
-        Some(path) => start(&cli, path, env),
-        None => Ok(()),
+    let result = match &cli.entrypoint {
+        None => obey(&cli, Source::host(env)),
+        Some(command) => match enter(command) {
+            Entry::Pooler(cli) => obey(&cli, Source::container(env)),
+            Entry::Failed(program, error) => Err(StartError::Command(program, error)),
+        },
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -56,6 +60,19 @@ pub fn main(cli: Cli, env: Vec<(String, String)>) -> ExitCode {
             complain(&error);
             ExitCode::FAILURE
         }
+    }
+}
+
+fn obey(cli: &Cli, source: Source) -> Result<(), StartError> {
+    match &cli.config {
+        _ if cli.version => {
+            print(&version());
+            Ok(())
+        }
+        Some(path) if cli.check => check(path, &source),
+        Some(path) if cli.healthcheck => ask_health(path, &source),
+        Some(path) => start(cli, path, source),
+        None => Ok(()),
     }
 }
 
@@ -72,9 +89,9 @@ fn complain(error: &StartError) {
 }
 
 /// `--check`: says what is wrong with the configuration, or that nothing is.
-fn check(path: &Path, env: &[(String, String)]) -> Result<(), StartError> {
-    let setup = Setup::load(path, env)?;
-    let mut report = String::new();
+fn check(path: &Path, source: &Source) -> Result<(), StartError> {
+    let setup = Setup::load(path, source)?;
+    let mut report = setup.config.shown.clone().unwrap_or_default();
     let of_tls = setup.tls.warnings().map(str::to_owned);
     for warning in setup.warnings().into_iter().chain(of_tls) {
         report.push_str(&format!("warning: {warning}\n"));
@@ -84,31 +101,38 @@ fn check(path: &Path, env: &[(String, String)]) -> Result<(), StartError> {
     Ok(())
 }
 
-fn start(cli: &Cli, path: &Path, env: Vec<(String, String)>) -> Result<(), StartError> {
-    if cli.reboot {
-        return Err(StartError::Daemon(
-            "-R: taking over from a running process is not supported yet",
-        ));
-    }
-    let setup = Setup::load(path, &env)?;
+/// Asks the pooler that runs with this configuration.
+fn ask_health(path: &Path, source: &Source) -> Result<(), StartError> {
+    let config = source.read(path).map_err(SetupError::from)?;
+    Ok(healthcheck::ask(&config.settings)?)
+}
+
+fn start(cli: &Cli, path: &Path, source: Source) -> Result<(), StartError> {
+    let setup = Setup::load(path, &source)?;
     let settings = &setup.config.settings;
     check_daemon(cli, settings)?;
     let pidfile = settings
         .pidfile
         .clone()
         .filter(|p| !p.as_os_str().is_empty());
-    if let Some(path) = &pidfile {
+    if let Some(path) = pidfile.as_deref().filter(|_| !cli.reboot) {
         PidFile::check(path)?;
     }
     if cli.daemon {
         daemon::detach()?;
     }
-    let logging = Logging::start(cli.quiet || cli.daemon, u32::from(cli.verbose), &env);
+    let logging = Logging::start(
+        cli.quiet || cli.daemon,
+        u32::from(cli.verbose),
+        &source.environment,
+    );
     logging.configure(settings);
+    for line in setup.config.shown.iter().flat_map(|ini| ini.lines()) {
+        tracing::info!("the environment says: {line}");
+    }
     daemon::raise_file_limit();
 
-    let user = cli.user.clone().or_else(|| settings.user.clone());
-    let result = start_as(user.as_deref(), setup, env, logging, pidfile.as_deref());
+    let result = start_with(cli, setup, source, logging, pidfile.as_deref());
     if let Err(error) = &result
         && (cli.quiet || cli.daemon)
     {
@@ -117,11 +141,11 @@ fn start(cli: &Cli, path: &Path, env: Vec<(String, String)>) -> Result<(), Start
     result
 }
 
-/// Opens the sockets, becomes `user`, and serves.
-fn start_as(
-    user: Option<&str>,
+/// Opens the sockets or takes them over, becomes another user, and serves.
+fn start_with(
+    cli: &Cli,
     setup: Setup,
-    env: Vec<(String, String)>,
+    source: Source,
     logging: Logging,
     pidfile: Option<&Path>,
 ) -> Result<(), StartError> {
@@ -130,15 +154,29 @@ fn start_as(
         .build()?;
     let local = LocalSet::new();
     local.block_on(&runtime, async {
-        let listeners = Listeners::open(&setup.config.settings, given_sockets(&env)?).await?;
-        let logfile = setup.config.settings.logfile.as_deref();
-        daemon::become_user(user, logfile)?;
+        let settings = &setup.config.settings;
+        let taken_over = match cli.reboot {
+            true => Listeners::take_over(settings).await?,
+            false => None,
+        };
+        let doors = match taken_over {
+            // Metrics follow once the other process has let their port go.
+            Some(listeners) => (listeners, Endpoint::none()),
+            None => {
+                pidfile.map_or(Ok(()), PidFile::check)?;
+                let given = given_sockets(&source.environment)?;
+                let listeners = Listeners::open(settings, given).await?;
+                (listeners, Endpoint::open(settings).await)
+            }
+        };
+        let user = cli.user.clone().or_else(|| settings.user.clone());
+        daemon::become_user(user.as_deref(), settings.logfile.as_deref())?;
         report_warnings(&setup);
         setup
             .tls
             .warnings()
             .for_each(|warning| tracing::warn!("{warning}"));
-        serve(setup, env, listeners, logging, pidfile).await
+        serve(setup, source, doors, logging, pidfile).await
     })
 }
 
@@ -157,8 +195,8 @@ fn check_daemon(cli: &Cli, settings: &Settings) -> Result<(), StartError> {
 /// Starts the workers and runs control until the process may end.
 async fn serve(
     setup: Setup,
-    env: Vec<(String, String)>,
-    listeners: Listeners,
+    source: Source,
+    (listeners, endpoint): (Listeners, Endpoint),
     logging: Logging,
     pidfile: Option<&Path>,
 ) -> Result<(), StartError> {
@@ -187,7 +225,8 @@ async fn serve(
         };
         start.spawn()?;
     }
-    let pooler = Pooler::new(process, setup, env, listeners, logging);
+    let pooler = Pooler::new(process, setup, source, listeners, logging);
+    endpoint.start(&pooler);
     signals::listen(&pooler)?;
     // Whoever reads it may send signals at once.
     let pidfile = pidfile.map(PidFile::write).transpose()?;

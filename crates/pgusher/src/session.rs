@@ -78,34 +78,40 @@ impl End {
         match self {
             Self::Terminated | Self::Lost => None,
             Self::Killed(kill) => Some((kill.sqlstate(), kill.for_client().to_owned())),
-            Self::Refused(refusal) => Some(match refusal {
-                Refusal::SimpleQuery => (violation, "PQexec disallowed".to_owned()),
-                Refusal::NameInUse => (
-                    violation,
-                    "prepared statement name is already in use".to_owned(),
-                ),
-                Refusal::UnknownName => (violation, "prepared statement did not exist".to_owned()),
-                Refusal::OutOfStep => (violation, "out of step with the server".to_owned()),
-                Refusal::UnknownMessage => (violation, "unkn pkt".to_owned()),
-                Refusal::Header(hex) => (violation, format!("bad packet header: '{hex}'")),
-            }),
+            Self::Refused(Refusal::Header(hex)) => {
+                Some((violation, format!("bad packet header: '{hex}'")))
+            }
             Self::NoServer(error) => Some(match error {
                 LeaseError::LoginRefused(cause) => (cause.sqlstate(), error.to_string()),
                 _ => (violation, error.to_string()),
             }),
-            Self::ServerGone(reason) => Some((violation, reason.as_str().to_owned())),
+            Self::Refused(_) | Self::ServerGone(_) => Some((violation, self.kind().to_owned())),
+        }
+    }
+
+    /// The same in words that are always the same: for counting.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Terminated => "client close request",
+            Self::Lost => "client unexpected eof",
+            Self::Killed(kill) => kill.for_client(),
+            Self::Refused(refusal) => match refusal {
+                Refusal::SimpleQuery => "PQexec disallowed",
+                Refusal::NameInUse => "prepared statement name is already in use",
+                Refusal::UnknownName => "prepared statement did not exist",
+                Refusal::OutOfStep => "out of step with the server",
+                Refusal::UnknownMessage => "unkn pkt",
+                Refusal::Header(_) => "bad packet header",
+            },
+            Self::NoServer(error) => error.reason(),
+            Self::ServerGone(reason) => reason.as_str(),
         }
     }
 
     /// What the log says.
     fn reason(&self) -> String {
-        match self {
-            Self::Terminated => "client close request".to_owned(),
-            Self::Lost => "client unexpected eof".to_owned(),
-            other => other
-                .for_client()
-                .map_or_else(String::new, |(_, text)| text),
-        }
+        let told = self.for_client();
+        told.map_or_else(|| self.kind().to_owned(), |(_, text)| text)
     }
 }
 
@@ -394,6 +400,7 @@ impl Session {
     fn end_lease(&mut self, lease: Lease, end: RelayEnd) -> Result<(), End> {
         let now = Instant::now();
         self.entry.link.set(None);
+        self.entry.held_since.set(None);
         self.entry.state.set(ClientState::Idle);
         self.cut_off = !lease.server().io.borrow().outflow.at_boundary();
         self.waits = false;
@@ -424,6 +431,7 @@ impl Session {
     /// Says goodbye, to the client and in the log. However long that takes, it is nobody's client
     /// any more.
     async fn finish(&mut self, end: End) {
+        self.worker.count_end(end.kind());
         self.strike_off();
         let _parting = Parting::new(&self.worker);
         let setup = self.worker.setup();

@@ -15,6 +15,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::rules::{Rules, RulesError};
+use crate::source::Source;
 
 /// A configuration in force. Replaced by RELOAD and SET, never changed.
 #[derive(Debug, Clone)]
@@ -40,6 +41,9 @@ pub(crate) enum SetupError {
         /// The system's words.
         error: io::Error,
     },
+    /// What the environment says of users makes no sense.
+    #[error("environment: users and passwords: {0}")]
+    Users(auth::userlist::Finding),
     /// What says how clients log in can't be read, or makes no sense.
     #[error("{0}")]
     Rules(#[from] RulesError),
@@ -50,10 +54,10 @@ pub(crate) enum SetupError {
 
 impl Setup {
     /// Reads the ini file and what it names.
-    pub(crate) fn load(path: &Path, env: &[(String, String)]) -> Result<Self, SetupError> {
-        let config = Config::load(path, env.iter().cloned())?;
+    pub(crate) fn load(path: &Path, source: &Source) -> Result<Self, SetupError> {
+        let config = source.read(path)?;
         let tls = Tls::load(&config.settings)?;
-        Self::with(config, env, tls)
+        Self::with(config, &source.environment, tls)
     }
 
     /// Reads what the configuration names, but for TLS.
@@ -62,10 +66,17 @@ impl Setup {
         env: &[(String, String)],
         tls: Tls,
     ) -> Result<Self, SetupError> {
-        let userlist = match &config.settings.auth_file {
+        let mut userlist = match &config.settings.auth_file {
             Some(path) if !path.as_os_str().is_empty() => read_userlist(path)?,
             _ => Userlist::parse(b""),
         };
+        if let Some(lines) = &config.userlist {
+            let of_environment = Userlist::parse(lines.reveal().as_bytes());
+            if let Some(finding) = of_environment.finding() {
+                return Err(SetupError::Users(finding));
+            }
+            userlist.add_missing(of_environment);
+        }
         let rules = Rules::load(&config.settings)?;
         Ok(Self {
             config: Arc::new(config),

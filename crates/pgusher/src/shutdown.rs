@@ -36,11 +36,16 @@ impl Pooler {
                 Ok(())
             }
             ShutdownKind::WaitForClients => {
-                self.begin_shutdown(Stage::Draining, "waiting for clients to leave");
-                tokio::task::spawn_local(self.clone().wait_for_clients());
+                self.retire();
                 Ok(())
             }
         }
+    }
+
+    /// Takes no clients in any more, and ends with the last that is there.
+    pub(crate) fn retire(self: &Rc<Self>) {
+        self.begin_shutdown(Stage::Draining, "waiting for clients to leave");
+        tokio::task::spawn_local(self.clone().wait_for_clients());
     }
 
     async fn close_to_clients(&self) {
@@ -96,9 +101,18 @@ impl Pooler {
 
     /// Sessions and logins other than the console's.
     async fn client_count(&self) -> usize {
-        let sessions = self.process.ask_workers(WorkerMail::Sessions).await;
+        let sessions = self.session_count().await;
         let logins = self.process.logins.load(Ordering::SeqCst) as usize;
-        sessions.iter().sum::<usize>() + logins
+        match sessions + logins {
+            // Whoever finished its login between the two looks was seen by neither.
+            0 => self.session_count().await,
+            count => count,
+        }
+    }
+
+    async fn session_count(&self) -> usize {
+        let sessions = self.process.ask_workers(WorkerMail::Sessions).await;
+        sessions.iter().sum()
     }
 
     /// Whether a shutdown is under way.

@@ -205,6 +205,7 @@ impl ClientStatements {
             Held::Ready | Held::Unseen
                 if desk.pipeline.status() != TxStatus::Failed && !desk.pipeline.is_in_doubt() =>
             {
+                desk.counters.prepared_hit_count += 1;
                 let ticket = desk.pipeline.ticket();
                 desk.pipeline.sent_about(About::FakeParse, ticket);
                 ticket
@@ -305,7 +306,7 @@ impl ClientStatements {
         }
         match desk.prepared.touch(statement.id) {
             // The answer is compared when it comes.
-            Held::Ready | Held::Unseen => {}
+            Held::Ready | Held::Unseen => desk.counters.prepared_hit_count += 1,
             held => {
                 self.prepare(&statement, held, About::OwnParse, desk);
             }
@@ -330,8 +331,11 @@ impl ClientStatements {
     /// it returns there what clients were told. Whoever knows an old result would misread a new one.
     fn ensure(&mut self, statement: &Arc<Statement>, desk: &mut Desk<'_>) -> bool {
         match desk.prepared.touch(statement.id) {
-            Held::Ready => return true,
-            Held::Unseen => {}
+            Held::Ready => {
+                desk.counters.prepared_hit_count += 1;
+                return true;
+            }
+            Held::Unseen => desk.counters.prepared_hit_count += 1,
             held => {
                 self.prepare(statement, held, About::OwnParse, desk);
             }

@@ -83,6 +83,11 @@ impl Manager {
         self.tell("STOPPING=1");
     }
 
+    /// Another process serves clients from now on.
+    pub(crate) fn succeeded_by(&self, pid: i32) {
+        self.tell(&format!("MAINPID={pid}"));
+    }
+
     fn tell(&self, state: &str) {
         if let Some((socket, address)) = &self.0
             && let Err(error) = socket.send_to(state.as_bytes(), address)

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant, SystemTime};
 use admin::{Show, Table, View};
 use jiff::{Timestamp, tz::TimeZone};
 use pool::snapshot::{
-    Counters, DatabaseRow, Lists, PeerPoolRow, PeerRow, PoolRow, Snapshot, UserRow,
+    Backend, Counters, DatabaseRow, Lists, PeerPoolRow, PeerRow, PoolRow, Snapshot, UserRow,
 };
 use settings::{CONSOLE_DATABASE, Config, Database, PoolMode, Row};
+use tokio::sync::oneshot;
 
 use crate::pooler::Pooler;
 use crate::worker::WorkerMail;
@@ -18,19 +19,7 @@ use crate::worker::WorkerMail;
 impl Pooler {
     /// Draws a table.
     pub(crate) async fn show(self: &Rc<Self>, show: Show) -> Table {
-        let mut parts = self.process.ask_workers(WorkerMail::Snapshot).await;
-        parts.push(self.own_part());
-        let mut snapshot = Snapshot::merge(parts);
-        let consoles = snapshot
-            .clients
-            .iter()
-            .filter(|client| client.socket.database.as_deref() == Some(CONSOLE_DATABASE));
-        let consoles = consoles.count();
-        snapshot.pools.push(console_pool(consoles));
-        snapshot
-            .pools
-            .sort_by(|a, b| (&a.database, &a.user).cmp(&(&b.database, &b.user)));
-        count_connections(&mut snapshot);
+        let mut snapshot = self.whole(WorkerMail::Snapshot).await;
         snapshot.averages = self
             .history
             .borrow()
@@ -44,9 +33,22 @@ impl Pooler {
         })
     }
 
+    /// What the workers answer to `ask`, completed by what control knows.
+    pub(crate) async fn whole(&self, ask: fn(oneshot::Sender<Snapshot>) -> WorkerMail) -> Snapshot {
+        let mut parts = self.process.ask_workers(ask).await;
+        parts.push(self.own_part());
+        let mut snapshot = Snapshot::merge(parts);
+        snapshot.pools.push(console_pool(consoles(&snapshot)));
+        snapshot
+            .pools
+            .sort_by(|a, b| (&a.database, &a.user).cmp(&(&b.database, &b.user)));
+        count_connections(&mut snapshot);
+        snapshot
+    }
+
     /// What all pools counted since the start, by database.
     pub(crate) async fn totals(&self) -> BTreeMap<String, Counters> {
-        let mut totals = self.process.shared.retired();
+        let mut totals: BTreeMap<String, Counters> = BTreeMap::new();
         for part in self.process.ask_workers(WorkerMail::Totals).await {
             for (database, counters) in part {
                 *totals.entry(database).or_default() += counters;
@@ -66,7 +68,6 @@ impl Pooler {
             users: self.user_rows(),
             peers: peer_rows(&setup.config),
             peer_pools: self.peer_pool_rows(&setup.config),
-            totals: self.process.shared.retired(),
             lists: Lists {
                 peer_pools: setup.config.peers.len(),
                 login_clients: self.process.logins.load(Ordering::Relaxed) as usize,
@@ -98,6 +99,7 @@ impl Pooler {
     fn database_rows(&self, config: &Config) -> Vec<DatabaseRow> {
         let shared = &self.process.shared;
         let in_use = shared.databases();
+        let pools = shared.pools();
         let find = |name: &str| in_use.iter().find(|database| &*database.name == name);
         let autos = in_use
             .iter()
@@ -112,6 +114,10 @@ impl Pooler {
                 if let Some(database) = find(&entry.name) {
                     row.paused = database.paused.load(Ordering::Relaxed);
                     row.disabled = database.disabled.load(Ordering::Relaxed);
+                    let mut own = pools.iter().filter(|pool| *pool.key.database == row.name);
+                    if own.any(|pool| pool.failing().is_some()) {
+                        row.backend = Backend::Down;
+                    }
                     row.current_client_connections =
                         database.clients.load(Ordering::Relaxed) as usize;
                 }
@@ -183,7 +189,18 @@ fn database_row(config: &Config, entry: &Database) -> DatabaseRow {
         current_client_connections: 0,
         paused: false,
         disabled: false,
+        backend: Backend::Unknown,
     }
+}
+
+/// Sessions at the console, listed or counted.
+fn consoles(snapshot: &Snapshot) -> usize {
+    let listed = snapshot.clients.iter();
+    let listed =
+        listed.filter(|client| client.socket.database.as_deref() == Some(CONSOLE_DATABASE));
+    let counted = snapshot.client_counts.iter();
+    let counted = counted.filter(|(([database, ..], _), _)| **database == *CONSOLE_DATABASE);
+    listed.count() + counted.map(|(_, count)| count).sum::<usize>()
 }
 
 /// The console shows itself as a database, too.
@@ -216,24 +233,25 @@ fn console_pool(clients: usize) -> PoolRow {
         maxwait: Duration::ZERO,
         pool_mode: PoolMode::Statement,
         load_balance_hosts: None,
+        pool_size: None,
+        reserve_pool_size: 0,
     }
 }
 
-/// Servers of each database, as the pools have them.
+/// Servers of each database, as the pools have them: whose server has logged in, is up.
 fn count_connections(snapshot: &mut Snapshot) {
     for row in &mut snapshot.databases {
         let pools = snapshot.pools.iter();
         let own = pools.filter(|pool| pool.database == row.name);
-        row.current_connections = own
-            .map(|pool| {
-                pool.sv_active
-                    + pool.sv_being_canceled
-                    + pool.sv_idle
-                    + pool.sv_used
-                    + pool.sv_tested
-                    + pool.sv_login
-            })
-            .sum();
+        let mut logged_in = 0;
+        row.current_connections = 0;
+        for pool in own {
+            row.current_connections += pool.servers();
+            logged_in += pool.servers() - pool.sv_login;
+        }
+        if logged_in > 0 {
+            row.backend = Backend::Up;
+        }
     }
 }
 

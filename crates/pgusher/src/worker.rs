@@ -13,7 +13,7 @@ use pool::pool::{Local, Suspension};
 use pool::roster::{ClientKind, ClientState, Kill};
 use pool::snapshot::{Counters, Snapshot};
 use pool::{ClientId, LeaseError, Mail, Pools, Roster, WorkerId};
-use tokio::runtime;
+use tokio::runtime::{self, Handle};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use wire::Replication;
@@ -36,6 +36,10 @@ pub(crate) enum WorkerMail {
     Setup(Arc<Setup>),
     /// What does the worker look like?
     Snapshot(oneshot::Sender<Snapshot>),
+    /// The same with clients counted rather than listed.
+    Summary(oneshot::Sender<Snapshot>),
+    /// Does the worker turn?
+    AreYouThere(oneshot::Sender<()>),
     /// What did it count?
     Totals(oneshot::Sender<BTreeMap<String, Counters>>),
     /// How many servers of this database, or of all, are in use?
@@ -122,6 +126,8 @@ impl Start {
             tcp: RefCell::new(self.setup.tcp_options()),
             tls: RefCell::new(self.setup.tls.servers.clone()),
             socket_dir: RefCell::new(self.setup.config.settings.unix_socket_dir.clone()),
+            tallies: RefCell::default(),
+            retired: RefCell::default(),
             suspension: Cell::default(),
         });
         let worker = Rc::new(Worker {
@@ -190,6 +196,12 @@ impl Worker {
             // Who asked may be gone.
             WorkerMail::Snapshot(reply) => {
                 let _ = reply.send(self.snapshot());
+            }
+            WorkerMail::Summary(reply) => {
+                let _ = reply.send(self.summary());
+            }
+            WorkerMail::AreYouThere(reply) => {
+                let _ = reply.send(());
             }
             WorkerMail::Totals(reply) => {
                 let _ = reply.send(self.totals());
@@ -318,7 +330,10 @@ impl Worker {
     fn admit(self: &Rc<Self>, parked: Parked, counted: Counted, admission: Admission) {
         match Stream::unpark(parked) {
             Ok(stream) => {
-                tokio::task::spawn_local(client::serve(self.clone(), stream, counted, admission));
+                // Counted before anybody else can look.
+                let login = Counted::new(&self.process.logins);
+                let served = client::serve(self.clone(), stream, counted, login, admission);
+                tokio::task::spawn_local(served);
             }
             Err(error) => tracing::warn!("cannot take a client in: {error}"),
         }
@@ -354,9 +369,32 @@ impl Worker {
         let port = self.setup.borrow().config.settings.listen_port;
         let (now, clock) = (Instant::now(), SystemTime::now());
         let mut snapshot = self.pools.snapshot(now, clock, port);
-        let name = settings::CONSOLE_DATABASE.to_owned();
-        *snapshot.totals.entry(name).or_default() += *self.console_counters.borrow();
+        self.add_console(&mut snapshot.totals);
         snapshot
+    }
+
+    fn summary(&self) -> Snapshot {
+        let busy = Handle::current().metrics().worker_total_busy_duration(0);
+        let mut snapshot = self.pools.summary(Instant::now(), busy);
+        self.add_console(&mut snapshot.totals);
+        snapshot
+    }
+
+    fn add_console(&self, totals: &mut BTreeMap<String, Counters>) {
+        let name = settings::CONSOLE_DATABASE.to_owned();
+        *totals.entry(name).or_default() += *self.console_counters.borrow();
+    }
+
+    /// A session has ended.
+    pub(crate) fn count_end(&self, reason: &'static str) {
+        let mut tallies = self.pools.local.tallies.borrow_mut();
+        *tallies.client_ends.entry(reason).or_default() += 1;
+    }
+
+    /// A client was not let in.
+    pub(crate) fn count_refusal(&self, reason: &'static str) {
+        let mut tallies = self.pools.local.tallies.borrow_mut();
+        *tallies.refusals.entry(reason).or_default() += 1;
     }
 
     fn sessions(&self) -> usize {
@@ -377,8 +415,7 @@ impl Worker {
 
     fn totals(&self) -> BTreeMap<String, Counters> {
         let mut totals = self.pools.totals();
-        let name = settings::CONSOLE_DATABASE.to_owned();
-        *totals.entry(name).or_default() += *self.console_counters.borrow();
+        self.add_console(&mut totals);
         totals
     }
 

@@ -168,7 +168,11 @@ impl Pool {
         let names = &self.local.shared.names;
         let (pool, tls) = (&self.shared, tls.as_ref());
         let login = login::login(pool, config, target.clone(), &options, tls, names, own);
+        let begun = Instant::now();
         let result = self.in_time(login).await;
+        if result.is_ok() {
+            self.meter.borrow_mut().connect.record(begun.elapsed());
+        }
         let mut turns = lock(&self.shared.turns);
         match &result {
             Err(error) if !error.is_final() => turns.failed(target, Instant::now()),
@@ -198,6 +202,7 @@ impl Pool {
             self.shared.key,
             attempt.error.reason()
         );
+        self.local.note_close(attempt.error.reason());
     }
 }
 

@@ -28,6 +28,25 @@ impl Pool {
         self.advance(now);
     }
 
+    /// Whether it has clients or servers, or is about to.
+    pub(crate) fn is_used(&self) -> bool {
+        self.clients.get() > 0 || self.logins.get() > 0 || !self.state.borrow().is_empty()
+    }
+
+    /// Whether it is of no more use, being unused.
+    pub(crate) fn is_forgotten(&self, now: Instant) -> bool {
+        if self.shared.database.removed.load(Ordering::Relaxed) {
+            return true;
+        }
+        let settings = self.settings();
+        let forced = self.shared.database.config.load().user.is_some();
+        let keeps_minimum = forced && settings.min_pool_size > 0;
+        let since = self.unused_since.get().unwrap_or(now);
+        self.unused_since.set(Some(since));
+        let over = |limit| now.saturating_duration_since(since) >= limit;
+        !keeps_minimum && settings.pool_idle_timeout.is_some_and(over)
+    }
+
     /// Registers idle servers to be woken for, and closes those that went away or spoke.
     pub(crate) fn watch_idle(self: &Rc<Self>, cx: &mut Context<'_>, all: bool) {
         let mut gone = Vec::new();
@@ -213,6 +232,7 @@ impl Pool {
     }
 
     pub(crate) fn log_reserve(&self) {
+        self.meter.borrow_mut().reserve_opened += 1;
         tracing::warn!(name: "reserve_used", "{}: taking connection from reserve_pool", self.shared.key);
     }
 }

@@ -42,6 +42,20 @@ pub enum LeaseError {
     LoginRefused(Arc<LoginFailure>),
 }
 
+impl LeaseError {
+    /// The same in words that are always the same: for counting.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::QueryWaitTimeout => "query_wait_timeout",
+            Self::QueryTimeout => "query_timeout",
+            Self::LoginFailing { .. } => "server login has been failing",
+            Self::DatabaseRemoved => "database removed",
+            Self::ShuttingDown => "server shutting down",
+            Self::LoginRefused(_) => "server login failed",
+        }
+    }
+}
+
 /// A server, lent. Release it or close it; dropped, it is closed, since nobody knows what it
 /// still owes.
 #[derive(Debug)]

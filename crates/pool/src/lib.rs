@@ -5,8 +5,10 @@
 
 pub mod attempts;
 pub mod key;
+pub mod labels;
 pub mod lease;
 pub mod limits;
+pub mod meter;
 pub mod own;
 pub mod pool;
 pub mod pools;
@@ -21,7 +23,7 @@ mod cancels;
 mod eviction;
 mod janitor;
 mod opening;
-mod report;
+pub mod report;
 
 #[cfg(test)]
 mod dice;

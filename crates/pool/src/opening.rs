@@ -112,7 +112,9 @@ impl Pool {
     /// A login is given up, since its server would have to be replaced at once.
     fn login_outdated(self: &Rc<Self>) {
         let reason = CloseReason::Reconfigured.as_str();
-        tracing::info!("S: {} closing because: {reason} (age=0s)", self.shared.key);
+        tracing::info!(name: "server_closed",
+            "S: {} closing because: {reason} (age=0s)", self.shared.key);
+        self.local.note_close(reason);
         let id = self.shared.id;
         let passed = self.local.shared.limits(|limits| limits.unused(id));
         self.permit_is_back(passed);

@@ -18,7 +18,7 @@ use crate::attempts::LoginFailure;
 use crate::key::ServerId;
 use crate::lease::{Lease, LeaseError};
 use crate::limits::{Owner, Permit, Purpose, Scope};
-use crate::pool::{Pool, micros};
+use crate::pool::Pool;
 use crate::roster::{ClientEntry, ClientState};
 use crate::server::login::LoggedIn;
 use crate::server::{CloseReason, Server};
@@ -210,7 +210,7 @@ impl<'a> Waiting<'a> {
     fn over(self, place: ServerId, server: Rc<Server>) -> Lease {
         let now = Instant::now();
         let waited = now.saturating_duration_since(self.owner.since);
-        self.pool.counters.borrow_mut().wait_time += micros(waited);
+        self.pool.note_wait(waited);
         self.pool.begin_lease(&server, self.client, now);
         Lease::new(self.pool.clone(), place, server)
     }

@@ -17,8 +17,10 @@ use wire::frontend::{Policy, put_query, put_terminate};
 
 use crate::key::{ClientId, ServerId, WorkerId};
 use crate::lease::{Lease, LeaseError};
+use crate::meter::{Meter, Tallies};
 use crate::own::Owners;
 use crate::pools::TICK;
+use crate::report::Retired;
 use crate::roster::{self, ClientEntry, ClientKind, ClientState, Roster, Turn};
 use crate::server::{CloseReason, IdleNews, ParkedServer, Server, cancel, query};
 use crate::shared::{Freshness, Mail, PoolShared, Reported, Shared, Welcome};
@@ -40,8 +42,20 @@ pub struct Local {
     pub tls: RefCell<Option<Arc<ServerTls>>>,
     /// Where servers without a host are found.
     pub socket_dir: RefCell<Option<SocketDir>>,
+    /// What is counted whatever the pool.
+    pub tallies: RefCell<Tallies>,
+    /// What pools counted that are gone: counters never go down.
+    pub retired: RefCell<Retired>,
     /// How far SUSPEND has come.
     pub suspension: Cell<Suspension>,
+}
+
+impl Local {
+    /// A server was closed, or never came to be one.
+    pub(crate) fn note_close(&self, reason: &'static str) {
+        let mut tallies = self.tallies.borrow_mut();
+        *tallies.server_closes.entry(reason).or_default() += 1;
+    }
 }
 
 /// How far SUSPEND has come: whether clients and servers are still read from.
@@ -65,6 +79,8 @@ pub struct Pool {
     pub local: Rc<Local>,
     /// What it did so far.
     pub counters: RefCell<Counters>,
+    /// What it measured.
+    pub meter: RefCell<Meter>,
     /// Clients logged in here.
     pub clients: Cell<usize>,
     /// What clients may send.
@@ -91,6 +107,8 @@ pub struct Pool {
     pub(crate) evicting: Cell<bool>,
     /// Whether `advance` is about to run.
     pub(crate) kicked: Cell<bool>,
+    /// Since when it has had neither clients nor servers.
+    pub(crate) unused_since: Cell<Option<Instant>>,
 }
 
 impl Pool {
@@ -108,6 +126,7 @@ impl Pool {
             mode: Cell::new(settings.pool_mode),
             statements: Cell::new(settings.prepared_statements),
             counters: RefCell::default(),
+            meter: RefCell::default(),
             clients: Cell::new(0),
             settings: RefCell::new(Rc::new(settings)),
             state: RefCell::default(),
@@ -121,6 +140,7 @@ impl Pool {
             cancels_active: Cell::new(0),
             evicting: Cell::new(false),
             kicked: Cell::new(false),
+            unused_since: Cell::new(None),
         }
     }
 
@@ -171,7 +191,10 @@ impl Pool {
                 Grant::Server(place) => {
                     self.idle_changed();
                     match self.unfit_for(cx, place) {
-                        None => return Ok(self.lease(place, client, now)),
+                        None => {
+                            self.meter.borrow_mut().wait.record(Duration::ZERO);
+                            return Ok(self.lease(place, client, now));
+                        }
                         Some(reason) => self.close(place, reason),
                     }
                 }
@@ -466,10 +489,16 @@ impl Pool {
             return;
         };
         let waited = now.saturating_duration_since(waiter.since);
-        self.counters.borrow_mut().wait_time += micros(waited);
+        self.note_wait(waited);
         if let Some(lease) = self.lease(place, &client, now) {
             client.give_turn(Turn::Lease(lease));
         }
+    }
+
+    /// A client had its server after this long.
+    pub(crate) fn note_wait(&self, waited: Duration) {
+        self.counters.borrow_mut().wait_time += micros(waited);
+        self.meter.borrow_mut().wait.record(waited);
     }
 
     fn lease(
@@ -494,6 +523,7 @@ impl Pool {
             server.touched.set(true);
         }
         client.link.set(Some(server.id));
+        client.held_since.set(Some(now));
         client.state.set(ClientState::Active);
         self.counters.borrow_mut().server_assignment_count += 1;
     }
@@ -591,6 +621,7 @@ impl Pool {
     }
 
     fn reset(self: &Rc<Self>, place: ServerId, sql: &str) {
+        self.meter.borrow_mut().resets += 1;
         self.state
             .borrow_mut()
             .set_aside(place, ServerState::Resetting);
@@ -646,6 +677,7 @@ impl Pool {
             self.tag(&server),
             reason.as_str()
         );
+        self.local.note_close(reason.as_str());
         self.say_goodbye(&server);
         true
     }
@@ -887,6 +919,6 @@ impl Drop for Wait<'_> {
 }
 
 /// Whole microseconds, as the counters have them.
-pub(crate) fn micros(duration: Duration) -> u64 {
+pub fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -204,7 +204,7 @@ impl Pools {
         if self.idle_clients_end.get() {
             self.end_idle_clients(now, &config);
         }
-        self.forget_unused();
+        self.forget_unused(now);
     }
 
     fn end_idle_clients(&self, now: Instant, config: &Config) {
@@ -226,18 +226,19 @@ impl Pools {
         });
     }
 
-    /// Lets go of pools whose database is gone, once their last client and server are.
-    fn forget_unused(&self) {
-        let order = std::sync::atomic::Ordering::Relaxed;
+    /// Lets go of pools that have neither clients nor servers: at once if their database is gone,
+    /// else after `pool_idle_timeout`.
+    fn forget_unused(&self, now: Instant) {
         self.pools.borrow_mut().retain(|_, pool| {
-            let used = !pool.shared.database.removed.load(order)
-                || pool.clients.get() > 0
-                || pool.logins.get() > 0
-                || !pool.state.borrow().is_empty();
-            if !used {
+            // Whoever is about to use it has it already.
+            let used = Rc::strong_count(pool) > 1 || pool.is_used();
+            let stays = used || !pool.is_forgotten(now);
+            if used {
+                pool.unused_since.set(None);
+            } else if !stays {
                 pool.retire();
             }
-            used
+            stays
         });
     }
 

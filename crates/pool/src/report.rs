@@ -1,5 +1,6 @@
 //! What a pool looks like now, as rows of the snapshot.
 
+use std::collections::{BTreeMap, BinaryHeap};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
@@ -8,28 +9,28 @@ use net::PeerAddr;
 use settings::LoadBalanceHosts;
 use wire::CancelKey;
 
-use crate::key::ClientId;
+use crate::key::{ClientId, PoolKey};
+use crate::meter::Meter;
 use crate::pool::Pool;
 use crate::pools::Pools;
 use crate::roster::{self, ClientEntry, ClientKind};
 use crate::server::{CloseReason, Server};
-use crate::snapshot::{ClientRow, ClientState, Endpoint, PoolRow, ServerRow, Snapshot, SocketRow};
+use crate::snapshot::{
+    ClientRow, ClientState, Counters, Endpoint, HOLDERS, HolderRow, PoolRow, ServerRow, Snapshot,
+    SocketRow, WorkerRow,
+};
 use crate::state::ServerState;
 
 impl Pools {
     /// Everything this worker has.
     pub fn snapshot(&self, now: Instant, clock: SystemTime, listen_port: u16) -> Snapshot {
-        let mut snapshot = Snapshot::default();
+        let mut snapshot = self.counts(now);
         let moment = Moment {
             now,
             clock,
             listen_port,
         };
         for pool in self.all() {
-            let name = pool.shared.key.database.to_string();
-            *snapshot.totals.entry(name).or_default() += *pool.counters.borrow();
-            snapshot.lists.used_servers += pool.count_servers();
-            snapshot.pools.push(pool.row(now));
             pool.server_rows(moment, &mut snapshot.servers);
         }
         self.local.roster.for_each(|client| {
@@ -38,6 +39,63 @@ impl Pools {
             }
         });
         snapshot.lists.used_clients = snapshot.clients.len();
+        snapshot
+    }
+
+    /// The same with clients counted rather than listed, and without servers: costs little, however
+    /// many there are. `busy` is how long this worker has been at work.
+    pub fn summary(&self, now: Instant, busy: Duration) -> Snapshot {
+        let mut snapshot = self.counts(now);
+        let mut longest = BinaryHeap::with_capacity(HOLDERS + 1);
+        self.local.roster.for_each(|client| {
+            if client.kind == ClientKind::Errand {
+                return;
+            }
+            snapshot.lists.used_clients += 1;
+            let application_name = client.application_name.borrow().clone();
+            let label = [
+                client.database.clone(),
+                client.user.clone(),
+                application_name,
+            ];
+            let kind = (label, client_state(client));
+            *snapshot.client_counts.entry(kind).or_default() += 1;
+            if let Some(since) = client.held_since.get() {
+                // The latest of them is on top, and goes.
+                longest.push((since, client.id));
+                if longest.len() > HOLDERS {
+                    longest.pop();
+                }
+            }
+        });
+        let holder = |(since, id)| Some(holder_row(&*self.local.roster.get(id)?, since, now));
+        snapshot.holders = longest.into_iter().filter_map(holder).collect();
+        snapshot.workers = vec![WorkerRow {
+            id: self.local.worker.0,
+            clients: snapshot.lists.used_clients,
+            servers: snapshot.lists.used_servers,
+            busy,
+        }];
+        snapshot
+    }
+
+    /// What is counted in pools, and in those that are gone.
+    fn counts(&self, now: Instant) -> Snapshot {
+        let retired = self.local.retired.borrow();
+        let mut snapshot = Snapshot {
+            totals: retired.totals.clone(),
+            meters: retired.meters.clone(),
+            tallies: self.local.tallies.borrow().clone(),
+            ..Snapshot::default()
+        };
+        for pool in self.all() {
+            let name = pool.shared.key.database.to_string();
+            *snapshot.totals.entry(name).or_default() += *pool.counters.borrow();
+            let key = pool.shared.key.clone();
+            *snapshot.meters.entry(key).or_default() += *pool.meter.borrow();
+            snapshot.lists.used_servers += pool.count_servers();
+            snapshot.pools.push(pool.row(now));
+        }
         snapshot
     }
 
@@ -67,15 +125,22 @@ impl Pools {
     }
 
     /// The totals alone, for the averages.
-    pub fn totals(&self) -> std::collections::BTreeMap<String, crate::snapshot::Counters> {
-        let mut totals = std::collections::BTreeMap::new();
+    pub fn totals(&self) -> BTreeMap<String, Counters> {
+        let mut totals = self.local.retired.borrow().totals.clone();
         for pool in self.all() {
             let name = pool.shared.key.database.to_string();
-            let entry: &mut crate::snapshot::Counters = totals.entry(name).or_default();
-            *entry += *pool.counters.borrow();
+            *totals.entry(name).or_default() += *pool.counters.borrow();
         }
         totals
     }
+}
+
+/// What pools counted that are gone.
+#[derive(Debug, Default)]
+pub struct Retired {
+    totals: BTreeMap<String, Counters>,
+    /// By label: with `auth_type = any` names are the clients' choice.
+    meters: BTreeMap<PoolKey, Meter>,
 }
 
 /// When a snapshot is taken, and with what it is completed.
@@ -96,8 +161,12 @@ impl Moment {
 impl Pool {
     /// Leaves this pool's counters behind when it goes.
     pub(crate) fn retire(&self) {
-        let database = &self.shared.key.database;
-        self.local.shared.retire(database, *self.counters.borrow());
+        let key = &self.shared.key;
+        let label = self.local.shared.labels(|labels| labels.pool(key));
+        let mut retired = self.local.retired.borrow_mut();
+        let totals = retired.totals.entry(key.database.to_string());
+        *totals.or_default() += *self.counters.borrow();
+        *retired.meters.entry(label).or_default() += *self.meter.borrow();
     }
 
     fn count_servers(&self) -> usize {
@@ -142,6 +211,8 @@ impl Pool {
             maxwait: maxwait.unwrap_or(Duration::ZERO),
             pool_mode: settings.pool_mode,
             load_balance_hosts: self.load_balance_hosts(),
+            pool_size: settings.pool_size,
+            reserve_pool_size: settings.reserve_pool_size,
         }
     }
 
@@ -220,13 +291,27 @@ impl Pool {
     }
 }
 
-fn client_row(client: &ClientEntry, moment: Moment) -> ClientRow {
-    let state = match client.state.get() {
+fn client_state(client: &ClientEntry) -> ClientState {
+    match client.state.get() {
         roster::ClientState::Idle if client.kind == ClientKind::Console => ClientState::Active,
         roster::ClientState::Idle => ClientState::Idle,
         roster::ClientState::Active => ClientState::Active,
         roster::ClientState::Waiting => ClientState::Waiting,
-    };
+    }
+}
+
+fn holder_row(client: &ClientEntry, since: Instant, now: Instant) -> HolderRow {
+    HolderRow {
+        id: client.id.0,
+        database: client.database.clone(),
+        user: client.user.clone(),
+        application_name: client.application_name.borrow().clone(),
+        held: now.saturating_duration_since(since),
+    }
+}
+
+fn client_row(client: &ClientEntry, moment: Moment) -> ClientRow {
+    let state = client_state(client);
     let waited = client.query_start.get().map_or(Duration::ZERO, |start| {
         moment.now.saturating_duration_since(start)
     });

@@ -132,6 +132,8 @@ pub struct ClientEntry {
     pub xact_start: Cell<Option<Instant>>,
     /// The server that serves it.
     pub link: Cell<Option<u64>>,
+    /// Since when it has that server.
+    pub held_since: Cell<Option<Instant>>,
     /// How many prepared statements it has names for.
     pub prepared_statements: Cell<usize>,
     /// Its application_name, as it last was.
@@ -205,6 +207,7 @@ impl ClientEntry {
             query_start: Cell::new(None),
             xact_start: Cell::new(None),
             link: Cell::new(None),
+            held_since: Cell::new(None),
             prepared_statements: Cell::new(0),
             application_name: RefCell::new(facts.application_name),
             notify: Cell::new(Notify::Untold),

@@ -1,6 +1,6 @@
 //! What all workers share: pools and databases by name, the limits, and the post between workers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,13 +14,16 @@ use wire::{ParamNames, Params};
 
 use crate::attempts::LoginFailure;
 use crate::key::{ClientId, PoolId, PoolKey, WorkerId};
+use crate::labels::Labels;
 use crate::lease::LeaseError;
 use crate::limits::{Gauge, Limits, Passed, Scope};
 use crate::server::ParkedServer;
 use crate::server::turns::Turns;
 use crate::server::version::Versions;
-use crate::snapshot::Counters;
 use crate::statements::Statements;
+
+/// Labels of each kind, until a configuration says how many.
+const LABELS: usize = 500;
 
 /// What workers tell each other about pools.
 #[derive(Debug)]
@@ -74,8 +77,8 @@ pub struct Shared {
     /// Whether all databases are under PAUSE, those to come as well.
     paused: Arc<AtomicBool>,
     registry: Mutex<Registry>,
-    /// What pools counted that are gone, by database: counters never go down.
-    retired: Mutex<BTreeMap<String, Counters>>,
+    /// Names that metrics tell apart.
+    labels: Mutex<Labels>,
     post: Vec<mpsc::UnboundedSender<Mail>>,
     ids: AtomicU64,
     origin: Instant,
@@ -235,7 +238,7 @@ impl Shared {
             wanted: AtomicBool::new(false),
             paused: Arc::default(),
             registry: Mutex::default(),
-            retired: Mutex::default(),
+            labels: Mutex::new(Labels::new(LABELS)),
             post,
             ids: AtomicU64::new(0),
             origin: Instant::now(),
@@ -386,14 +389,30 @@ impl Shared {
         }
     }
 
-    /// Keeps what a pool counted that goes.
-    pub(crate) fn retire(&self, database: &str, counters: Counters) {
-        *lock(&self.retired).entry(database.to_owned()).or_default() += counters;
+    /// Forgets pools that no worker has any more, and tells which.
+    pub fn forget_idle_pools(&self) -> Vec<PoolKey> {
+        let mut registry = lock(&self.registry);
+        let Registry { pools, by_id, .. } = &mut *registry;
+        let mut gone = Vec::new();
+        by_id.retain(|_, pool| {
+            // Here, and by name: who else uses it got it under this lock.
+            let used = Arc::strong_count(pool) > 2
+                || pool.servers.load(Ordering::SeqCst) > 0
+                || pool.database.removed.load(Ordering::SeqCst);
+            if !used {
+                pools.remove(&pool.key);
+                gone.push(pool.clone());
+            }
+            used
+        });
+        drop(registry);
+        self.limits(|limits| gone.iter().for_each(|pool| limits.remove_pool(pool.id)));
+        gone.iter().map(|pool| pool.key.clone()).collect()
     }
 
-    /// What pools counted that are gone.
-    pub fn retired(&self) -> BTreeMap<String, Counters> {
-        lock(&self.retired).clone()
+    /// Runs `look` under the lock of the labels, for a moment.
+    pub fn labels<T>(&self, look: impl FnOnce(&mut Labels) -> T) -> T {
+        look(&mut lock(&self.labels))
     }
 
     /// Puts all databases at once, and those to come, under PAUSE or takes them out of it. One that

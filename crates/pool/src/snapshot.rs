@@ -4,14 +4,20 @@
 //! configuration; [`Snapshot::merge`] makes one of them. [`StatsHistory`] remembers earlier
 //! counters, from which the averages of SHOW STATS come.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::{AddAssign, Sub};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 pub use net::resolve::{KnownHost, KnownZone};
 use settings::{LoadBalanceHosts, PoolMode};
 use wire::Replication;
+
+use crate::key::PoolKey;
+use crate::labels::ClientLabel;
+use crate::meter::{Meter, Tallies};
 
 /// The pooler at one moment, or the part of it that one thread knows.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +44,16 @@ pub struct Snapshot {
     pub peer_pools: Vec<PeerPoolRow>,
     /// What each database has counted since the start; told by the workers.
     pub totals: BTreeMap<String, Counters>,
+    /// What pools have measured since the start; told by the workers.
+    pub meters: BTreeMap<PoolKey, Meter>,
+    /// How many clients there are of each kind; told by the workers, in a summary.
+    pub client_counts: BTreeMap<(ClientLabel, ClientState), usize>,
+    /// The clients that have had their servers for longest; told by the workers, in a summary.
+    pub holders: Vec<HolderRow>,
+    /// What happened whatever the pool; told by the workers.
+    pub tallies: Tallies,
+    /// The workers; each tells of itself, in a summary.
+    pub workers: Vec<WorkerRow>,
     /// Empty until control asks [`StatsHistory::averages`], once the totals are merged.
     pub averages: Averages,
     /// Counts of things that have no row above; each thread tells its own.
@@ -60,6 +76,15 @@ impl Snapshot {
             whole.dns_zones.extend(part.dns_zones);
             whole.peer_pools.extend(part.peer_pools);
             whole.lists += part.lists;
+            whole.tallies += part.tallies;
+            whole.holders.extend(part.holders);
+            whole.workers.extend(part.workers);
+            for (pool, meter) in part.meters {
+                *whole.meters.entry(pool).or_default() += meter;
+            }
+            for (kind, count) in part.client_counts {
+                *whole.client_counts.entry(kind).or_default() += count;
+            }
             for pool in part.pools {
                 add_pool(&mut pools, pool);
             }
@@ -80,6 +105,9 @@ impl Snapshot {
         self.databases.sort_by(|a, b| a.name.cmp(&b.name));
         self.users.sort_by(|a, b| a.name.cmp(&b.name));
         self.peers.sort_by_key(|peer| peer.id);
+        self.workers.sort_by_key(|worker| worker.id);
+        self.holders.sort_by_key(|holder| Reverse(holder.held));
+        self.holders.truncate(HOLDERS);
     }
 }
 
@@ -168,8 +196,39 @@ pub struct ClientRow {
     pub socket: SocketRow,
 }
 
+/// A client that has a server.
+#[derive(Debug, Clone)]
+pub struct HolderRow {
+    /// Its number.
+    pub id: u64,
+    /// Its database.
+    pub database: Arc<str>,
+    /// Its user.
+    pub user: Arc<str>,
+    /// `application_name` as tracked; empty if unset.
+    pub application_name: Arc<str>,
+    /// How long it has had its server.
+    pub held: Duration,
+}
+
+/// How many of them a summary names.
+pub const HOLDERS: usize = 10;
+
+/// One worker.
+#[derive(Debug, Clone)]
+pub struct WorkerRow {
+    /// Its number.
+    pub id: usize,
+    /// Clients logged in, the console's among them.
+    pub clients: usize,
+    /// Servers connected or connecting.
+    pub servers: usize,
+    /// How long it has been at work, rather than asleep, since the start.
+    pub busy: Duration,
+}
+
 /// What a client is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ClientState {
     /// Has a server, or is at the console.
     Active,
@@ -246,9 +305,23 @@ pub struct PoolRow {
     pub pool_mode: PoolMode,
     /// How its hosts share the load; none unless there are several.
     pub load_balance_hosts: Option<LoadBalanceHosts>,
+    /// How many servers it may have; none for no limit.
+    pub pool_size: Option<u32>,
+    /// How many more when clients wait for long.
+    pub reserve_pool_size: u32,
 }
 
 impl PoolRow {
+    /// Servers connected or connecting.
+    pub fn servers(&self) -> usize {
+        self.sv_active
+            + self.sv_being_canceled
+            + self.sv_idle
+            + self.sv_used
+            + self.sv_tested
+            + self.sv_login
+    }
+
     /// Adds another worker's share of the same pool.
     fn add(&mut self, share: &Self) {
         self.cl_active += share.cl_active;
@@ -303,6 +376,20 @@ pub struct DatabaseRow {
     pub paused: bool,
     /// DISABLE of this database.
     pub disabled: bool,
+    /// Whether its server can be reached.
+    pub backend: Backend,
+}
+
+/// Whether a database's server can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Backend {
+    /// Nobody is connected, and nobody has failed to be.
+    #[default]
+    Unknown,
+    /// Somebody is connected.
+    Up,
+    /// The last login to it failed, and nobody is connected.
+    Down,
 }
 
 /// One user. Fields are named as the columns of SHOW USERS.
@@ -442,6 +529,8 @@ counters! {
     bind_count,
     /// Clients that have logged in.
     client_login_count,
+    /// Times that a server had the prepared statement that was asked for; SHOW does not tell.
+    prepared_hit_count,
 }
 
 impl Counters {
@@ -471,6 +560,7 @@ impl Counters {
             server_parse_count: second(self.server_parse_count),
             bind_count: second(self.bind_count),
             client_login_count: second(self.client_login_count),
+            prepared_hit_count: second(self.prepared_hit_count),
         }
     }
 }
@@ -565,6 +655,8 @@ mod tests {
             maxwait: Duration::ZERO,
             pool_mode: PoolMode::Transaction,
             load_balance_hosts: None,
+            pool_size: Some(20),
+            reserve_pool_size: 0,
         }
     }
 

@@ -10,11 +10,13 @@
 mod account;
 mod address;
 mod binaries;
+mod browser;
 mod certificates;
 mod eventually;
 mod fake_client;
 mod fake_dns;
 mod fake_server;
+mod http;
 mod inbox;
 mod log;
 mod message;
@@ -22,6 +24,7 @@ mod pooler;
 mod port;
 mod postgres;
 mod process;
+mod prometheus;
 mod scratch;
 mod slapd;
 mod start_error;
@@ -30,6 +33,7 @@ mod tls;
 pub use account::Account;
 pub use address::Address;
 pub use binaries::client_program;
+pub use browser::Browser;
 pub use certificates::{Authority, Certificate, Key, Request};
 pub use eventually::{PATIENCE, eventually, eventually_async, in_time};
 pub use fake_client::FakeClient;
@@ -38,6 +42,7 @@ pub use fake_server::{
     Ask, Chunks, Connection, FakeServer, FakeServerSetup, Gate, Login, Newer, Step, md5_secret,
     quick_scram_secret, scram_secret,
 };
+pub use http::Page;
 pub use message::{
     CancelKey, ErrorFields, Message, Side, Startup, Tx, startup_packet, startup_packet_of,
     transcript,
@@ -45,6 +50,7 @@ pub use message::{
 pub use nix::sys::signal::Signal;
 pub use pooler::{Console, Exit, Pooler, PoolerSetup, Row};
 pub use postgres::{Postgres, PostgresSetup};
+pub use prometheus::{Prometheus, promtool};
 pub use scratch::Scratch;
 pub use slapd::Slapd;
 pub use start_error::StartError;

@@ -11,7 +11,9 @@ use tokio_postgres::{Client, Config};
 pub use console::{Console, Row};
 pub use setup::{Exit, PoolerSetup};
 
-use crate::{address::Address, port::Port, postgres::open, process::Process, scratch::Scratch};
+use crate::{
+    address::Address, http::Page, port::Port, postgres::open, process::Process, scratch::Scratch,
+};
 
 /// A running pooler.
 pub struct Pooler {
@@ -46,6 +48,17 @@ impl Pooler {
     /// Its unix socket.
     pub fn unix_address(&self) -> Address {
         Address::in_dir(self.dir(), self.port())
+    }
+
+    /// The port of its HTTP endpoint, which it was set up with.
+    pub fn metrics_port(&self) -> u16 {
+        let port = self.setup.metrics.as_ref();
+        port.expect("a pooler with metrics").number
+    }
+
+    /// A page of its HTTP endpoint.
+    pub async fn page(&self, path: &str) -> Page {
+        Page::get(self.metrics_port(), path).await
     }
 
     /// Where its files and its unix socket are.

@@ -3,15 +3,21 @@
 use std::{
     fs::{self, Permissions},
     net::TcpListener,
-    os::unix::{fs::PermissionsExt, net::UnixDatagram},
-    path::PathBuf,
+    os::{
+        fd::OwnedFd,
+        unix::{fs::PermissionsExt, net::UnixListener},
+    },
     process::Command,
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use testkit::{FakeClient, FakeServer, Pooler, PoolerSetup, Scratch, Signal};
+use testkit::{Address, FakeClient, FakeServer, Pooler, PoolerSetup, Scratch, Signal, eventually};
+use tokio::task::JoinSet;
 
-use crate::support::{before, pgusher};
+use crate::support::{Manager, WORKERS, before, pgusher};
 
 /// Where the binary is once it is installed.
 const INSTALLED: &str = "/usr/bin/pgusher";
@@ -46,35 +52,8 @@ fn the_units_are_as_systemd_wants_them() {
     }
 }
 
-/// A manager's end of NOTIFY_SOCKET.
-struct Manager {
-    socket: UnixDatagram,
-    path: PathBuf,
-    _scratch: Scratch,
-}
-
-impl Manager {
-    fn new() -> Self {
-        let scratch = Scratch::new("manager").unwrap();
-        let path = scratch.path().join("notify");
-        let socket = UnixDatagram::bind(&path).unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_secs(30)))
-            .unwrap();
-        Self {
-            socket,
-            path,
-            _scratch: scratch,
-        }
-    }
-
-    fn hears(&self) -> String {
-        let mut buffer = [0; 1024];
-        let len = self.socket.recv(&mut buffer).unwrap();
-        String::from_utf8(buffer[..len].to_vec()).unwrap()
-    }
-}
+/// How many restarts a load has to bear.
+const RESTARTS: usize = 5;
 
 fn monotonic_micros() -> i64 {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap();
@@ -105,26 +84,99 @@ async fn the_manager_is_told_of_readiness_reloads_and_the_end() {
     assert!(pooler.wait_exit().await.success());
 }
 
-/// A pooler on a socket that is held here.
-fn on(socket: &TcpListener, setup: PoolerSetup) -> PoolerSetup {
-    setup.given(socket.try_clone().unwrap())
+/// Sockets that are held here, over all restarts.
+struct Held {
+    fd: OwnedFd,
+    address: Address,
+    _scratch: Option<Scratch>,
+}
+
+impl Held {
+    fn tcp() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self {
+            address: Address::Tcp(listener.local_addr().unwrap()),
+            fd: listener.into(),
+            _scratch: None,
+        }
+    }
+
+    fn unix() -> Self {
+        let scratch = Scratch::new("held").unwrap();
+        let path = scratch.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
+        Self {
+            address: Address::Unix(path),
+            fd: listener.into(),
+            _scratch: Some(scratch),
+        }
+    }
+
+    fn for_a(&self, setup: PoolerSetup) -> PoolerSetup {
+        setup.given(self.fd.try_clone().unwrap(), self.address.clone())
+    }
 }
 
 #[tokio::test]
 async fn a_given_socket_is_listened_on_whatever_the_settings_say() {
-    let held = TcpListener::bind("127.0.0.1:0").unwrap();
-    let server = FakeServer::start().await;
-    let setup = before(&server, 1).set("listen_addr", "192.0.2.1");
-    let pooler = on(&held, setup).start().await;
-    let mut client = FakeClient::login_trust(&pooler.address(), "alice", "app").await;
-    assert_eq!(client.query_value("SELECT 'here'").await, "here");
-    assert!(
-        !pooler
-            .dir()
-            .join(format!(".s.PGSQL.{}", pooler.port()))
-            .exists()
-    );
-    assert_eq!(pooler.log_count("cannot listen"), 0);
+    for held in [Held::tcp(), Held::unix()] {
+        let server = FakeServer::start().await;
+        let setup = before(&server, 1).set("listen_addr", "192.0.2.1");
+        let mut pooler = held.for_a(setup).start().await;
+        let mut client = FakeClient::login_trust(&held.address, "alice", "app").await;
+        assert_eq!(client.query_value("SELECT 'here'").await, "here");
+        assert_eq!(pooler.log_count("cannot listen"), 0);
+        let Address::Unix(own) = pooler.unix_address() else {
+            unreachable!()
+        };
+        assert!(!own.exists());
+        client.close().await;
+
+        pooler.signal(Signal::SIGTERM);
+        assert!(pooler.wait_exit().await.success());
+        if let Address::Unix(theirs) = &held.address {
+            assert!(theirs.exists());
+        }
+    }
+}
+
+#[tokio::test]
+async fn restarts_behind_a_held_socket_go_unnoticed() {
+    for (workers, held) in WORKERS.into_iter().zip([Held::tcp(), Held::unix()]) {
+        let server = FakeServer::start().await;
+        let setup = held.for_a(before(&server, workers));
+        let mut pooler = setup.clone().start().await;
+        let served = Arc::new(AtomicUsize::new(0));
+        let mut load = JoinSet::new();
+        for _ in 0..4 {
+            load.spawn(come_and_go(held.address.clone(), served.clone()));
+        }
+        for _ in 0..RESTARTS {
+            let before = served.load(Ordering::SeqCst);
+            eventually("more clients", || {
+                served.load(Ordering::SeqCst) > before + 20
+            })
+            .await;
+            pooler.signal(Signal::SIGTERM);
+            assert!(pooler.wait_exit().await.success());
+            pooler = setup.clone().start().await;
+        }
+        if let Some(failed) = load.try_join_next() {
+            panic!("{failed:?}");
+        }
+        load.shutdown().await;
+    }
+}
+
+/// Clients, one after the other, each with one query: any failure is a panic.
+async fn come_and_go(address: Address, served: Arc<AtomicUsize>) {
+    loop {
+        let mut client = FakeClient::login_trust(&address, "alice", "app").await;
+        assert_eq!(client.query_value("SELECT 'served'").await, "served");
+        client.close().await;
+        served.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 #[tokio::test]

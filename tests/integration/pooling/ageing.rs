@@ -211,3 +211,56 @@ async fn an_idle_server_that_goes_away_is_replaced_and_nobody_hears_of_it() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_databases_server_lifetime_beats_the_one_for_all() {
+    for workers in WORKERS {
+        let server = FakeServer::start().await;
+        let info = format!("{} server_lifetime=1", server.conn_info("app"));
+        let pooler = before(&server, workers)
+            .database("short", &info)
+            .set("server_lifetime", 1000)
+            .start()
+            .await;
+        let mut long = client(&pooler, "alice").await;
+        let mut short = FakeClient::login_trust(&pooler.address(), "alice", "short").await;
+        long.query("SELECT 1").await;
+        short.query("SELECT 1").await;
+
+        let over = "closing because: server lifetime over";
+        let line = pooler.wait_for_log(over).await;
+        assert!(line.contains("short/alice"), "{line}");
+        server.wait_for_logged_in(1).await;
+        long.query("SELECT 1").await;
+        assert_eq!(pooler.log_count(over), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_pool_without_clients_and_servers_is_forgotten_after_pool_idle_timeout() {
+    for workers in WORKERS {
+        let server = FakeServer::start().await;
+        let pooler = before(&server, workers)
+            .set("server_idle_timeout", 1)
+            .set("pool_idle_timeout", 1)
+            .start()
+            .await;
+        let mut stays = client(&pooler, "alice").await;
+        let mut leaves = client(&pooler, "bob").await;
+        stays.query("SELECT 1").await;
+        leaves.query("SELECT 1").await;
+        leaves.close().await;
+
+        pooler.wait_for_log("cleaning up idle pool: app/bob").await;
+
+        let console = pooler.console().await;
+        let pools = console.show("POOLS").await;
+        let users: Vec<&str> = pools.iter().map(|pool| &pool["user"]).collect();
+        assert_eq!(users, ["alice", "pgbouncer"]);
+        let counted = console.show_row("STATS_TOTALS", "database", "app").await;
+        assert_eq!(counted.number("query_count"), 2);
+        assert_eq!(pooler.log_count("cleaning up idle pool"), 1);
+        client(&pooler, "bob").await.query("SELECT 1").await;
+        stays.query("SELECT 1").await;
+    }
+}

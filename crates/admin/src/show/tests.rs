@@ -5,8 +5,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use expect_test::{Expect, expect};
 use pool::snapshot::{
-    Averages, ClientRow, ClientState, Counters, DatabaseRow, Endpoint, Lists, PeerRow, PoolRow,
-    PoolerState, ServerRow, ServerState, SocketRow, UserRow,
+    Averages, Backend, ClientRow, ClientState, Counters, DatabaseRow, Endpoint, Lists, PeerRow,
+    PoolRow, PoolerState, ServerRow, ServerState, SocketRow, UserRow,
 };
 use settings::{LoadBalanceHosts, PoolMode};
 use wire::Replication;
@@ -83,6 +83,7 @@ fn snapshot() -> Snapshot {
             dns_zones: 8,
             dns_queries: 9,
         },
+        ..Snapshot::default()
     }
 }
 
@@ -177,6 +178,8 @@ fn pool() -> PoolRow {
         maxwait: Duration::from_micros(12_000_013),
         pool_mode: PoolMode::Transaction,
         load_balance_hosts: None,
+        pool_size: Some(20),
+        reserve_pool_size: 5,
     }
 }
 
@@ -199,6 +202,7 @@ fn database() -> DatabaseRow {
         current_client_connections: 7,
         paused: true,
         disabled: false,
+        backend: Backend::Up,
     }
 }
 
@@ -253,6 +257,7 @@ fn totals() -> Counters {
         server_parse_count: 110,
         bind_count: 111,
         client_login_count: 112,
+        prepared_hit_count: 113,
     }
 }
 
@@ -270,6 +275,7 @@ fn averages() -> Counters {
         server_parse_count: 10,
         bind_count: 11,
         client_login_count: 12,
+        prepared_hit_count: 13,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::CertificateDer;
@@ -25,6 +26,7 @@ pub struct ClientTls {
     required: bool,
     config: Arc<ServerConfig>,
     end_point: Option<Arc<[u8]>>,
+    expiry: Option<SystemTime>,
     warnings: Vec<String>,
     print: Print,
 }
@@ -66,6 +68,7 @@ impl ClientTls {
         Ok(Some(Arc::new(Self {
             required: is_required(mode),
             end_point: identity.end_point(),
+            expiry: identity.expiry(),
             config: Arc::new(configure(&asked, identity, authorities)?),
             warnings: asked.warnings,
             print,
@@ -75,6 +78,11 @@ impl ClientTls {
     /// What the library can't do of that which was asked for.
     pub(super) fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// When our certificate runs out.
+    pub(super) fn expiry(&self) -> Option<SystemTime> {
+        self.expiry
     }
 
     /// Whether a client may not talk in the clear.

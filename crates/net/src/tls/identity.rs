@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
@@ -13,6 +14,7 @@ use rustls::sign::CertifiedKey;
 use super::TlsSetupError;
 use super::binding;
 use super::der::Parts;
+use super::v1;
 
 /// A certificate, those that lead to its authority, and its key. Shown to whoever asks.
 pub(super) struct Identity(Arc<CertifiedKey>);
@@ -31,6 +33,11 @@ impl Identity {
             Some(public) if certified != Some(public.as_ref()) => Err(TlsSetupError::Mismatch),
             _ => Ok(Self(Arc::new(CertifiedKey::new(chain, key)))),
         }
+    }
+
+    /// When the certificate, or one of those that lead to its authority, runs out.
+    pub(super) fn expiry(&self) -> Option<SystemTime> {
+        self.0.cert.iter().filter_map(v1::expiry).min()
     }
 
     /// The hash of the certificate that SCRAM may be bound to.

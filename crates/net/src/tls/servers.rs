@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -24,6 +25,7 @@ pub struct ServerTls {
     required: bool,
     direct: bool,
     names: bool,
+    expiry: Option<SystemTime>,
     config: Arc<ClientConfig>,
     warnings: Vec<String>,
     print: Print,
@@ -69,6 +71,7 @@ impl ServerTls {
             required: is_required(mode),
             direct,
             names,
+            expiry: identity.as_ref().and_then(Identity::expiry),
             config: Arc::new(configure(&asked, identity, authorities, names)?),
             warnings: asked.warnings,
             print,
@@ -78,6 +81,11 @@ impl ServerTls {
     /// What the library can't do of that which was asked for.
     pub(super) fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// When our certificate runs out, if we have one.
+    pub(super) fn expiry(&self) -> Option<SystemTime> {
+        self.expiry
     }
 
     /// Whether a server may not be talked to in the clear.

@@ -3,7 +3,7 @@
 //! They have no extensions, so nothing in them says what they may be used for: one that a peer
 //! shows must be signed by a configured authority itself, and vouches for nobody else.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -110,6 +110,12 @@ pub(super) fn in_force(certificate: &CertificateDer<'_>, now: UnixTime) -> Resul
     } else {
         Ok(())
     }
+}
+
+/// When a certificate runs out.
+pub(super) fn expiry(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+    let not_after = moment(parse(certificate).ok()?.validity().not_after);
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(not_after.as_secs()))
 }
 
 /// What lies before 1970 counts as its beginning.

@@ -4,6 +4,7 @@ mod elsewhere;
 mod first;
 mod login;
 mod prove;
+mod reason;
 mod recognise;
 mod seat;
 mod startup;
@@ -132,6 +133,7 @@ pub(crate) async fn serve(
     worker: Rc<Worker>,
     stream: Stream,
     counted: Counted,
+    login: Counted,
     admission: Admission,
 ) {
     let port = worker.setup().config.settings.listen_port;
@@ -158,7 +160,7 @@ pub(crate) async fn serve(
         counted,
     });
     // The login's large future is gone by the time the session runs.
-    match Box::pin(admit(&worker, newcomer)).await {
+    match Box::pin(admit(&worker, newcomer, login)).await {
         Some(Entry::Session(session)) => session.run().await,
         Some(Entry::Console(session)) => Box::pin(session.run()).await,
         None => {}
@@ -166,8 +168,7 @@ pub(crate) async fn serve(
 }
 
 /// Takes a connection through its login. `None`: it is over.
-async fn admit(worker: &Rc<Worker>, mut newcomer: Box<Newcomer>) -> Option<Entry> {
-    let counted = Counted::new(&worker.process.logins);
+async fn admit(worker: &Rc<Worker>, mut newcomer: Box<Newcomer>, login: Counted) -> Option<Entry> {
     let connected = newcomer.connected;
     let in_time = tokio::select! {
         biased;
@@ -178,7 +179,7 @@ async fn admit(worker: &Rc<Worker>, mut newcomer: Box<Newcomer>) -> Option<Entry
         }
     };
     let result = in_time.unwrap_or_else(|| Err(newcomer.too_late()));
-    drop(counted);
+    drop(login);
     match result {
         Ok(Outcome::Session(admitted)) => Some(Entry::Session(Box::new(Session::new(
             worker.clone(),
@@ -248,6 +249,7 @@ async fn log_in(worker: &Rc<Worker>, newcomer: &mut Newcomer) -> Result<Outcome,
 
 /// Tells the client why, and the log.
 async fn refuse(worker: &Worker, newcomer: &mut Newcomer, refused: &Refused) {
+    worker.count_refusal(refused.reason());
     let settings = &worker.setup().config.settings;
     let tag = newcomer.tag();
     let age = newcomer.connected.elapsed().as_secs();

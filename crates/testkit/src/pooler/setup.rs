@@ -2,7 +2,6 @@
 
 use std::{
     env, fmt, fs, io,
-    net::TcpListener,
     os::{fd::OwnedFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -36,16 +35,30 @@ pub struct PoolerSetup {
     args: Vec<String>,
     env: Vec<(String, String)>,
     port: Option<u16>,
-    shares_port: bool,
-    given: Option<Arc<TcpListener>>,
+    port_use: PortUse,
+    given: Option<(Arc<OwnedFd>, Address)>,
     before: String,
     databases: Vec<(String, String)>,
     users: Vec<(String, String)>,
     settings: Vec<(String, String)>,
     sections: String,
     whole_ini: Option<String>,
+    without_ini: bool,
     files: Vec<(String, String)>,
     console: (String, String),
+    /// Ours for as long as the test needs it.
+    pub(super) metrics: Option<Arc<Port>>,
+}
+
+/// Who listens on the pooler's port.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PortUse {
+    /// It alone.
+    Own,
+    /// Others, too.
+    Shared,
+    /// Somebody else did before.
+    Held,
 }
 
 /// How a pooler ended that was not meant to run.
@@ -74,7 +87,7 @@ impl Default for PoolerSetup {
             args: Vec::new(),
             env: Vec::new(),
             port: None,
-            shares_port: false,
+            port_use: PortUse::Own,
             given: None,
             before: String::new(),
             databases: Vec::new(),
@@ -82,8 +95,10 @@ impl Default for PoolerSetup {
             settings: SETTINGS.map(owned).into(),
             sections: String::new(),
             whole_ini: None,
+            without_ini: false,
             files: Vec::new(),
             console: ("testkit_admin".to_owned(), "testkit_admin".to_owned()),
+            metrics: None,
         }
     }
 }
@@ -116,14 +131,24 @@ impl PoolerSetup {
     /// The port of another pooler, which goes on listening there, too.
     pub fn shared_port(mut self, port: u16) -> Self {
         self.port = Some(port);
-        self.shares_port = true;
+        self.port_use = PortUse::Shared;
         self
     }
 
-    /// This socket, as a service manager gives it: by LISTEN_FDS.
-    pub fn given(mut self, listener: TcpListener) -> Self {
-        self.port = listener.local_addr().ok().map(|addr| addr.port());
-        self.given = Some(Arc::new(listener));
+    /// The port of another pooler, which hands it over.
+    pub fn inherited_port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self.port_use = PortUse::Held;
+        self
+    }
+
+    /// A socket that listens at this address, as a service manager gives it: by LISTEN_FDS.
+    pub fn given(mut self, listener: impl Into<OwnedFd>, address: Address) -> Self {
+        if let Address::Tcp(address) = &address {
+            self.port = Some(address.port());
+            self.port_use = PortUse::Held;
+        }
+        self.given = Some((Arc::new(listener.into()), address));
         self.through_shell(
             "exec 3<&0 </dev/null; LISTEN_PID=$$; LISTEN_FDS=1; export LISTEN_PID LISTEN_FDS",
         )
@@ -159,6 +184,15 @@ impl PoolerSetup {
         self
     }
 
+    /// With the HTTP endpoint, at a port of its own.
+    pub fn metrics(mut self) -> Self {
+        let port = Port::claim().unwrap_or_else(|error| panic!("{error}"));
+        let number = port.number;
+        self.metrics = Some(Arc::new(port));
+        let listens = self.set("metrics_listen_addr", "127.0.0.1");
+        listens.set("metrics_port", number)
+    }
+
     /// Takes a line out of `[pgbouncer]`.
     pub fn unset(mut self, name: &str) -> Self {
         self.settings.retain(|(known, _)| known != name);
@@ -175,6 +209,12 @@ impl PoolerSetup {
     /// The whole ini, instead of one made of the parts above.
     pub fn ini(mut self, text: &str) -> Self {
         self.whole_ini = Some(text.to_owned());
+        self
+    }
+
+    /// No ini: the one that it is told of will not be there.
+    pub fn without_ini(mut self) -> Self {
+        self.without_ini = true;
         self
     }
 
@@ -241,8 +281,8 @@ impl PoolerSetup {
 
     fn claim_port(&self) -> Result<Port, StartError> {
         match self.port {
-            Some(port) if self.shares_port || self.given.is_some() => Ok(Port::shared(port)),
-            Some(port) => Port::exactly(port),
+            Some(port) if self.port_use == PortUse::Own => Port::exactly(port),
+            Some(port) => Ok(Port::shared(port)),
             None => Port::claim(),
         }
     }
@@ -263,9 +303,9 @@ impl PoolerSetup {
         command.args(self.args.iter().map(|arg| fill(arg))).arg(ini);
         command.envs(self.env.iter().map(|(name, value)| (name, fill(value))));
         let stdin = match &self.given {
-            Some(listener) => {
+            Some((listener, _)) => {
                 let copy = listener.try_clone();
-                OwnedFd::from(copy.map_err(StartError::io("copying a socket"))?).into()
+                copy.map_err(StartError::io("copying a socket"))?.into()
             }
             None => Stdio::null(),
         };
@@ -284,6 +324,9 @@ impl PoolerSetup {
         // A file given under this name is wanted as it is.
         if !self.files.iter().any(|(name, _)| name == "userlist.txt") {
             put("userlist.txt", &self.userlist())?;
+        }
+        if self.without_ini {
+            return Ok(scratch.path().join("pooler.ini"));
         }
         put("pooler.ini", &self.ini_text())
     }
@@ -355,11 +398,16 @@ impl PoolerSetup {
         let (tcp, unix) = (Address::local(port), Address::in_dir(scratch.path(), port));
         let deadline = Instant::now() + PATIENCE;
         loop {
-            // Where TCP was asked for, a unix socket alone would mean that the port was lost; on a
-            // shared port, it may be another who answers.
-            if (!self.shares_port && answers(&tcp).await)
-                || (!self.surely_listens_on_tcp() && answers(&unix).await)
-            {
+            let is_up = match &self.given {
+                Some((_, address)) => answers(address).await,
+                // Where TCP was asked for, a unix socket alone would mean that the port was lost; on
+                // a shared port, it may be another who answers.
+                None => {
+                    (self.port_use != PortUse::Shared && answers(&tcp).await)
+                        || (!self.surely_listens_on_tcp() && answers(&unix).await)
+                }
+            };
+            if is_up {
                 return Ok(());
             }
             if let Some(error) = process.early_exit() {
@@ -374,7 +422,9 @@ impl PoolerSetup {
 
     fn surely_listens_on_tcp(&self) -> bool {
         let listens = |(name, value): &(String, String)| name == "listen_addr" && !value.is_empty();
-        !self.shares_port && self.whole_ini.is_none() && self.settings.iter().any(listens)
+        self.port_use != PortUse::Shared
+            && self.whole_ini.is_none()
+            && self.settings.iter().any(listens)
     }
 }
 
