@@ -318,7 +318,9 @@ impl Intake {
 async fn take_in(watched: &Watched, process: &Process, console_only: &AtomicBool) {
     loop {
         let accepted = watched.accept().await;
-        let admission = match console_only.load(Ordering::Relaxed) {
+        // Only unix sockets stay open for the console: who came by another door came in time.
+        let late = console_only.load(Ordering::Relaxed) && matches!(accepted, Ok(Parked::Unix(_)));
+        let admission = match late {
             true => Admission::ConsoleOnly,
             false => Admission::Open,
         };
