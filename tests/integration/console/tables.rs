@@ -159,6 +159,9 @@ async fn show_config_has_every_key_and_whether_it_can_be_changed() {
         unix_socket_group
         unix_socket_mode
         user
+        metrics_label_limit
+        metrics_listen_addr
+        metrics_port
         workers
     "#]]
     .assert_eq(&(names.join("\n") + "\n"));
@@ -251,6 +254,7 @@ async fn show_config_has_every_key_and_whether_it_can_be_changed() {
         transaction_timeout
         verbose
         log_format
+        metrics_old_names
         prepared_statement_errors
         prepared_statement_memory
         server_tls_negotiation

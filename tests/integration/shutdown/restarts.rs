@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use testkit::{Pooler, PoolerSetup, Postgres, Signal};
+use testkit::{Address, Pooler, PoolerSetup, Postgres, Signal};
 
 use crate::support::{Stay, Tills, Trouble, before_postgres, postgres};
 
@@ -60,7 +60,11 @@ async fn twenty_restarts_behind_a_socket_that_others_hold_fail_nothing() {
     Tills::prepare(&postgres).await;
     for drain in [0, 5] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let given = || setup(&postgres, drain).given(listener.try_clone().unwrap());
+        let address = Address::Tcp(listener.local_addr().unwrap());
+        let given = || {
+            let socket = listener.try_clone().unwrap();
+            setup(&postgres, drain).given(socket, address.clone())
+        };
         let mut pooler = given().start().await;
         let tills = Tills::open(8, &pooler.address(), Stay::OneSale);
         for _ in 0..RESTARTS {
