@@ -24,6 +24,7 @@ help: ## List these commands
 test: ## Formatting, lints, and all tests; installs what they need
 	@.ci/install linker pam postgres slapd prometheus browser pam-wrapper python node java nextest
 	@[ "$${PG:-15}" = 15 ] || .ci/fetch-postgres "$$PG" "target/postgres/$$PG"
+	@.ci/fetch-pgbouncer target/pgbouncer
 	@$(MAKE) --no-print-directory $(VENV) $(NODE)
 	cargo fmt --all --check
 	cargo lint

@@ -2,7 +2,9 @@
 
 mod commands;
 mod extended;
+mod eyes;
 mod numbers;
+mod parity;
 mod settings;
 mod suspend;
 mod tables;

@@ -161,6 +161,22 @@ async fn the_old_process_has_a_door_for_its_operators_and_the_new_one_the_pid_fi
 }
 
 #[tokio::test]
+async fn health_is_told_by_the_process_that_takes_clients_in() {
+    let server = FakeServer::start().await;
+    let setup = before(&server, 1).metrics();
+    let first = setup.clone().start().await;
+    // Its process is not ready for anybody else any more.
+    let _client = FakeClient::login_trust(&first.address(), "alice", "app").await;
+    let mut running = vec![first];
+    for _ in 0..2 {
+        let heir = heir(&setup, &running).await;
+        heir.wait_for_log("metrics at").await;
+        assert_eq!(heir.page("/readyz").await.status, 200);
+        running.push(heir);
+    }
+}
+
+#[tokio::test]
 async fn an_heir_that_fails_to_start_leaves_everything_as_it_was() {
     let server = FakeServer::start().await;
     let setup = before(&server, 1);

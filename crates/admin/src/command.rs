@@ -64,6 +64,7 @@ impl Command {
     /// What a session needs to run it.
     pub fn privilege(&self) -> Privilege {
         match self {
+            Self::Show(Show::Fds) => Privilege::Admin,
             Self::Show(_) => Privilege::Stats,
             _ => Privilege::Admin,
         }

@@ -26,6 +26,6 @@ pub use crate::console::{Console, Reaction};
 pub use crate::health::Readiness;
 pub use crate::metrics::{Figures, METRICS_TYPE, Reload, Upkeep, Vitals};
 pub use crate::outcome::{CommandError, Outcome};
-pub use crate::show::{SERVER_VERSION, Show, VERSION, View};
+pub use crate::show::{Difference, SERVER_VERSION, Show, VERSION, View};
 pub use crate::status::{History, PERIOD, STATUS_PAGE, STATUS_POLICY, Status};
 pub use crate::table::Table;

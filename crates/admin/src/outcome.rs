@@ -40,6 +40,8 @@ pub enum CommandError {
     SetFailed,
     /// The configuration can't be read; nothing has changed.
     ReloadFailed,
+    /// The configuration can't be compared with a file that can't be read.
+    FileUnreadable,
     /// No client has that id.
     ClientNotFound,
     /// The operator no longer wants to wait for it.
@@ -85,6 +87,9 @@ impl CommandError {
             Self::ShuttingDown => "pooler is shutting down".to_owned(),
             Self::SetFailed => "SET failed".to_owned(),
             Self::ReloadFailed => "RELOAD failed, see logs for additional details".to_owned(),
+            Self::FileUnreadable => {
+                "the configuration can't be read, see logs for additional details".to_owned()
+            }
             Self::ClientNotFound => "client not found".to_owned(),
             Self::Canceled => "canceling statement due to user request".to_owned(),
         }
@@ -92,7 +97,7 @@ impl CommandError {
 
     fn sqlstate(self) -> SqlState {
         match self {
-            Self::ReloadFailed => SqlState::CONFIG_FILE_ERROR,
+            Self::ReloadFailed | Self::FileUnreadable => SqlState::CONFIG_FILE_ERROR,
             Self::Canceled => SqlState::QUERY_CANCELED,
             _ => SqlState::PROTOCOL_VIOLATION,
         }

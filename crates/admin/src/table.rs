@@ -66,7 +66,7 @@ impl Table {
             let text = text.as_deref()?;
             match formats.at(place) {
                 Format::Text => Some(Cow::Borrowed(text.as_bytes())),
-                // Every cell can be written as what its column says: see the test.
+                // Every cell can be written as what its column says: see show/tests.rs.
                 Format::Binary => binary::encode(*oid, text),
             }
         });
@@ -85,6 +85,10 @@ enum Cell<R> {
     Text(fn(&R) -> String),
     TextOrNull(fn(&R) -> Option<String>),
     Int4(fn(&R) -> i32),
+    Int4OrNull(fn(&R) -> Option<i32>),
+    Int8(fn(&R) -> i64),
+    /// A secret, of that type: always NULL.
+    Withheld(u32),
 }
 
 /// A text that is always there.
@@ -114,6 +118,30 @@ pub(crate) const fn int4<R>(name: &'static str, cell: fn(&R) -> i32) -> Column<R
     }
 }
 
+/// A number, or NULL.
+pub(crate) const fn int4_or_null<R>(name: &'static str, cell: fn(&R) -> Option<i32>) -> Column<R> {
+    Column {
+        name,
+        cell: Cell::Int4OrNull(cell),
+    }
+}
+
+/// A large number.
+pub(crate) const fn int8<R>(name: &'static str, cell: fn(&R) -> i64) -> Column<R> {
+    Column {
+        name,
+        cell: Cell::Int8(cell),
+    }
+}
+
+/// What PgBouncer shows there is nobody's business: NULL.
+pub(crate) const fn withheld<R>(name: &'static str, type_oid: u32) -> Column<R> {
+    Column {
+        name,
+        cell: Cell::Withheld(type_oid),
+    }
+}
+
 /// The number, or the largest that an int4 column holds.
 pub(crate) fn fit(number: impl TryInto<i32>) -> i32 {
     number.try_into().unwrap_or(i32::MAX)
@@ -128,7 +156,9 @@ impl<R> Cell<R> {
     fn oid(&self) -> u32 {
         match self {
             Self::Text(_) | Self::TextOrNull(_) => oid::TEXT,
-            Self::Int4(_) => oid::INT4,
+            Self::Int4(_) | Self::Int4OrNull(_) => oid::INT4,
+            Self::Int8(_) => oid::INT8,
+            Self::Withheld(type_oid) => *type_oid,
         }
     }
 
@@ -137,12 +167,24 @@ impl<R> Cell<R> {
             Self::Text(cell) => Some(cell(row)),
             Self::TextOrNull(cell) => cell(row),
             Self::Int4(cell) => Some(cell(row).to_string()),
+            Self::Int4OrNull(cell) => cell(row).map(|number| number.to_string()),
+            Self::Int8(cell) => Some(cell(row).to_string()),
+            Self::Withheld(_) => None,
         }
     }
 }
 
 #[cfg(test)]
 impl Table {
+    /// Whether every cell can be written in binary.
+    pub(crate) fn is_binary(&self) -> bool {
+        self.rows.iter().all(|row| {
+            let cells = row.iter().zip(&self.header);
+            let mut cells = cells.filter_map(|(text, (_, oid))| Some((oid, text.as_ref()?)));
+            cells.all(|(oid, text)| binary::encode(*oid, text).is_some())
+        })
+    }
+
     /// One line a column: name, OID, and its value in each row.
     pub(crate) fn turned(&self) -> String {
         let mut lines = String::new();

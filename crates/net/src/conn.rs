@@ -306,6 +306,11 @@ impl Conn {
         self.held.len()
     }
 
+    /// How much is unsent.
+    pub fn unsent_len(&self) -> usize {
+        self.unsent.len()
+    }
+
     /// Takes all that is held.
     pub fn take_all_held(&mut self) -> Vec<u8> {
         self.news = false;

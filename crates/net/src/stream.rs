@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt};
 use socket2::{SockRef, TcpKeepalive};
+use std::os::fd::{AsRawFd, RawFd};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::tls::{ParkedTls, Secured, TlsStream};
@@ -200,6 +202,16 @@ impl Stream {
                 })
             }
             Self::Closed => Err(closed()),
+        }
+    }
+
+    /// Its number in the process.
+    pub fn fd(&self) -> Option<RawFd> {
+        match self {
+            Self::Tcp(stream) => Some(stream.as_raw_fd()),
+            Self::Tls(stream) => Some(stream.tcp().as_raw_fd()),
+            Self::Unix(stream) => Some(stream.as_raw_fd()),
+            Self::Closed => None,
         }
     }
 

@@ -217,7 +217,7 @@ impl Listeners {
 
     /// Takes clients in from now on, or again.
     pub(crate) fn start(&mut self, process: &Arc<Process>) {
-        for door in &mut self.doors {
+        for door in self.doors.iter_mut().filter(|door| door.open.is_none()) {
             door.start(process, &self.console_only);
         }
     }

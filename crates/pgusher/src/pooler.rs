@@ -46,6 +46,8 @@ pub(crate) struct Pooler {
     pub(crate) listeners: RefCell<Listeners>,
     /// What answers at the HTTP endpoint.
     pub(crate) endpoint: RefCell<Vec<JoinHandle<()>>>,
+    /// Held by whoever shuts or opens them: one after the other.
+    pub(crate) doors: tokio::sync::Mutex<()>,
     logging: Logging,
     pub(crate) manager: Manager,
     /// Told when the process may end.
@@ -78,6 +80,7 @@ impl Pooler {
             source,
             listeners: RefCell::new(listeners),
             endpoint: RefCell::default(),
+            doors: tokio::sync::Mutex::default(),
             logging,
             over: Notify::new(),
             unused_since: RefCell::default(),
@@ -127,7 +130,7 @@ impl Pooler {
     }
 
     /// Whoever ordered it left before it was complete.
-    fn take_back(&self, command: &Command) {
+    fn take_back(self: &Rc<Self>, command: &Command) {
         match command {
             Command::Pause(database) => self.give_up_rest(command, database.as_deref()),
             Command::Suspend => self.give_up_rest(command, None),
@@ -139,7 +142,12 @@ impl Pooler {
     pub(crate) async fn apply(self: &Rc<Self>, command: &Command) -> Outcome {
         log_order(command);
         let result = match command {
-            Command::Show(show) => return Outcome::Table(self.show(*show).await),
+            Command::Show(show) => {
+                return match self.show(*show).await {
+                    Ok(table) => Outcome::Table(table),
+                    Err(error) => Outcome::Failed(error),
+                };
+            }
             Command::Set { key, value } => return outcome(self.set(key, value)),
             Command::Reload => {
                 self.manager.reloading();
@@ -295,6 +303,19 @@ impl Pooler {
         if !same_servers {
             tracing::info!("TLS with servers changed: reconnecting");
             self.outdate_all();
+        }
+    }
+
+    /// What the file would change, and when.
+    pub(crate) fn differences(&self) -> Result<Changes, CommandError> {
+        let setup = self.setup();
+        let path = self.config_path(&setup);
+        match self.source.read(&path) {
+            Ok(file) => Ok(Changes::between(&setup.config, &file)),
+            Err(error) => {
+                tracing::warn!("SHOW CONFIG_DIFF: {error}");
+                Err(CommandError::FileUnreadable)
+            }
         }
     }
 

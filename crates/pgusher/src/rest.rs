@@ -8,6 +8,7 @@ use std::time::Instant;
 use admin::{Command, CommandError};
 use pool::pool::Suspension;
 use pool::snapshot::PoolerState;
+use tokio::task::JoinHandle;
 
 use crate::pooler::{LOOK, Pooler};
 use crate::stage::Stage;
@@ -15,7 +16,7 @@ use crate::worker::WorkerMail;
 
 impl Pooler {
     /// Whoever ordered it left before it was complete: it ends.
-    pub(crate) fn give_up_rest(&self, command: &Command, database: Option<&str>) {
+    pub(crate) fn give_up_rest(self: &Rc<Self>, command: &Command, database: Option<&str>) {
         tracing::info!("{} was given up", command.tag());
         // It may have ended meanwhile by other hands.
         let _ = self.resume(database);
@@ -60,7 +61,7 @@ impl Pooler {
             .await;
     }
 
-    pub(crate) fn resume(&self, database: Option<&str>) -> Result<(), CommandError> {
+    pub(crate) fn resume(self: &Rc<Self>, database: Option<&str>) -> Result<(), CommandError> {
         if self.is_shutting_down() {
             return Err(CommandError::ShuttingDown);
         }
@@ -101,35 +102,48 @@ impl Pooler {
             return Err(CommandError::PausedDatabases);
         }
         self.set_rest(PoolerState::Suspended);
-        let closing = self.listeners.borrow_mut().suspend();
-        closing.done().await;
+        let shut = self.shut_doors();
+        // Before anything is awaited: RESUME may come meanwhile, and must be the last word.
         self.tell_suspension(Suspension::Lenient);
         tokio::task::spawn_local(self.clone().wake_up_without_operators());
+        let still = async {
+            // A task that only waits does not fail.
+            let _ = shut.await;
+            self.wait_until_still().await;
+        };
         tokio::select! {
-            () = self.wait_until_still() => {
-                // This ends logins that are under way even now.
-                self.process.enter(Stage::Suspended);
-                Ok(())
-            }
-            () = self.wait_until_awake() => Err(CommandError::Canceled),
+            () = still => {}
+            () = self.wait_until_awake() => {}
         }
+        if !self.is_suspended() {
+            return Err(CommandError::Canceled);
+        }
+        // This ends logins that are under way even now.
+        self.process.enter(Stage::Suspended);
+        Ok(())
     }
 
     /// Waits until nothing is on its way; after `suspend_timeout` nobody is asked any more.
     async fn wait_until_still(&self) {
         let began = Instant::now();
         let patience = || self.setup().config.settings.suspend_timeout;
-        while self.is_stirring().await {
+        while self.is_stirring().await && self.is_suspended() {
             if began.elapsed() >= patience() {
                 tracing::warn!("suspend_timeout: dropping whoever is not still");
                 self.tell_suspension(Suspension::Strict);
                 // Those who only let others go first need a moment to find themselves still.
                 tokio::time::sleep(LOOK).await;
-                self.process.tell_workers(|| WorkerMail::EndStirring);
+                if self.is_suspended() {
+                    self.process.tell_workers(|| WorkerMail::EndStirring);
+                }
                 return;
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    fn is_suspended(&self) -> bool {
+        self.rest.get() == PoolerState::Suspended
     }
 
     async fn is_stirring(&self) -> bool {
@@ -139,14 +153,35 @@ impl Pooler {
     }
 
     async fn wait_until_awake(&self) {
-        while self.rest.get() == PoolerState::Suspended {
+        while self.is_suspended() {
             tokio::time::sleep(LOOK).await;
         }
     }
 
-    pub(crate) fn wake_up(&self) {
+    pub(crate) fn wake_up(self: &Rc<Self>) {
         self.tell_suspension(Suspension::None);
-        self.listeners.borrow_mut().start(&self.process);
+        self.open_doors();
+    }
+
+    /// Takes nobody in any more; the task ends when that holds everywhere.
+    fn shut_doors(self: &Rc<Self>) -> JoinHandle<()> {
+        let closing = self.listeners.borrow_mut().suspend();
+        let pooler = self.clone();
+        tokio::task::spawn_local(async move {
+            let _turn = pooler.doors.lock().await;
+            closing.done().await;
+        })
+    }
+
+    /// Takes clients in again, once what shut the doors is over.
+    fn open_doors(self: &Rc<Self>) {
+        let pooler = self.clone();
+        tokio::task::spawn_local(async move {
+            let _turn = pooler.doors.lock().await;
+            if !pooler.is_suspended() {
+                pooler.listeners.borrow_mut().start(&pooler.process);
+            }
+        });
     }
 
     fn tell_suspension(&self, suspension: Suspension) {
@@ -156,7 +191,7 @@ impl Pooler {
 
     /// Nobody could order RESUME any more: new consoles are not let in, either.
     async fn wake_up_without_operators(self: Rc<Self>) {
-        while self.rest.get() == PoolerState::Suspended {
+        while self.is_suspended() {
             if self.process.consoles.load(Ordering::SeqCst) == 0 {
                 tracing::info!("admin disappeared when suspended, doing RESUME");
                 // It may have ended meanwhile by other hands.

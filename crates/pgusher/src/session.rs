@@ -178,13 +178,23 @@ impl Session {
             self.adopt_parameters(lease.server());
         }
         lease.server().relays.set(true);
-        let end = poll_fn(|cx| self.poll_relay(cx, lease.server())).await;
+        let end = poll_fn(|cx| {
+            let end = self.poll_relay(cx, lease.server());
+            self.entry.note_rest(&self.conn);
+            end
+        })
+        .await;
         self.end_lease(lease, end)
     }
 
     /// Waits for a request, and for a server to serve it.
     async fn lease(&mut self) -> Result<Lease, End> {
-        poll_fn(|cx| self.poll_request(cx)).await?;
+        poll_fn(|cx| {
+            let request = self.poll_request(cx);
+            self.entry.note_rest(&self.conn);
+            request
+        })
+        .await?;
         match poll_fn(|cx| Poll::Ready(self.request(cx))).await {
             Ok(Some(lease)) => Ok(lease),
             Ok(None) => {

@@ -81,7 +81,7 @@ impl Pooler {
         self.end_now();
     }
 
-    fn begin_shutdown(&self, stage: Stage, how: &str) {
+    fn begin_shutdown(self: &Rc<Self>, stage: Stage, how: &str) {
         tracing::info!("shutting down: {how}");
         if self.process.stage() != Stage::Stopping {
             self.process.enter(stage);

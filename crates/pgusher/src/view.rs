@@ -5,12 +5,15 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-use admin::{Show, Table, View};
+use admin::{CommandError, Difference, Show, Table, View};
 use jiff::{Timestamp, tz::TimeZone};
 use pool::snapshot::{
     Backend, Counters, DatabaseRow, Lists, PeerPoolRow, PeerRow, PoolRow, Snapshot, UserRow,
 };
-use settings::{CONSOLE_DATABASE, Config, Database, PoolMode, Row};
+use settings::{
+    CONSOLE_DATABASE, Changes, Config, Database, DatabaseChange, Membership, PoolMode, Row,
+    SettingChange,
+};
 use tokio::sync::oneshot;
 
 use crate::pooler::Pooler;
@@ -18,32 +21,49 @@ use crate::worker::WorkerMail;
 
 impl Pooler {
     /// Draws a table.
-    pub(crate) async fn show(self: &Rc<Self>, show: Show) -> Table {
-        let mut snapshot = self.whole(WorkerMail::Snapshot).await;
-        snapshot.averages = self
-            .history
-            .borrow()
-            .averages(&snapshot.totals, Instant::now());
+    pub(crate) async fn show(self: &Rc<Self>, show: Show) -> Result<Table, CommandError> {
+        let differences = match show {
+            Show::ConfigDiff => difference_rows(self.differences()?),
+            _ => Vec::new(),
+        };
+        let ask = if show.lists_connections() {
+            WorkerMail::Snapshot
+        } else {
+            WorkerMail::Summary
+        };
+        let parts = self.parts(ask).await;
+        let mut totals = BTreeMap::new();
+        for (database, counters) in parts.iter().flat_map(|part| &part.totals) {
+            let sum: &mut Counters = totals.entry(database.clone()).or_default();
+            *sum += *counters;
+        }
+        let averages = self.history.borrow().averages(&totals, Instant::now());
         let rows: Vec<Row> = self.setup().config.settings.rows().collect();
-        let zone = TimeZone::system();
-        show.table(&View {
-            snapshot: &snapshot,
-            settings: &rows,
-            local_time: &|time| local_time(time, &zone),
-        })
+        // Thousands of rows take their time: control has others to attend to.
+        let drawn = tokio::task::spawn_blocking(move || {
+            let mut snapshot = put_together(parts);
+            snapshot.averages = averages;
+            let zone = TimeZone::system();
+            show.table(&View {
+                snapshot: &snapshot,
+                settings: &rows,
+                differences: &differences,
+                local_time: &|time| local_time(time, &zone),
+            })
+        });
+        // Its thread is gone only when the process ends.
+        drawn.await.map_err(|_| CommandError::Canceled)
     }
 
     /// What the workers answer to `ask`, completed by what control knows.
     pub(crate) async fn whole(&self, ask: fn(oneshot::Sender<Snapshot>) -> WorkerMail) -> Snapshot {
+        put_together(self.parts(ask).await)
+    }
+
+    async fn parts(&self, ask: fn(oneshot::Sender<Snapshot>) -> WorkerMail) -> Vec<Snapshot> {
         let mut parts = self.process.ask_workers(ask).await;
         parts.push(self.own_part());
-        let mut snapshot = Snapshot::merge(parts);
-        snapshot.pools.push(console_pool(consoles(&snapshot)));
-        snapshot
-            .pools
-            .sort_by(|a, b| (&a.database, &a.user).cmp(&(&b.database, &b.user)));
-        count_connections(&mut snapshot);
-        snapshot
+        parts
     }
 
     /// What all pools counted since the start, by database.
@@ -162,6 +182,17 @@ impl Pooler {
     }
 }
 
+/// One snapshot of those that workers and control gave.
+fn put_together(parts: Vec<Snapshot>) -> Snapshot {
+    let mut snapshot = Snapshot::merge(parts);
+    snapshot.pools.push(console_pool(consoles(&snapshot)));
+    snapshot
+        .pools
+        .sort_by(|a, b| (&a.database, &a.user).cmp(&(&b.database, &b.user)));
+    count_connections(&mut snapshot);
+    snapshot
+}
+
 fn database_row(config: &Config, entry: &Database) -> DatabaseRow {
     let settings = &config.settings;
     let hosts: Vec<String> = entry.hosts.iter().map(ToString::to_string).collect();
@@ -253,6 +284,53 @@ fn count_connections(snapshot: &mut Snapshot) {
             row.backend = Backend::Up;
         }
     }
+}
+
+/// Takes effect by this, as far as the running process lets it.
+const RELOAD: &str = "RELOAD";
+const RESTART: &str = "restart";
+
+/// What stands for an entry, whose words may be secret.
+const DEFINED: &str = "defined";
+
+fn difference_rows(changes: Changes) -> Vec<Difference> {
+    let setting = |takes| {
+        move |change: SettingChange| Difference {
+            section: "pgbouncer",
+            key: change.name.to_owned(),
+            running: change.old,
+            file: change.new,
+            takes,
+        }
+    };
+    let entry = |section, key: String, became: Membership| Difference {
+        section,
+        key,
+        running: (became != Membership::Added).then(|| DEFINED.to_owned()),
+        file: match became {
+            Membership::Added => Some(DEFINED.to_owned()),
+            Membership::Changed => Some("changed".to_owned()),
+            Membership::Removed => None,
+        },
+        takes: RELOAD,
+    };
+    let database = |(name, change): (String, DatabaseChange)| {
+        let became = match change {
+            DatabaseChange::Added => Membership::Added,
+            DatabaseChange::Removed => Membership::Removed,
+            DatabaseChange::Reconnect | DatabaseChange::Adjusted => Membership::Changed,
+        };
+        entry("databases", name, became)
+    };
+    let now = changes.settings.into_iter().map(setting(RELOAD));
+    let at_boot = changes.at_boot.into_iter().map(setting(RESTART));
+    let users = changes.users.into_iter();
+    let peers = changes.peers.into_iter();
+    now.chain(at_boot)
+        .chain(changes.databases.into_iter().map(database))
+        .chain(users.map(|(name, became)| entry("users", name, became)))
+        .chain(peers.map(|(id, became)| entry("peers", id.to_string(), became)))
+        .collect()
 }
 
 fn peer_rows(config: &Config) -> Vec<PeerRow> {

@@ -11,7 +11,7 @@ use net::Stream;
 use net::stream::Parked;
 use pool::pool::{Local, Suspension};
 use pool::roster::{ClientKind, ClientState, Kill};
-use pool::snapshot::{Counters, Snapshot};
+use pool::snapshot::{Counters, MemoryRow, Snapshot};
 use pool::{ClientId, LeaseError, Mail, Pools, Roster, WorkerId};
 use tokio::runtime::{self, Handle};
 use tokio::sync::{mpsc, oneshot};
@@ -26,6 +26,9 @@ use crate::setup::Setup;
 
 /// Bytes read at once from a client or a server; one buffer serves the whole worker.
 const READ_BUFFER: usize = 64 * 1024;
+
+/// Rows of a snapshot that are gathered at once, before others have their turn.
+const ROWS_AT_ONCE: usize = 200;
 
 /// What control and other workers tell a worker.
 #[derive(Debug)]
@@ -195,7 +198,10 @@ impl Worker {
             WorkerMail::Setup(setup) => self.set_setup(setup),
             // Who asked may be gone.
             WorkerMail::Snapshot(reply) => {
-                let _ = reply.send(self.snapshot());
+                let worker = self.clone();
+                tokio::task::spawn_local(async move {
+                    let _ = reply.send(worker.snapshot().await);
+                });
             }
             WorkerMail::Summary(reply) => {
                 let _ = reply.send(self.summary());
@@ -365,11 +371,20 @@ impl Worker {
         }
     }
 
-    fn snapshot(&self) -> Snapshot {
+    async fn snapshot(&self) -> Snapshot {
         let port = self.setup.borrow().config.settings.listen_port;
         let (now, clock) = (Instant::now(), SystemTime::now());
-        let mut snapshot = self.pools.snapshot(now, clock, port);
+        let mut survey = self.pools.survey(now, clock, port);
+        while survey.go_on(ROWS_AT_ONCE) {
+            tokio::task::yield_now().await;
+        }
+        let mut snapshot = survey.conclude();
         self.add_console(&mut snapshot.totals);
+        snapshot.memory.push(MemoryRow {
+            name: "read_buffer",
+            size: READ_BUFFER,
+            used: 1,
+        });
         snapshot
     }
 

@@ -60,6 +60,13 @@ impl Owners {
         self.waiting.borrow().iter().map(|&(_, since)| since).min()
     }
 
+    /// Each of them, and since when it waits.
+    pub(crate) fn in_line(&self) -> Vec<(u64, Instant)> {
+        let waiting = self.waiting.borrow();
+        let each = waiting.iter().map(|(client, since)| (client.id.0, *since));
+        each.collect()
+    }
+
     /// Logins under way.
     pub(crate) fn logins(&self) -> usize {
         self.logins.get()

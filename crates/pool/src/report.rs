@@ -7,39 +7,47 @@ use std::time::{Duration, Instant, SystemTime};
 
 use net::PeerAddr;
 use settings::LoadBalanceHosts;
-use wire::CancelKey;
+use wire::{CancelKey, TxStatus};
 
-use crate::key::{ClientId, PoolKey};
+use crate::key::{ClientId, PoolKey, ServerId};
 use crate::meter::Meter;
 use crate::pool::Pool;
 use crate::pools::Pools;
-use crate::roster::{self, ClientEntry, ClientKind};
+use crate::roster::{self, ClientEntry, ClientKind, Rest};
 use crate::server::{CloseReason, Server};
 use crate::snapshot::{
-    ClientRow, ClientState, Counters, Endpoint, HOLDERS, HolderRow, PoolRow, ServerRow, Snapshot,
-    SocketRow, WorkerRow,
+    ClientRow, ClientState, Counters, Endpoint, HOLDERS, HolderRow, LeaseRow, LeaseState,
+    MemoryRow, PoolRow, ServerRow, Snapshot, SocketRow, WaiterRow, WorkerRow,
 };
 use crate::state::ServerState;
 
 impl Pools {
-    /// Everything this worker has.
-    pub fn snapshot(&self, now: Instant, clock: SystemTime, listen_port: u16) -> Snapshot {
+    /// Begins to look at everything that this worker has.
+    pub fn survey(&self, now: Instant, clock: SystemTime, listen_port: u16) -> Survey {
         let mut snapshot = self.counts(now);
-        let moment = Moment {
-            now,
-            clock,
-            listen_port,
-        };
+        let mut servers = Vec::new();
         for pool in self.all() {
-            pool.server_rows(moment, &mut snapshot.servers);
+            pool.waiter_rows(now, &mut snapshot.waiters);
+            let state = pool.state.borrow();
+            let each = state.servers();
+            servers.extend(each.map(|(place, state)| (pool.clone(), place, state)));
         }
+        let mut clients = Vec::new();
         self.local.roster.for_each(|client| {
             if client.kind != ClientKind::Errand {
-                snapshot.clients.push(client_row(client, moment));
+                clients.push(client.clone());
             }
         });
-        snapshot.lists.used_clients = snapshot.clients.len();
-        snapshot
+        Survey {
+            snapshot,
+            servers,
+            clients,
+            moment: Moment {
+                now,
+                clock,
+                listen_port,
+            },
+        }
     }
 
     /// The same with clients counted rather than listed, and without servers: costs little, however
@@ -135,6 +143,40 @@ impl Pools {
     }
 }
 
+/// A snapshot in the making. Thousands of rows take their time, so they are gathered in parts,
+/// between which others have their turn; who leaves meanwhile may be in it or not.
+#[derive(Debug)]
+pub struct Survey {
+    snapshot: Snapshot,
+    servers: Vec<(Rc<Pool>, ServerId, ServerState)>,
+    clients: Vec<Rc<ClientEntry>>,
+    moment: Moment,
+}
+
+impl Survey {
+    /// Gathers up to so many rows more; false if none are left.
+    pub fn go_on(&mut self, rows: usize) -> bool {
+        for _ in 0..rows {
+            if let Some((pool, place, state)) = self.servers.pop() {
+                let row = pool.server_row(place, state, self.moment);
+                self.snapshot.servers.extend(row);
+            } else if let Some(client) = self.clients.pop() {
+                self.snapshot.clients.push(client_row(&client, self.moment));
+            } else {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// What was gathered.
+    pub fn conclude(mut self) -> Snapshot {
+        self.snapshot.lists.used_clients = self.snapshot.clients.len();
+        self.snapshot.memory = memory(&self.snapshot);
+        self.snapshot
+    }
+}
+
 /// What pools counted that are gone.
 #[derive(Debug, Default)]
 pub struct Retired {
@@ -144,7 +186,7 @@ pub struct Retired {
 }
 
 /// When a snapshot is taken, and with what it is completed.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Moment {
     now: Instant,
     clock: SystemTime,
@@ -227,29 +269,66 @@ impl Pool {
         (config.hosts.len() > 1).then_some(config.load_balance_hosts)
     }
 
-    fn server_rows(&self, moment: Moment, rows: &mut Vec<ServerRow>) {
-        let check_after = self.rules().check_after;
-        for (place, state) in self.state.borrow().servers() {
-            let Some(server) = self.server(place) else {
-                continue;
-            };
-            let state = match state {
-                ServerState::Idle { since } => {
-                    let idle = moment.now.saturating_duration_since(since);
-                    match check_after {
-                        Some(limit) if idle > limit => crate::snapshot::ServerState::Used,
-                        _ => crate::snapshot::ServerState::Idle,
-                    }
+    fn server_row(&self, place: ServerId, state: ServerState, moment: Moment) -> Option<ServerRow> {
+        let server = self.server(place)?;
+        let state = match state {
+            ServerState::Idle { since } => {
+                let idle = moment.now.saturating_duration_since(since);
+                match self.rules().check_after {
+                    Some(limit) if idle > limit => crate::snapshot::ServerState::Used,
+                    _ => crate::snapshot::ServerState::Idle,
                 }
-                ServerState::Leased { .. } => crate::snapshot::ServerState::Active,
-                ServerState::Resetting | ServerState::Checking => {
-                    crate::snapshot::ServerState::Tested
-                }
-                ServerState::BeingCanceled => crate::snapshot::ServerState::BeingCanceled,
-            };
-            let socket = self.server_socket(&server, moment);
-            rows.push(ServerRow { state, socket });
-        }
+            }
+            ServerState::Leased { .. } => crate::snapshot::ServerState::Active,
+            ServerState::Resetting | ServerState::Checking => crate::snapshot::ServerState::Tested,
+            ServerState::BeingCanceled => crate::snapshot::ServerState::BeingCanceled,
+        };
+        let socket = self.server_socket(&server, moment);
+        let lease = self.lease_row(&server, moment.now);
+        Some(ServerRow {
+            state,
+            socket,
+            lease,
+        })
+    }
+
+    fn lease_row(&self, server: &Server, now: Instant) -> Option<LeaseRow> {
+        let client = self.local.roster.get(ClientId(server.link.get()?))?;
+        // A relay at work has it borrowed.
+        let status = server.io.try_borrow().ok().and_then(|io| {
+            let settled = io.pipeline.is_settled();
+            settled.then(|| io.pipeline.status())
+        });
+        let state = match status {
+            None => LeaseState::Active,
+            Some(TxStatus::Open) => LeaseState::IdleInTransaction,
+            Some(TxStatus::Failed) => LeaseState::IdleInFailedTransaction,
+            Some(TxStatus::Idle) => LeaseState::Idle,
+        };
+        let since = match state {
+            LeaseState::Active => client.query_start.get().unwrap_or(now),
+            _ => server.last_heard.get(),
+        };
+        let past = |at: Instant| now.saturating_duration_since(at);
+        Some(LeaseRow {
+            state,
+            since: past(since),
+            xact: client.xact_start.get().map(past),
+        })
+    }
+
+    fn waiter_rows(&self, now: Instant, rows: &mut Vec<WaiterRow>) {
+        let state = self.state.borrow();
+        let in_line = state
+            .waiting()
+            .map(|waiter| (waiter.client.0, waiter.since));
+        let in_line = in_line.chain(self.owners.in_line());
+        rows.extend(in_line.map(|(client, since)| WaiterRow {
+            database: self.shared.key.database.to_string(),
+            user: self.shared.key.user.to_string(),
+            client,
+            waited: now.saturating_duration_since(since),
+        }));
     }
 
     /// Whether a server is closed once it is free.
@@ -264,6 +343,8 @@ impl Pool {
             let place = names.find("application_name")?;
             io.params.get(place).map(str::to_owned)
         });
+        let io = server.io.try_borrow();
+        let rest = io.map_or_else(|_| Rest::default(), |io| Rest::of(&io.conn));
         SocketRow {
             id: server.id,
             user: Some(self.shared.key.user.to_string()),
@@ -287,8 +368,27 @@ impl Pool {
                 .map_or_else(String::new, |tls| tls.cipher.to_string()),
             application_name: application_name.unwrap_or_default(),
             prepared_statements: server.io.try_borrow().map_or(0, |io| io.prepared.len()),
+            fd: rest.fd,
+            held: rest.held,
+            unsent: rest.unsent,
         }
     }
+}
+
+/// What there is most of, by its own size; what it points to is not counted.
+fn memory(snapshot: &Snapshot) -> Vec<MemoryRow> {
+    let clients = snapshot.clients.iter().map(|client| &client.socket);
+    let servers = snapshot.servers.iter().map(|server| &server.socket);
+    let rest = clients
+        .chain(servers)
+        .map(|socket| socket.held + socket.unsent);
+    let row = |name, size, used| MemoryRow { name, size, used };
+    vec![
+        row("buffered_bytes", 1, rest.sum()),
+        row("client", size_of::<ClientEntry>(), snapshot.clients.len()),
+        row("pool", size_of::<Pool>(), snapshot.pools.len()),
+        row("server", size_of::<Server>(), snapshot.servers.len()),
+    ]
 }
 
 fn client_state(client: &ClientEntry) -> ClientState {
@@ -315,6 +415,7 @@ fn client_row(client: &ClientEntry, moment: Moment) -> ClientRow {
     let waited = client.query_start.get().map_or(Duration::ZERO, |start| {
         moment.now.saturating_duration_since(start)
     });
+    let rest = client.rest.get();
     let socket = SocketRow {
         id: client.id.0,
         user: Some(client.user.to_string()),
@@ -342,6 +443,9 @@ fn client_row(client: &ClientEntry, moment: Moment) -> ClientRow {
             .map_or_else(String::new, ToString::to_string),
         application_name: client.application_name.borrow().to_string(),
         prepared_statements: client.prepared_statements.get(),
+        fd: rest.fd,
+        held: rest.held,
+        unsent: rest.unsent,
     };
     ClientRow { state, socket }
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
 
-use net::PeerAddr;
 use net::tls::Cipher;
+use net::{Conn, PeerAddr};
 use wire::{Replication, SqlState};
 
 use crate::key::ClientId;
@@ -146,8 +146,28 @@ pub struct ClientEntry {
     pub given_up: Cell<bool>,
     kill: Cell<Option<Kill>>,
     dismissed: Cell<Option<Kill>>,
+    /// What its connection holds.
+    pub(crate) rest: Cell<Rest>,
     turn: RefCell<Option<Turn>>,
     waker: RefCell<Option<Waker>>,
+}
+
+/// What a connection holds, and the number of its socket.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Rest {
+    pub(crate) fd: Option<i32>,
+    pub(crate) held: usize,
+    pub(crate) unsent: usize,
+}
+
+impl Rest {
+    pub(crate) fn of(conn: &Conn) -> Self {
+        Self {
+            fd: conn.stream().fd(),
+            held: conn.held_len(),
+            unsent: conn.unsent_len(),
+        }
+    }
 }
 
 /// Whether a waiting client has been told that it waits.
@@ -215,6 +235,7 @@ impl ClientEntry {
             given_up: Cell::new(false),
             kill: Cell::new(None),
             dismissed: Cell::new(None),
+            rest: Cell::default(),
             turn: RefCell::new(None),
             waker: RefCell::new(None),
         }
@@ -226,6 +247,11 @@ impl ClientEntry {
         if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
             *slot = Some(waker.clone());
         }
+    }
+
+    /// Tells what its connection holds now.
+    pub fn note_rest(&self, conn: &Conn) {
+        self.rest.set(Rest::of(conn));
     }
 
     /// Makes the client's task look at what has changed.

@@ -40,6 +40,10 @@ pub struct Snapshot {
     pub dns_hosts: Vec<KnownHost>,
     /// Zones whose serial numbers are watched, in order; told by control.
     pub dns_zones: Vec<KnownZone>,
+    /// Who is in line for a server; told by the workers.
+    pub waiters: Vec<WaiterRow>,
+    /// What memory is used for, as far as it is counted; told by the workers.
+    pub memory: Vec<MemoryRow>,
     /// Cancel requests on their way to peers.
     pub peer_pools: Vec<PeerPoolRow>,
     /// What each database has counted since the start; told by the workers.
@@ -74,6 +78,10 @@ impl Snapshot {
             whole.peers.extend(part.peers);
             whole.dns_hosts.extend(part.dns_hosts);
             whole.dns_zones.extend(part.dns_zones);
+            whole.waiters.extend(part.waiters);
+            for row in part.memory {
+                add_memory(&mut whole.memory, row);
+            }
             whole.peer_pools.extend(part.peer_pools);
             whole.lists += part.lists;
             whole.tallies += part.tallies;
@@ -105,9 +113,23 @@ impl Snapshot {
         self.databases.sort_by(|a, b| a.name.cmp(&b.name));
         self.users.sort_by(|a, b| a.name.cmp(&b.name));
         self.peers.sort_by_key(|peer| peer.id);
+        self.peer_pools.sort_by_key(|pool| pool.id);
+        // Whoever waits longest stands first in the line of a pool.
+        self.waiters.sort_by(|a, b| {
+            let pools = (&a.database, &a.user).cmp(&(&b.database, &b.user));
+            pools.then(b.waited.cmp(&a.waited))
+        });
+        self.memory.sort_by_key(|row| row.name);
         self.workers.sort_by_key(|worker| worker.id);
         self.holders.sort_by_key(|holder| Reverse(holder.held));
         self.holders.truncate(HOLDERS);
+    }
+}
+
+fn add_memory(rows: &mut Vec<MemoryRow>, share: MemoryRow) {
+    match rows.iter_mut().find(|row| row.name == share.name) {
+        Some(row) => row.used += share.used,
+        None => rows.push(share),
     }
 }
 
@@ -166,6 +188,12 @@ pub struct SocketRow {
     pub application_name: String,
     /// Prepared statements it knows.
     pub prepared_statements: usize,
+    /// The socket's number in the process, where it is known.
+    pub fd: Option<i32>,
+    /// Bytes that came and are not passed on yet.
+    pub held: usize,
+    /// Bytes for it that it has not taken yet.
+    pub unsent: usize,
 }
 
 impl SocketRow {
@@ -249,6 +277,56 @@ pub struct ServerRow {
     pub state: ServerState,
     /// Which it is.
     pub socket: SocketRow,
+    /// What its client does with it, while it is lent.
+    pub lease: Option<LeaseRow>,
+}
+
+/// What a client does with the server that it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseRow {
+    /// What.
+    pub state: LeaseState,
+    /// For how long.
+    pub since: Duration,
+    /// How long its transaction is open.
+    pub xact: Option<Duration>,
+}
+
+/// What a client does with the server that it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseState {
+    /// A query runs.
+    Active,
+    /// Nothing, in a transaction.
+    IdleInTransaction,
+    /// Nothing, in a transaction that has failed.
+    IdleInFailedTransaction,
+    /// Nothing, between transactions: the pool mode leaves it the server.
+    Idle,
+}
+
+/// Somebody in line for a server.
+#[derive(Debug, Clone)]
+pub struct WaiterRow {
+    /// The pool's database.
+    pub database: String,
+    /// The pool's user.
+    pub user: String,
+    /// Who, by the number; a question of the pooler's own is not among the clients.
+    pub client: u64,
+    /// For how long.
+    pub waited: Duration,
+}
+
+/// Things of one kind in memory.
+#[derive(Debug, Clone)]
+pub struct MemoryRow {
+    /// What they are.
+    pub name: &'static str,
+    /// Bytes of each.
+    pub size: usize,
+    /// How many there are.
+    pub used: usize,
 }
 
 /// What a server connection is doing.
@@ -679,6 +757,9 @@ mod tests {
                 tls: String::new(),
                 application_name: String::new(),
                 prepared_statements: 0,
+                fd: None,
+                held: 0,
+                unsent: 0,
             },
         }
     }

@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use expect_test::expect;
-use testkit::{Console, FakeClient, FakeServer, Message, Pooler, eventually_async, transcript};
+use testkit::{
+    Console, FakeClient, FakeServer, Message, Pooler, eventually_async, in_time, transcript,
+};
 
 use super::{alice, asks, operator, shop};
 use crate::support::{
@@ -203,7 +205,7 @@ async fn a_rest_that_is_cancelled_or_ended_by_others_is_over_and_says_so() {
                     operator.cancel_me().await;
                 } else {
                     // Under SUSPEND nobody is let in, a cancel request neither.
-                    console.run(end).await;
+                    in_time(end, console.run(end)).await;
                 }
                 let told = words(&operator.expect_error().await);
                 assert_eq!(told, "ERROR 57014 canceling statement due to user request");
@@ -211,12 +213,11 @@ async fn a_rest_that_is_cancelled_or_ended_by_others_is_over_and_says_so() {
                 eventually_async("the end of it", async || state(&console).await == "active").await;
             }
         }
-        asks(alice(&pooler).await, "SELECT 1")
+        let late = asks(in_time("a login", alice(&pooler)).await, "SELECT 1");
+        in_time("a query", late).await.unwrap().1.unwrap();
+        in_time("the end", busy.simple_query("COMMIT"))
             .await
-            .unwrap()
-            .1
             .unwrap();
-        busy.simple_query("COMMIT").await.unwrap();
     }
 }
 

@@ -1,15 +1,16 @@
 //! The SHOW tables over the wire: columns, types, and every key of the settings.
 
-use std::{fmt::Write, process::Command};
+use std::{collections::BTreeSet, fmt::Write, process::Command};
 
 use expect_test::expect;
 use testkit::{FakeServer, Message, Pooler, client_program, transcript};
 
 use super::{alice, operator, shop};
-use crate::support::pgusher;
+use crate::support::{WORKERS, before, client, pgusher};
 
 fn type_name(oid: i32) -> &'static str {
     match oid {
+        17 => "bytea",
         20 => "int8",
         23 => "int4",
         25 => "text",
@@ -52,6 +53,16 @@ async fn every_table_has_its_columns_in_order_and_of_the_right_types() {
         "USERS",
         "LISTS",
         "PEERS",
+        "PEER_POOLS",
+        "SOCKETS",
+        "ACTIVE_SOCKETS",
+        "FDS",
+        "MEM",
+        "DNS_HOSTS",
+        "DNS_ZONES",
+        "WAITERS",
+        "BLOCKERS",
+        "CONFIG_DIFF",
         "STATS",
         "STATS_TOTALS",
         "STATS_AVERAGES",
@@ -75,6 +86,16 @@ async fn every_table_has_its_columns_in_order_and_of_the_right_types() {
         USERS: name:text pool_size:text reserve_pool_size:text pool_mode:text max_user_connections:int4 current_connections:int4 max_user_client_connections:int4 current_client_connections:int4
         LISTS: list:text items:int4
         PEERS: peer_id:int4 host:text port:int4 pool_size:int4
+        PEER_POOLS: peer_id:int4 cl_active_cancel_req:int4 cl_waiting_cancel_req:int4 sv_active_cancel:int4 sv_login:int4
+        SOCKETS: type:text user:text database:text replication:text state:text addr:text port:int4 local_addr:text local_port:int4 connect_time:text request_time:text wait:int4 wait_us:int4 close_needed:int4 ptr:text link:text remote_pid:int4 tls:text application_name:text prepared_statements:int4 id:int4 recv_pos:int4 pkt_pos:int4 pkt_remain:int4 send_pos:int4 send_remain:int4 pkt_avail:int4 send_avail:int4
+        ACTIVE_SOCKETS: type:text user:text database:text replication:text state:text addr:text port:int4 local_addr:text local_port:int4 connect_time:text request_time:text wait:int4 wait_us:int4 close_needed:int4 ptr:text link:text remote_pid:int4 tls:text application_name:text prepared_statements:int4 id:int4 recv_pos:int4 pkt_pos:int4 pkt_remain:int4 send_pos:int4 send_remain:int4 pkt_avail:int4 send_avail:int4
+        FDS: fd:int4 task:text user:text database:text addr:text port:int4 cancel:int8 link:int4 client_encoding:text std_strings:text datestyle:text timezone:text password:text scram_client_key:bytea scram_server_key:bytea
+        MEM: name:text size:int4 used:int4 free:int4 memtotal:int4
+        DNS_HOSTS: hostname:text ttl:int8 addrs:text
+        DNS_ZONES: zonename:text serial:int8 count:int4
+        WAITERS: database:text user:text place:int4 wait:int4 wait_us:int4 since:text id:int4 client_user:text addr:text port:int4 application_name:text
+        BLOCKERS: database:text user:text waiting:int4 maxwait:int4 state:text state_age:int4 xact_age:int4 id:int4 client_user:text addr:text port:int4 application_name:text server_id:int4 remote_pid:int4
+        CONFIG_DIFF: section:text key:text running:text file:text takes:text
         STATS: database:text total_server_assignment_count:numeric total_xact_count:numeric total_query_count:numeric total_received:numeric total_sent:numeric total_xact_time:numeric total_query_time:numeric total_wait_time:numeric total_client_parse_count:numeric total_server_parse_count:numeric total_bind_count:numeric total_client_login_count:numeric avg_server_assignment_count:numeric avg_xact_count:numeric avg_query_count:numeric avg_recv:numeric avg_sent:numeric avg_xact_time:numeric avg_query_time:numeric avg_wait_time:numeric avg_client_parse_count:numeric avg_server_parse_count:numeric avg_bind_count:numeric avg_client_login_count:numeric
         STATS_TOTALS: database:text server_assignment_count:numeric xact_count:numeric query_count:numeric bytes_received:numeric bytes_sent:numeric xact_time:numeric query_time:numeric wait_time:numeric client_parse_count:numeric server_parse_count:numeric bind_count:numeric client_login_count:numeric
         STATS_AVERAGES: database:text server_assignment_count:numeric xact_count:numeric query_count:numeric bytes_received:numeric bytes_sent:numeric xact_time:numeric query_time:numeric wait_time:numeric avg_client_parse_count:numeric avg_server_parse_count:numeric avg_bind_count:numeric avg_client_login_count:numeric
@@ -114,9 +135,11 @@ async fn the_welcome_and_the_help_are_the_consoles_own() {
         < ReadyForQuery idle
         Console usage
         	SHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|USERS|VERSION
-        	SHOW PEERS
-        	SHOW LISTS|STATE
+        	SHOW PEERS|PEER_POOLS
+        	SHOW FDS|SOCKETS|ACTIVE_SOCKETS|LISTS|MEM|STATE
+        	SHOW DNS_HOSTS|DNS_ZONES
         	SHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS
+        	SHOW WAITERS|BLOCKERS|CONFIG_DIFF
         	SET key = arg
         	RELOAD
         	PAUSE [<db>]
@@ -326,5 +349,24 @@ async fn psql_is_at_home_at_the_console() {
         "RELOAD",
     ] {
         assert!(said.contains(expected), "{expected:?} not in {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_is_gathered_in_parts_is_whole() {
+    let fake = FakeServer::start().await;
+    for workers in WORKERS {
+        let pooler = before(&fake, workers).set("max_client_conn", 1000);
+        let pooler = pooler.start().await;
+        let mut everybody = Vec::new();
+        for _ in 0..450 {
+            everybody.push(client(&pooler, "alice").await);
+        }
+        let console = pooler.console().await;
+        let rows = console.show("CLIENTS").await;
+        let alices = rows.iter().filter(|row| &row["user"] == "alice");
+        let ids: BTreeSet<_> = alices.map(|row| row.number("id")).collect();
+        assert_eq!(ids.len(), everybody.len());
+        assert_eq!(console.show("SOCKETS").await.len(), rows.len() + 1);
     }
 }

@@ -62,8 +62,8 @@ async fn twenty_restarts_behind_a_socket_that_others_hold_fail_nothing() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = Address::Tcp(listener.local_addr().unwrap());
         let given = || {
-            let socket = listener.try_clone().unwrap();
-            setup(&postgres, drain).given(socket, address.clone())
+            let listener = listener.try_clone().unwrap();
+            setup(&postgres, drain).given(listener, address.clone())
         };
         let mut pooler = given().start().await;
         let tills = Tills::open(8, &pooler.address(), Stay::OneSale);

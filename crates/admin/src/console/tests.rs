@@ -65,9 +65,11 @@ fn help_is_a_notice() {
         expect![[r#"
             NoticeResponse S=NOTICE C=00000 M=Console usage D=
             	SHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|USERS|VERSION
-            	SHOW PEERS
-            	SHOW LISTS|STATE
+            	SHOW PEERS|PEER_POOLS
+            	SHOW FDS|SOCKETS|ACTIVE_SOCKETS|LISTS|MEM|STATE
+            	SHOW DNS_HOSTS|DNS_ZONES
             	SHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS
+            	SHOW WAITERS|BLOCKERS|CONFIG_DIFF
             	SET key = arg
             	RELOAD
             	PAUSE [<db>]

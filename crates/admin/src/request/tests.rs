@@ -31,6 +31,8 @@ fn db() -> Option<String> {
 
 #[test]
 fn secrets_are_for_admins() {
+    let fds = Request::read("SHOW FDS", Privilege::Stats);
+    assert_eq!(fds, Err(Refusal::AdminNeeded));
     let show = |privilege| Request::read("SHOW CONFIG", privilege).unwrap();
     let masked = Request::Run(Command::Show(Show::ConfigMasked));
     assert_eq!(show(Privilege::Stats), masked);

@@ -1,11 +1,12 @@
-//! The columns that SHOW CLIENTS and SHOW SERVERS share.
+//! The columns that SHOW CLIENTS and SHOW SERVERS share; SHOW SOCKETS, which are both of them.
 
 use std::time::SystemTime;
 
-use pool::snapshot::{Endpoint, SocketRow};
+use pool::snapshot::{ClientState, Endpoint, ServerState, SocketRow};
 use wire::Replication;
 
-use crate::table::{Column, fit, int4, text};
+use super::View;
+use crate::table::{Column, Table, fit, int4, text};
 
 /// A line of either table.
 pub(super) struct Line<'a> {
@@ -59,6 +60,71 @@ pub(super) fn columns<'a>() -> [Column<Line<'a>>; 21] {
     ]
 }
 
+/// Every connection, and what it holds.
+pub(super) fn all(view: &View<'_>) -> Table {
+    Table::of(&columns_with_rest(), lines(view))
+}
+
+/// Those that hold something.
+pub(super) fn active(view: &View<'_>) -> Table {
+    let holds = |line: &Line<'_>| line.socket.held > 0 || line.socket.unsent > 0;
+    Table::of(&columns_with_rest(), lines(view).filter(holds))
+}
+
+fn lines<'a>(view: &'a View<'_>) -> impl Iterator<Item = Line<'a>> {
+    let snapshot = view.snapshot;
+    let clients = snapshot.clients.iter().map(|client| Line {
+        kind: "C",
+        state: client_word(client.state),
+        socket: &client.socket,
+        local_time: view.local_time,
+    });
+    let servers = snapshot.servers.iter().map(|server| Line {
+        kind: "S",
+        state: server_word(server.state),
+        socket: &server.socket,
+        local_time: view.local_time,
+    });
+    clients.chain(servers)
+}
+
+/// What is read goes through a buffer that all share, so a connection has only what it could not
+/// get rid of: nothing of that is parsed, and no part of it is sent.
+fn columns_with_rest<'a>() -> Vec<Column<Line<'a>>> {
+    let rest = [
+        int4("recv_pos", |line: &Line<'a>| fit(line.socket.held)),
+        int4("pkt_pos", |_| 0),
+        int4("pkt_remain", |_| 0),
+        int4("send_pos", |_| 0),
+        // PgBouncer never fills it either.
+        int4("send_remain", |_| 0),
+        int4("pkt_avail", |line| fit(line.socket.held)),
+        int4("send_avail", |line| fit(line.socket.unsent)),
+    ];
+    columns().into_iter().chain(rest).collect()
+}
+
+fn client_word(state: ClientState) -> &'static str {
+    match state {
+        ClientState::Active | ClientState::Idle => "cl_active",
+        ClientState::Waiting => "cl_waiting",
+        ClientState::ActiveCancelReq => "cl_active_cancel_req",
+        ClientState::WaitingCancelReq => "cl_waiting_cancel_req",
+    }
+}
+
+fn server_word(state: ServerState) -> &'static str {
+    match state {
+        ServerState::Active => "sv_active",
+        ServerState::Idle => "sv_idle",
+        ServerState::Used => "sv_used",
+        ServerState::Tested => "sv_tested",
+        ServerState::New => "sv_login",
+        ServerState::ActiveCancel => "sv_active_cancel",
+        ServerState::BeingCanceled => "sv_being_canceled",
+    }
+}
+
 fn name(name: Option<&str>, none: &str) -> String {
     name.unwrap_or(none).to_owned()
 }
@@ -71,14 +137,14 @@ fn replication(replication: Replication) -> &'static str {
     }
 }
 
-fn host(end: Endpoint) -> String {
+pub(super) fn host(end: Endpoint) -> String {
     match end {
         Endpoint::Tcp(addr) => addr.ip().to_string(),
         Endpoint::Unix { .. } => "unix".to_owned(),
     }
 }
 
-fn port(end: Endpoint) -> i32 {
+pub(super) fn port(end: Endpoint) -> i32 {
     i32::from(match end {
         Endpoint::Tcp(addr) => addr.port(),
         Endpoint::Unix { port } => port,

@@ -5,8 +5,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use expect_test::{Expect, expect};
 use pool::snapshot::{
-    Averages, Backend, ClientRow, ClientState, Counters, DatabaseRow, Endpoint, Lists, PeerRow,
-    PoolRow, PoolerState, ServerRow, ServerState, SocketRow, UserRow,
+    Averages, Backend, ClientRow, ClientState, Counters, DatabaseRow, Endpoint, KnownHost,
+    KnownZone, LeaseRow, LeaseState, Lists, MemoryRow, PeerPoolRow, PeerRow, PoolRow, PoolerState,
+    ServerRow, ServerState, SocketRow, UserRow, WaiterRow,
 };
 use settings::{LoadBalanceHosts, PoolMode};
 use wire::Replication;
@@ -40,6 +41,22 @@ fn check(show: Show, expected: Expect) {
     let view = View {
         snapshot: &snapshot(),
         settings: &settings,
+        differences: &[
+            Difference {
+                section: "pgbouncer",
+                key: "default_pool_size".to_owned(),
+                running: Some("9".to_owned()),
+                file: Some("20".to_owned()),
+                takes: "RELOAD",
+            },
+            Difference {
+                section: "databases",
+                key: "shop".to_owned(),
+                running: Some("defined".to_owned()),
+                file: None,
+                takes: "RELOAD",
+            },
+        ],
         local_time: &|time| {
             format!(
                 "second {}",
@@ -64,9 +81,29 @@ fn snapshot() -> Snapshot {
             port: 6432,
             pool_size: 20,
         }],
-        peer_pools: Vec::new(),
-        dns_hosts: Vec::new(),
-        dns_zones: Vec::new(),
+        peer_pools: vec![PeerPoolRow {
+            id: 2,
+            cl_active_cancel_req: 1,
+            cl_waiting_cancel_req: 3,
+            sv_active_cancel: 4,
+            sv_login: 5,
+        }],
+        dns_hosts: vec![KnownHost {
+            name: "db.example.com".to_owned(),
+            ttl: Duration::from_secs(12),
+            addresses: vec!["10.0.0.5".parse().unwrap(), "::1".parse().unwrap()],
+        }],
+        dns_zones: vec![KnownZone {
+            name: "example.com".to_owned(),
+            serial: 2_026_112_100,
+            hosts: 1,
+        }],
+        waiters: vec![waiter(17, 3), waiter(19, 2), waiter(99, 1)],
+        memory: vec![MemoryRow {
+            name: "client",
+            size: 400,
+            used: 2,
+        }],
         totals: BTreeMap::from([("shop".to_owned(), totals())]),
         averages: Averages {
             databases: BTreeMap::from([("shop".to_owned(), averages())]),
@@ -84,6 +121,15 @@ fn snapshot() -> Snapshot {
             dns_queries: 9,
         },
         ..Snapshot::default()
+    }
+}
+
+fn waiter(client: u64, seconds: u64) -> WaiterRow {
+    WaiterRow {
+        database: "shop".to_owned(),
+        user: "alice".to_owned(),
+        client,
+        waited: Duration::from_micros(seconds * 1_000_000 + 7),
     }
 }
 
@@ -106,6 +152,9 @@ fn linked_client() -> ClientRow {
             tls: "TLSv1.3/TLS_AES_256_GCM_SHA384".to_owned(),
             application_name: "psql".to_owned(),
             prepared_statements: 4,
+            fd: Some(7),
+            held: 0,
+            unsent: 0,
         },
     }
 }
@@ -126,6 +175,7 @@ fn lost_cancel() -> ClientRow {
             tls: String::new(),
             application_name: String::new(),
             prepared_statements: 0,
+            held: 5,
             ..client.socket
         },
     }
@@ -142,8 +192,15 @@ fn leased_server() -> ServerRow {
             close_needed: true,
             link: Some(17),
             remote_pid: 999,
+            tls: String::new(),
+            unsent: 6,
             ..linked_client().socket
         },
+        lease: Some(LeaseRow {
+            state: LeaseState::IdleInTransaction,
+            since: Duration::from_secs(8),
+            xact: Some(Duration::from_secs(9)),
+        }),
     }
 }
 
@@ -154,8 +211,10 @@ fn left_server() -> ServerRow {
             id: 20,
             replication: Replication::Logical,
             link: None,
+            tls: "TLSv1.3/TLS_AES_256_GCM_SHA384".to_owned(),
             ..server.socket
         },
+        lease: None,
         ..server
     }
 }
@@ -403,28 +462,28 @@ fn show_servers() {
     check(
         Show::Servers,
         expect![[r#"
-        type:25 | S | S
-        user:25 | alice | alice
-        database:25 | shop | shop
-        replication:25 | none | logical
-        state:25 | active | idle
-        addr:25 | 10.0.0.5 | 10.0.0.5
-        port:23 | 5432 | 5432
-        local_addr:25 | 10.0.0.1 | 10.0.0.1
-        local_port:23 | 40000 | 40000
-        connect_time:25 | second 100 | second 100
-        request_time:25 | second 200 | second 200
-        wait:23 | 0 | 0
-        wait_us:23 | 0 | 0
-        close_needed:23 | 1 | 1
-        ptr:25 | 0x12 | 0x14
-        link:25 | 0x11 | 
-        remote_pid:23 | 999 | 999
-        tls:25 | TLSv1.3/TLS_AES_256_GCM_SHA384 | TLSv1.3/TLS_AES_256_GCM_SHA384
-        application_name:25 | psql | psql
-        prepared_statements:23 | 4 | 4
-        id:23 | 18 | 20
-    "#]],
+            type:25 | S | S
+            user:25 | alice | alice
+            database:25 | shop | shop
+            replication:25 | none | logical
+            state:25 | active | idle
+            addr:25 | 10.0.0.5 | 10.0.0.5
+            port:23 | 5432 | 5432
+            local_addr:25 | 10.0.0.1 | 10.0.0.1
+            local_port:23 | 40000 | 40000
+            connect_time:25 | second 100 | second 100
+            request_time:25 | second 200 | second 200
+            wait:23 | 0 | 0
+            wait_us:23 | 0 | 0
+            close_needed:23 | 1 | 1
+            ptr:25 | 0x12 | 0x14
+            link:25 | 0x11 | 
+            remote_pid:23 | 999 | 999
+            tls:25 |  | TLSv1.3/TLS_AES_256_GCM_SHA384
+            application_name:25 | psql | psql
+            prepared_statements:23 | 4 | 4
+            id:23 | 18 | 20
+        "#]],
     );
 }
 
@@ -556,4 +615,227 @@ fn show_totals() {
         value:1700 | 101 | 102 | 103 | 104 | 105 | 106 | 107 | 108 | 109 | 110 | 111 | 112 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 | 11 | 12
     "#]],
     );
+}
+
+#[test]
+fn show_sockets() {
+    check(
+        Show::Sockets,
+        expect![[r#"
+            type:25 | C | C | S | S
+            user:25 | alice | (nouser) | alice | alice
+            database:25 | shop | (nodb) | shop | shop
+            replication:25 | none | none | none | logical
+            state:25 | cl_active | cl_waiting_cancel_req | sv_active | sv_active
+            addr:25 | ::1 | unix | 10.0.0.5 | 10.0.0.5
+            port:23 | 50000 | 6432 | 5432 | 5432
+            local_addr:25 | ::1 | unix | 10.0.0.1 | 10.0.0.1
+            local_port:23 | 6432 | 6432 | 40000 | 40000
+            connect_time:25 | second 100 | second 100 | second 100 | second 100
+            request_time:25 | second 200 | second 200 | second 200 | second 200
+            wait:23 | 2 | 0 | 0 | 0
+            wait_us:23 | 3 | 0 | 0 | 0
+            close_needed:23 | 0 | 0 | 1 | 1
+            ptr:25 | 0x11 | 0x13 | 0x12 | 0x14
+            link:25 | 0x12 |  | 0x11 | 
+            remote_pid:23 | 0 | 4321 | 999 | 999
+            tls:25 | TLSv1.3/TLS_AES_256_GCM_SHA384 |  |  | TLSv1.3/TLS_AES_256_GCM_SHA384
+            application_name:25 | psql |  | psql | psql
+            prepared_statements:23 | 4 | 0 | 4 | 4
+            id:23 | 17 | 19 | 18 | 20
+            recv_pos:23 | 0 | 5 | 0 | 0
+            pkt_pos:23 | 0 | 0 | 0 | 0
+            pkt_remain:23 | 0 | 0 | 0 | 0
+            send_pos:23 | 0 | 0 | 0 | 0
+            send_remain:23 | 0 | 0 | 0 | 0
+            pkt_avail:23 | 0 | 5 | 0 | 0
+            send_avail:23 | 0 | 0 | 6 | 6
+        "#]],
+    );
+}
+
+#[test]
+fn show_active_sockets() {
+    check(
+        Show::ActiveSockets,
+        expect![[r#"
+            type:25 | C | S | S
+            user:25 | (nouser) | alice | alice
+            database:25 | (nodb) | shop | shop
+            replication:25 | none | none | logical
+            state:25 | cl_waiting_cancel_req | sv_active | sv_active
+            addr:25 | unix | 10.0.0.5 | 10.0.0.5
+            port:23 | 6432 | 5432 | 5432
+            local_addr:25 | unix | 10.0.0.1 | 10.0.0.1
+            local_port:23 | 6432 | 40000 | 40000
+            connect_time:25 | second 100 | second 100 | second 100
+            request_time:25 | second 200 | second 200 | second 200
+            wait:23 | 0 | 0 | 0
+            wait_us:23 | 0 | 0 | 0
+            close_needed:23 | 0 | 1 | 1
+            ptr:25 | 0x13 | 0x12 | 0x14
+            link:25 |  | 0x11 | 
+            remote_pid:23 | 4321 | 999 | 999
+            tls:25 |  |  | TLSv1.3/TLS_AES_256_GCM_SHA384
+            application_name:25 |  | psql | psql
+            prepared_statements:23 | 0 | 4 | 4
+            id:23 | 19 | 18 | 20
+            recv_pos:23 | 5 | 0 | 0
+            pkt_pos:23 | 0 | 0 | 0
+            pkt_remain:23 | 0 | 0 | 0
+            send_pos:23 | 0 | 0 | 0
+            send_remain:23 | 0 | 0 | 0
+            pkt_avail:23 | 5 | 0 | 0
+            send_avail:23 | 0 | 6 | 6
+        "#]],
+    );
+}
+
+#[test]
+fn show_fds() {
+    check(
+        Show::Fds,
+        expect![[r#"
+            fd:23 | 7 | 7
+            task:25 | client | server
+            user:25 | NULL | alice
+            database:25 | NULL | shop
+            addr:25 | unix | 10.0.0.5
+            port:23 | 6432 | 5432
+            cancel:20 | NULL | NULL
+            link:23 | 0 | 7
+            client_encoding:25 | NULL | NULL
+            std_strings:25 | NULL | NULL
+            datestyle:25 | NULL | NULL
+            timezone:25 | NULL | NULL
+            password:25 | NULL | NULL
+            scram_client_key:17 | NULL | NULL
+            scram_server_key:17 | NULL | NULL
+        "#]],
+    );
+}
+
+#[test]
+fn show_mem() {
+    check(
+        Show::Mem,
+        expect![[r#"
+            name:25 | client
+            size:23 | 400
+            used:23 | 2
+            free:23 | 0
+            memtotal:23 | 800
+        "#]],
+    );
+}
+
+#[test]
+fn show_dns_hosts() {
+    check(
+        Show::DnsHosts,
+        expect![[r#"
+            hostname:25 | db.example.com
+            ttl:20 | 12
+            addrs:25 | 10.0.0.5,::1
+        "#]],
+    );
+}
+
+#[test]
+fn show_dns_zones() {
+    check(
+        Show::DnsZones,
+        expect![[r#"
+            zonename:25 | example.com
+            serial:20 | 2026112100
+            count:23 | 1
+        "#]],
+    );
+}
+
+#[test]
+fn show_peer_pools() {
+    check(
+        Show::PeerPools,
+        expect![[r#"
+            peer_id:23 | 2
+            cl_active_cancel_req:23 | 1
+            cl_waiting_cancel_req:23 | 3
+            sv_active_cancel:23 | 4
+            sv_login:23 | 5
+        "#]],
+    );
+}
+
+#[test]
+fn show_waiters() {
+    check(
+        Show::Waiters,
+        expect![[r#"
+            database:25 | shop | shop | shop
+            user:25 | alice | alice | alice
+            place:23 | 1 | 2 | 3
+            wait:23 | 3 | 2 | 1
+            wait_us:23 | 7 | 7 | 7
+            since:25 | second 200 | second 200 | NULL
+            id:23 | 17 | 19 | 99
+            client_user:25 | alice | NULL | NULL
+            addr:25 | ::1 | unix | NULL
+            port:23 | 50000 | 6432 | NULL
+            application_name:25 | psql |  | NULL
+        "#]],
+    );
+}
+
+#[test]
+fn show_blockers() {
+    check(
+        Show::Blockers,
+        expect![[r#"
+            database:25 | shop
+            user:25 | alice
+            waiting:23 | 2
+            maxwait:23 | 12
+            state:25 | idle in transaction
+            state_age:23 | 8
+            xact_age:23 | 9
+            id:23 | 17
+            client_user:25 | alice
+            addr:25 | ::1
+            port:23 | 50000
+            application_name:25 | psql
+            server_id:23 | 18
+            remote_pid:23 | 999
+        "#]],
+    );
+}
+
+#[test]
+fn show_config_diff() {
+    check(
+        Show::ConfigDiff,
+        expect![[r#"
+            section:25 | pgbouncer | databases
+            key:25 | default_pool_size | shop
+            running:25 | 9 | defined
+            file:25 | 20 | NULL
+            takes:25 | RELOAD | RELOAD
+        "#]],
+    );
+}
+
+#[test]
+fn every_cell_can_be_written_in_binary() {
+    let snapshot = snapshot();
+    let view = View {
+        snapshot: &snapshot,
+        settings: &[],
+        differences: &[],
+        local_time: &|_| String::new(),
+    };
+    for (name, topic) in TOPICS.iter().copied().flatten() {
+        if let Topic::Table(show) = topic {
+            assert!(show.table(&view).is_binary(), "{name}");
+        }
+    }
 }
