@@ -265,7 +265,7 @@ settings! {
     log_format: LogFormat = "pgbouncer", OnReload;
     /// Most databases, pools and kinds of clients that metrics tell apart by name; the others are
     /// told together as (others). Only pgusher has this.
-    metrics_label_limit: u32 = "500", OnReload;
+    metrics_label_limit: u32 = "500", AtBoot;
     /// Addresses of the HTTP endpoint that has metrics, health and the status page: names, addresses
     /// or *; empty means none. Whoever reaches it may look. Only pgusher has this.
     metrics_listen_addr: List = "", AtBoot;

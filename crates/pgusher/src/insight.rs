@@ -99,10 +99,4 @@ impl Pooler {
             },
         });
     }
-
-    /// Has metrics tell apart as many names as a configuration says.
-    pub(crate) fn follow_labels(&self, setup: &Setup) {
-        let limit = setup.config.settings.metrics_label_limit as usize;
-        self.process.shared.labels(|labels| labels.set_limit(limit));
-    }
 }

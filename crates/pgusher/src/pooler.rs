@@ -85,7 +85,12 @@ impl Pooler {
             over: Notify::new(),
             unused_since: RefCell::default(),
         });
-        pooler.follow_labels(&pooler.setup());
+        let limit = pooler.setup().config.settings.metrics_label_limit as usize;
+        // For good: under another limit counts would move from one label to another.
+        pooler
+            .process
+            .shared
+            .labels(|labels| labels.set_limit(limit));
         pooler
     }
 
@@ -288,7 +293,6 @@ impl Pooler {
         self.logging.configure(&setup.config.settings);
         let terms = Terms::from(&setup.config.settings);
         self.process.shared.resolver.set_terms(terms);
-        self.follow_labels(&setup);
         for pool in self.process.shared.pools() {
             let config = pool.database.config.load();
             pool.set_secret(setup.server_secret(&config, &pool.key.user));

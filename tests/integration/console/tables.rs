@@ -182,6 +182,7 @@ async fn show_config_has_every_key_and_whether_it_can_be_changed() {
         unix_socket_group
         unix_socket_mode
         user
+        metrics_label_limit
         metrics_listen_addr
         metrics_port
         workers
@@ -276,7 +277,6 @@ async fn show_config_has_every_key_and_whether_it_can_be_changed() {
         transaction_timeout
         verbose
         log_format
-        metrics_label_limit
         metrics_old_names
         prepared_statement_errors
         prepared_statement_memory
