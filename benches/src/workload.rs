@@ -1,6 +1,11 @@
 //! The list of workloads.
 
-use crate::{crowd::Load, door::Door, probe::storm::Storm, work::Work};
+use crate::{
+    crowd::Load,
+    door::Door,
+    probe::storm::{Onrush, Storm},
+    work::Work,
+};
 
 /// One line of the benchmark.
 #[derive(Clone, Copy)]
@@ -39,8 +44,10 @@ pub(crate) const WORKLOADS: &[Workload] = &[
     connect("connect-scram", Door::Scram),
     connect("connect-tls", Door::Tls),
     connect("connect-tls-scram", Door::TlsScram),
-    storm("storm-scram", Door::Scram),
-    storm("storm-tls-scram", Door::TlsScram),
+    storm("storm-scram", Door::Scram, Onrush::Flood),
+    storm("storm-tls-scram", Door::TlsScram, Onrush::Flood),
+    storm("arrivals-scram", Door::Scram, Onrush::Paced(500)),
+    storm("arrivals-tls-scram", Door::TlsScram, Onrush::Paced(500)),
     instructions("instructions-simple-16", Work::Simple, 16),
     instructions("instructions-simple-64", Work::Simple, 64),
     instructions("instructions-extended-16", Work::Extended, 16),
@@ -70,11 +77,12 @@ const fn connect(name: &'static str, door: Door) -> Workload {
     Workload { name, kind }
 }
 
-const fn storm(name: &'static str, door: Door) -> Workload {
+const fn storm(name: &'static str, door: Door, onrush: Onrush) -> Workload {
     let inside = Load::staying(Work::Simple, 16).through(door);
     let kind = Kind::Storm(Storm {
         inside,
         logins: 1000,
+        onrush,
     });
     Workload { name, kind }
 }

@@ -1,6 +1,7 @@
 //! How those who are inside fare while many others log in.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -9,12 +10,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::oneshot, time::sleep, try_join};
+use tokio::{
+    sync::oneshot,
+    task::JoinSet,
+    time::{interval, sleep},
+    try_join,
+};
 
 use super::{Figure, Measure, unless_stuck, with_log};
 use crate::{
-    client::Order,
+    client::{Client, Order},
     crowd::{Crowd, Load},
+    door::Way,
     failure::Failure,
     stage::Running,
 };
@@ -26,6 +33,17 @@ pub(crate) struct Storm {
     pub(crate) inside: Load,
     /// How many log in meanwhile, for a transaction each.
     pub(crate) logins: u64,
+    /// How they come.
+    pub(crate) onrush: Onrush,
+}
+
+/// How clients come who log in.
+#[derive(Clone, Copy)]
+pub(crate) enum Onrush {
+    /// A few at a time, as fast as they are let in.
+    Flood,
+    /// So many a second, whatever becomes of those before.
+    Paced(u32),
 }
 
 /// How long those inside are watched before the storm.
@@ -82,19 +100,16 @@ async fn watched_until<T>(
     Ok((crowd, times, happened))
 }
 
-/// Has the others come, a few at a time, from a thread of their own; and how many did.
+/// Has the others come, from a thread of their own; and how many did.
 async fn arrive(running: &Running, storm: Storm) -> Result<u64, Failure> {
-    const AT_ONCE: usize = 16;
     let address = running.address();
     let (tell, told) = oneshot::channel();
     thread::spawn(move || {
         let come = async {
-            let others = Load::visiting(storm.inside.door, AT_ONCE);
-            let each = storm.logins / AT_ONCE as u64;
-            let crowd = Crowd::gather(others, address).await?;
-            let (crowd, logins) = crowd.work(Order::Times(each)).await?;
-            crowd.leave().await?;
-            Ok(logins)
+            match storm.onrush {
+                Onrush::Flood => flood(storm, address).await,
+                Onrush::Paced(rate) => pace(storm, rate, address).await,
+            }
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -107,6 +122,36 @@ async fn arrive(running: &Running, storm: Storm) -> Result<u64, Failure> {
     });
     told.await
         .unwrap_or_else(|_| Err(Failure::Unreadable("the storm's thread died".to_owned())))
+}
+
+async fn flood(storm: Storm, address: SocketAddr) -> Result<u64, Failure> {
+    const AT_ONCE: usize = 16;
+    let others = Load::visiting(storm.inside.door, AT_ONCE);
+    let each = storm.logins / AT_ONCE as u64;
+    let crowd = Crowd::gather(others, address).await?;
+    let (crowd, logins) = crowd.work(Order::Times(each)).await?;
+    crowd.leave().await?;
+    Ok(logins)
+}
+
+async fn pace(storm: Storm, rate: u32, address: SocketAddr) -> Result<u64, Failure> {
+    let way = Way::through(storm.inside.door);
+    let mut beat = interval(Duration::from_secs(1) / rate);
+    let mut coming = JoinSet::new();
+    for number in 0..storm.logins {
+        beat.tick().await;
+        let work = storm.inside.work;
+        let mut client = Client::outside(number as usize, work, address, way.clone());
+        coming.spawn(async move { client.work(&Order::Times(1)).await });
+    }
+    let mut logins = 0;
+    while let Some(came) = coming.join_next().await {
+        match came {
+            Ok(came) => logins += came?,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+    Ok(logins)
 }
 
 /// The 99th percentile.
