@@ -7,7 +7,7 @@ use crate::{
     options::Options,
     outcome::{Outcome, Outcomes},
     probe::{
-        Effort, Figure, idle, instructions, load,
+        Effort, Figure, idle, instructions, load, scrape,
         storm::{self, Storm},
     },
     stage::{Running, Stage},
@@ -58,6 +58,7 @@ impl Bench {
                 Kind::Instructions(load) => scene.instructions(load).await?,
                 Kind::Idle(load) => scene.idle(load).await?,
                 Kind::Storm(storm) => scene.storm(storm).await?,
+                Kind::Scrape(load) => scene.scrape(load).await?,
             }
             all.extend(scene.outcomes.into_vec());
         }
@@ -73,6 +74,18 @@ impl Scene<'_> {
             for (subject, running) in &subjects {
                 let figures = load::round(self.stage, running, load, self.effort).await;
                 self.note(round, *subject, figures)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// PgBouncer has no metrics of its own.
+    async fn scrape(&mut self, load: Load) -> Result<(), Failure> {
+        for round in 1..=self.effort.rounds {
+            for workers in [1, 2] {
+                let program = Program::Pgusher { workers };
+                let figures = scrape::round(self.stage, program, load).await;
+                self.note(round, Subject::Pooler(program), figures)?;
             }
         }
         Ok(())

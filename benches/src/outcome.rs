@@ -75,7 +75,8 @@ impl Outcome {
 
     /// How many rounds there were.
     pub(crate) fn rounds(&self) -> usize {
-        self.values(Subject::BASE).len()
+        let counts = self.series.iter().map(|it| it.values.len());
+        counts.max().unwrap_or(0)
     }
 
     fn series_of(&mut self, subject: Subject) -> &mut Vec<f64> {

@@ -3,6 +3,7 @@
 pub(crate) mod idle;
 pub(crate) mod instructions;
 pub(crate) mod load;
+pub(crate) mod scrape;
 pub(crate) mod storm;
 
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub(crate) enum Measure {
     SlowestPercent,
     /// By how much that grows while others log in.
     Growth,
+    /// Time for all metrics, in milliseconds.
+    Scrape,
     /// As those who log in see it.
     LoginsPerSecond,
 }
@@ -44,8 +47,9 @@ impl Measure {
             Self::TransactionsPerSecond => "txn/s",
             Self::InstructionsPerTransaction => "instructions/txn",
             Self::BytesPerIdleClient => "bytes/client",
-            Self::SlowestPercent => "p99 in a storm",
-            Self::Growth => "p99 in/before",
+            Self::SlowestPercent => "p99 meanwhile",
+            Self::Growth => "p99 to before",
+            Self::Scrape => "scrape",
             Self::LoginsPerSecond => "logins/s",
         }
     }
@@ -57,8 +61,9 @@ impl Measure {
             Self::TransactionsPerSecond => "txn/s",
             Self::InstructionsPerTransaction => "instructions/txn",
             Self::BytesPerIdleClient => "bytes/client",
-            Self::SlowestPercent => "µs, p99 in a storm",
-            Self::Growth => "x, p99 in/before",
+            Self::SlowestPercent => "µs, p99 meanwhile",
+            Self::Growth => "x, p99 to before",
+            Self::Scrape => "ms for /metrics",
             Self::LoginsPerSecond => "logins/s",
         }
     }
@@ -71,7 +76,8 @@ impl Measure {
             | Self::InstructionsPerTransaction
             | Self::BytesPerIdleClient
             | Self::SlowestPercent
-            | Self::Growth => '↓',
+            | Self::Growth
+            | Self::Scrape => '↓',
         }
     }
 }

@@ -35,7 +35,7 @@ pub(crate) enum Running {
 pub(crate) const INI: &[(&str, &str)] = &[
     ("pool_mode", "transaction"),
     ("default_pool_size", "20"),
-    ("max_client_conn", "10000"),
+    ("max_client_conn", "12000"),
     // Lines for each client would go through our pipe: we measure logins, not logs.
     ("log_connections", "0"),
     ("log_disconnections", "0"),
@@ -78,6 +78,12 @@ impl Stage {
     ) -> Result<Pooler, Failure> {
         let setup = self.setup(program, door, Pooler::binary(self.path(program)));
         Ok(setup.try_start().await?)
+    }
+
+    /// Starts a pooler that tells its metrics.
+    pub(crate) async fn start_with_metrics(&self, program: Program) -> Result<Pooler, Failure> {
+        let setup = Pooler::binary(self.path(program)).metrics();
+        Ok(self.setup(program, Door::Trust, setup).try_start().await?)
     }
 
     /// Starts a pooler whose user instructions are counted; [`COUNTS`] holds them at its end.

@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     Idle(Load),
     /// How those who are inside fare while others log in.
     Storm(Storm),
+    /// What it takes to tell all metrics while clients stay.
+    Scrape(Load),
 }
 
 /// All workloads, in the order they run. Poolers have 20 seats: 16 clients never wait.
@@ -55,6 +57,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
     idle("idle-1000", 1000, Door::Trust),
     idle("idle-5000", 5000, Door::Trust),
     idle("idle-tls-2000", 2000, Door::Tls),
+    scrape("scrape-10000", 10_000),
 ];
 
 const fn load(name: &'static str, work: Work, clients: usize) -> Workload {
@@ -84,6 +87,11 @@ const fn storm(name: &'static str, door: Door, onrush: Onrush) -> Workload {
         logins: 1000,
         onrush,
     });
+    Workload { name, kind }
+}
+
+const fn scrape(name: &'static str, clients: usize) -> Workload {
+    let kind = Kind::Scrape(Load::staying(Work::Simple, clients));
     Workload { name, kind }
 }
 

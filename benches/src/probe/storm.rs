@@ -85,7 +85,7 @@ async fn measure(running: &Running, storm: Storm) -> Result<Vec<Figure>, Failure
 }
 
 /// Has the crowd work until something has happened; and how long each transaction took.
-async fn watched_until<T>(
+pub(super) async fn watched_until<T>(
     crowd: Crowd,
     event: impl Future<Output = Result<T, Failure>>,
 ) -> Result<(Crowd, Vec<Duration>, T), Failure> {
@@ -155,7 +155,7 @@ async fn pace(storm: Storm, rate: u32, address: SocketAddr) -> Result<u64, Failu
 }
 
 /// The 99th percentile.
-fn slowest_percent(times: &mut [Duration]) -> Duration {
+pub(super) fn slowest_percent(times: &mut [Duration]) -> Duration {
     times.sort_unstable();
     let place = times.len() * 99 / 100;
     times.get(place).copied().unwrap_or_default()
