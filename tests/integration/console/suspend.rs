@@ -52,11 +52,11 @@ async fn suspended_nothing_moves_and_resumed_everybody_goes_on() {
     }
 }
 
-/// A pooler with one seat before a fake server, whose patience ends after a second.
+/// A pooler with one seat before a fake server, whose patience ends after a while.
 async fn one_seat(fake: &FakeServer, workers: u32) -> Pooler {
     before(fake, workers)
         .set("default_pool_size", 1)
-        .set("suspend_timeout", 1)
+        .set("suspend_timeout", 3)
         .start()
         .await
 }
