@@ -52,11 +52,15 @@ fn is_parse_of(name: Option<&str>, message: &Message) -> bool {
 }
 
 /// The pooler's last words are these, and a named request that it may not have answered yet is a
-/// reason for them.
+/// reason for them. In the middle of a row there is no place for words.
 fn refused(parting: &Parting<'_>, text: &str, is_reason: impl Fn(usize) -> bool) -> Option<Bridge> {
-    let [last] = parting.pooled else { return None };
-    let told = is_error(last, "FATAL", "08P01", text) && parting.pooled_end == End::Closed;
+    let told = match parting.pooled {
+        [last] => is_error(last, "FATAL", "08P01", text),
+        [] => matches!(parting.direct.first()?.tag, b'd' | b'D'),
+        _ => false,
+    };
+    let ends = told && parting.pooled_end == End::Closed;
     let named = |&place: &usize| statement_of(&parting.asked[place]).is_some_and(|s| !s.is_empty());
     let mut unanswered = (parting.request?..parting.asked.len()).filter(named);
-    (told && unanswered.any(is_reason)).then_some(Bridge::Ends)
+    (ends && unanswered.any(is_reason)).then_some(Bridge::Ends)
 }
