@@ -61,6 +61,12 @@ fn refused(parting: &Parting<'_>, text: &str, is_reason: impl Fn(usize) -> bool)
     };
     let ends = told && parting.pooled_end == End::Closed;
     let named = |&place: &usize| statement_of(&parting.asked[place]).is_some_and(|s| !s.is_empty());
-    let mut unanswered = (parting.request?..parting.asked.len()).filter(named);
+    let first = match parting.request {
+        Some(request) => request,
+        // PostgreSQL has closed without a further word.
+        None if parting.direct.is_empty() && parting.direct_end == End::Closed => 0,
+        None => return None,
+    };
+    let mut unanswered = (first..parting.asked.len()).filter(named);
     (ends && unanswered.any(is_reason)).then_some(Bridge::Ends)
 }
