@@ -17,16 +17,18 @@ use tokio_rustls::TlsConnector;
 pub(crate) enum Door {
     /// They are believed.
     Trust,
-    /// They prove a password.
+    /// They prove a password, of which the pooler has a verifier.
     Scram,
+    /// They prove a password that the pooler has as it is.
+    ScramPlain,
     /// They are believed, over TLS.
     Tls,
     /// They prove a password, over TLS.
     TlsScram,
 }
 
-/// The password of all clients. Poolers know a verifier of it with a single iteration, so that
-/// clients, who share the cores with them, prove it at next to no cost.
+/// The password of all clients. Poolers that have a verifier of it have one with a single iteration,
+/// so that clients, who share the cores with them, prove it at next to no cost.
 pub(crate) const PASSWORD: &str = "not a secret";
 
 /// The certificate of all poolers, of a P-256 key.
@@ -70,6 +72,7 @@ impl Door {
     pub(crate) fn furnish(self, setup: PoolerSetup, user: &str, papers: &Papers) -> PoolerSetup {
         let setup = match self {
             Self::Trust | Self::Tls => setup.user(user, "").set("auth_type", "trust"),
+            Self::ScramPlain => setup.user(user, PASSWORD).set("auth_type", "scram-sha-256"),
             Self::Scram | Self::TlsScram => setup
                 .user(user, &quick_scram_secret(PASSWORD))
                 .set("auth_type", "scram-sha-256"),

@@ -44,6 +44,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
     through("tls-100", Load::staying(Work::Simple, 100), Door::Tls),
     connect("connect", Door::Trust),
     connect("connect-scram", Door::Scram),
+    connect("connect-scram-plain", Door::ScramPlain),
     connect("connect-tls", Door::Tls),
     connect("connect-tls-scram", Door::TlsScram),
     storm("storm-scram", Door::Scram, Onrush::Flood),
