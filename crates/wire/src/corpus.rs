@@ -3,35 +3,17 @@
 #[path = "../../../tests/fuzz/src/properties.rs"]
 #[expect(unreachable_pub, reason = "the fuzzer needs them to be")]
 mod properties;
-
-use std::path::Path;
-
-/// A target of the fuzzer's: its name, and what must hold.
-type Target = (&'static str, fn(&[u8]));
-
-/// Plays all that is kept for a target; returns how much that was.
-fn play(target: &str, property: fn(&[u8])) -> usize {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus");
-    let files = std::fs::read_dir(corpus.join(target)).expect("a corpus");
-    let mut count = 0;
-    for file in files {
-        let path = file.expect("a file").path();
-        property(&std::fs::read(&path).expect("its bytes"));
-        count += 1;
-    }
-    count
-}
+#[path = "../../../tests/fuzz/src/replay.rs"]
+#[expect(unreachable_pub, reason = "it belongs to no crate in particular")]
+mod replay;
 
 #[test]
 fn what_the_fuzzer_kept_still_holds() {
-    const TARGETS: [Target; 5] = [
+    replay::all(&[
         ("scanner", properties::scanner),
         ("startup", properties::startup),
         ("frontend", properties::frontend),
         ("backend", properties::backend),
         ("pipeline", properties::pipeline),
-    ];
-    for (target, property) in TARGETS {
-        assert!(play(target, property) > 0, "{target} has no corpus");
-    }
+    ]);
 }
