@@ -5,8 +5,8 @@ use std::fmt::Write;
 use expect_test::expect;
 use testkit::{FakeServer, Pooler, PoolerSetup, Slapd};
 
-use super::clients::asked;
-use crate::support::{WORKERS, outcome, outcome_over_unix, pgusher, postgres};
+use super::typed_passwords_count;
+use crate::support::{WORKERS, outcome, pgusher, postgres};
 
 mod slow;
 
@@ -78,25 +78,7 @@ async fn a_password_that_ldap_takes_opens_the_server_too() {
             .set("auth_ldap_options", &options)
             .start()
             .await;
-        assert_eq!(asked(&pooler.address(), "alice", "app").await, "password");
-        // No file knows alice, and PostgreSQL wants to see a password.
-        let alice = pooler.connect("alice", "secret", "app").await;
-        let row = alice.simple_query("SELECT current_user").await;
-        assert!(format!("{row:?}").contains("alice"));
-        let over_unix = outcome_over_unix(&pooler, "alice", "secret", "app").await;
-        assert_eq!(over_unix, "in");
-
-        let login =
-            async |user, password, database| outcome(&pooler, user, password, database).await;
-        assert_eq!(login("alice", "wrong", "app").await, REFUSED);
-        assert_eq!(login("nobody", "secret", "app").await, REFUSED);
-        // Servers let those without a password in, as nobody in particular.
-        let empty = "FATAL 08P01 empty password returned by client";
-        assert_eq!(login("alice", "", "app").await, empty);
-        // What does not exist is told behind the door only.
-        assert_eq!(login("alice", "wrong", "nowhere").await, REFUSED);
-        let told = login("alice", "secret", "nowhere").await;
-        assert_eq!(told, "FATAL 08P01 no such database: nowhere");
+        typed_passwords_count(&pooler, "alice", REFUSED).await;
     }
 }
 
