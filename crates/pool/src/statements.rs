@@ -75,6 +75,14 @@ impl Statements {
 
     /// Makes a statement, which is charged for already.
     fn insert(&self, definition: Arc<[u8]>) -> Arc<Statement> {
+        let mut by_definition = lock(&self.table.by_definition);
+        if let Some(other) = by_definition.get(&definition).and_then(Weak::upgrade) {
+            // Another worker was faster.
+            drop(by_definition);
+            self.table.give_back(OVERHEAD + definition.len());
+            return other;
+        }
+        // Numbered while the table is held: what takes another's place there is always newer.
         let id = self.ids.fetch_add(1, Ordering::Relaxed) + 1;
         let statement = Arc::new(Statement {
             id,
@@ -85,19 +93,8 @@ impl Statements {
             shape: AtomicU64::new(0),
             table: self.table.clone(),
         });
-        let mut by_definition = lock(&self.table.by_definition);
-        match by_definition.get(&definition).and_then(Weak::upgrade) {
-            // Another worker was faster. Ours goes once the lock is free.
-            Some(other) => {
-                drop(by_definition);
-                other
-            }
-            None => {
-                by_definition.insert(definition, Arc::downgrade(&statement));
-                drop(by_definition);
-                statement
-            }
-        }
+        by_definition.insert(definition, Arc::downgrade(&statement));
+        statement
     }
 
     /// A server says that the statement's result is no longer what it was: whoever prepares or
