@@ -104,7 +104,8 @@ pub(super) async fn run(
     let user: Arc<str> = startup.user().into();
     match &destination {
         Destination::Console => {
-            let (user, privilege) = console_privilege(worker, &setup, newcomer, user).await?;
+            let (user, privilege) =
+                Box::pin(console_privilege(worker, &setup, newcomer, user)).await?;
             let place = names.find("application_name");
             let application_name = place.and_then(|place| wishes.params.get(place));
             let admitted = AdmittedToConsole {

@@ -192,11 +192,11 @@ async fn admit(worker: &Rc<Worker>, mut newcomer: Box<Newcomer>, login: Counted)
             *admitted,
         )))),
         Ok(Outcome::Cancel(key)) => {
-            cancel(&worker.process, &worker.setup(), &key).await;
+            Box::pin(cancel(&worker.process, &worker.setup(), &key)).await;
             None
         }
         Err(refused) => {
-            refuse(worker, &mut newcomer, &refused).await;
+            Box::pin(refuse(worker, &mut newcomer, &refused)).await;
             None
         }
     }
