@@ -1,18 +1,18 @@
 //! A connection's socket: TCP, unix or TLS, alike to those above.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt};
 use socket2::{SockRef, TcpKeepalive};
-use std::os::fd::{AsRawFd, RawFd};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use tokio::net::{TcpStream, UnixStream};
 
@@ -246,6 +246,21 @@ impl Stream {
         }
     }
 
+    /// The same, cheaper: whoever calls this sees to it that others have their turn.
+    #[inline]
+    pub fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => receive(stream, cx, buffer),
+            Self::Unix(stream) => receive(stream, cx, buffer),
+            Self::Tls(stream) => stream.poll_read(cx, buffer),
+            Self::Closed => Poll::Ready(Ok(0)),
+        }
+    }
+
     /// Writes as much as the socket takes. What is encrypted has to be flushed, too.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
@@ -279,6 +294,16 @@ impl Stream {
             Self::Unix(stream) => stream.poll_read_ready(cx),
             Self::Tls(stream) => stream.poll_readable(cx),
             Self::Closed => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// False if there is surely nothing to read; asks nobody, and wakes nobody later.
+    pub fn may_be_readable(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.try_io(Interest::READABLE, || Ok(())).is_ok(),
+            Self::Unix(stream) => stream.try_io(Interest::READABLE, || Ok(())).is_ok(),
+            Self::Tls(stream) => stream.may_be_readable(),
+            Self::Closed => true,
         }
     }
 
@@ -335,6 +360,60 @@ fn read(
     let mut buffer = ReadBuf::new(buffer);
     let result = Pin::new(stream).poll_read(cx, &mut buffer);
     result.map_ok(|()| buffer.filled().len())
+}
+
+/// What tokio's sockets have in common.
+trait Socket: AsFd {
+    fn try_receive(&self, job: impl FnOnce() -> io::Result<()>) -> io::Result<()>;
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+impl Socket for TcpStream {
+    fn try_receive(&self, job: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        self.try_io(Interest::READABLE, job)
+    }
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
+    }
+}
+
+impl Socket for UnixStream {
+    fn try_receive(&self, job: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        self.try_io(Interest::READABLE, job)
+    }
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
+    }
+}
+
+#[inline]
+fn receive(
+    stream: &impl Socket,
+    cx: &mut Context<'_>,
+    buffer: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    loop {
+        let mut received = None;
+        // What it returns only tells whether the socket is to be waited for.
+        let _ = stream.try_receive(|| match (&*SockRef::from(stream)).read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+            result => {
+                // Less than there was room for: the socket is empty, and the kernel tells of more.
+                // As in tokio's own `poll_read`.
+                let empty = matches!(result, Ok(count) if (1..buffer.len()).contains(&count));
+                received = Some(result);
+                if empty {
+                    Err(io::ErrorKind::WouldBlock.into())
+                } else {
+                    Ok(())
+                }
+            }
+        });
+        if let Some(result) = received {
+            return Poll::Ready(result);
+        }
+        ready!(stream.poll_ready(cx))?;
+    }
 }
 
 fn closed() -> io::Error {

@@ -13,9 +13,8 @@ use pool::pool::{Local, Suspension};
 use pool::roster::{ClientKind, ClientState, Kill};
 use pool::snapshot::{Counters, MemoryRow, Snapshot};
 use pool::{ClientId, LeaseError, Mail, Pools, Roster, WorkerId};
-use tokio::runtime::{self, Handle};
+use tokio::runtime::{self, Handle, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::LocalSet;
 use wire::Replication;
 
 use crate::accept::{Admission, Intake};
@@ -109,16 +108,28 @@ pub(crate) struct Start {
 }
 
 impl Start {
-    /// Starts the thread.
+    /// Starts the thread; returns once its event loop is there.
     pub(crate) fn spawn(self) -> std::io::Result<thread::JoinHandle<()>> {
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
         let name = format!("worker-{}", self.id.0);
-        thread::Builder::new().name(name).spawn(move || {
-            let _alive = Alive;
-            LocalSet::new().block_on(&runtime, self.run());
-        })
+        let (ready, started) = std::sync::mpsc::sync_channel(1);
+        let thread = thread::Builder::new().name(name).spawn(move || {
+            // It stays on the thread that it was made on.
+            match runtime::Builder::new_current_thread()
+                .enable_all()
+                .build_local(LocalOptions::default())
+            {
+                Ok(runtime) => {
+                    let _ = ready.send(Ok(()));
+                    let _alive = Alive;
+                    runtime.block_on(self.run());
+                }
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                }
+            }
+        })?;
+        started.recv().map_err(std::io::Error::other)??;
+        Ok(thread)
     }
 
     async fn run(self) {
@@ -146,7 +157,11 @@ impl Start {
         });
         worker.open_forced_pools();
         tokio::task::spawn_local(worker.pools.clone().run(self.post));
-        worker.read_mail(self.mail).await;
+        // A task as any other: what a runtime is started for waits for the event loop's next turn.
+        let mail = tokio::task::spawn_local(worker.read_mail(self.mail));
+        if let Err(error) = mail.await {
+            tracing::error!("a worker failed: {error}");
+        }
     }
 }
 

@@ -98,11 +98,12 @@ impl Pool {
 
     /// Closes a free server if the pool has shrunk and holds too many; true if so.
     pub(crate) fn close_surplus(self: &Rc<Self>, place: ServerId) -> bool {
-        let settings = self.settings();
-        settings.pool_size.is_some_and(|size| {
-            let most = size.saturating_add(settings.reserve_pool_size);
-            self.close_above(place, most, CloseReason::Surplus)
-        })
+        let most = {
+            let settings = self.settings.borrow();
+            let size = settings.pool_size;
+            size.map(|size| size.saturating_add(settings.reserve_pool_size))
+        };
+        most.is_some_and(|most| self.close_above(place, most, CloseReason::Surplus))
     }
 
     /// Closes a free server if the pool, over all workers, holds more than `min`; true if so.

@@ -17,7 +17,7 @@ use wire::frontend::{Policy, put_query, put_terminate};
 
 use crate::key::{ClientId, ServerId, WorkerId};
 use crate::lease::{Lease, LeaseError};
-use crate::meter::{Meter, Tallies};
+use crate::meter::{Meter, Tallies, micros};
 use crate::own::Owners;
 use crate::pools::TICK;
 use crate::report::Retired;
@@ -86,8 +86,10 @@ pub struct Pool {
     /// What clients may send.
     policy: Cell<Policy>,
     mode: Cell<PoolMode>,
+    /// For decisions, as settings have them.
+    rules: Cell<Rules>,
     statements: Cell<Option<StatementSettings>>,
-    settings: RefCell<Rc<PoolSettings>>,
+    pub(crate) settings: RefCell<Rc<PoolSettings>>,
     pub(crate) state: RefCell<PoolState>,
     pub(crate) servers: RefCell<Vec<Option<Rc<Server>>>>,
     /// Logins under way here.
@@ -124,6 +126,7 @@ impl Pool {
             local,
             policy: Cell::new(policy),
             mode: Cell::new(settings.pool_mode),
+            rules: Cell::new(rules_of(&settings)),
             statements: Cell::new(settings.prepared_statements),
             counters: RefCell::default(),
             meter: RefCell::default(),
@@ -152,6 +155,7 @@ impl Pool {
     /// Runs the pool in another way from now on.
     pub(crate) fn set_settings(&self, settings: PoolSettings, policy: Policy) {
         self.mode.set(settings.pool_mode);
+        self.rules.set(rules_of(&settings));
         self.statements.set(settings.prepared_statements);
         self.policy.set(policy);
         *self.settings.borrow_mut() = Rc::new(settings);
@@ -230,7 +234,7 @@ impl Pool {
         if let Some(reason) = self.outdated(&server) {
             return Some(reason);
         }
-        match server.poll_idle(cx) {
+        match server.idle_news(cx) {
             IdleNews::Quiet => None,
             IdleNews::Gone => Some(CloseReason::Crashed),
             IdleNews::Spoke => Some(CloseReason::Dirty),
@@ -379,12 +383,13 @@ impl Pool {
     }
 
     fn reset_or_lend(self: &Rc<Self>, place: ServerId, now: Instant) {
-        let settings = self.settings();
+        let settings = self.settings.borrow();
         let first = settings.reset_query.as_deref();
-        match first.or_else(|| self.probe_for_waiters(&settings)) {
-            Some(sql) => self.reset(place, sql),
-            None => self.lend(place, now),
+        if let Some(sql) = first.or_else(|| self.probe_for_waiters(&settings)) {
+            return self.reset(place, sql);
         }
+        drop(settings);
+        self.lend(place, now);
     }
 
     /// The check query, if whoever waits may have no server that was not just probed.
@@ -817,12 +822,9 @@ impl Pool {
     }
 
     pub(crate) fn rules(&self) -> Rules {
-        let settings = self.settings.borrow();
-        let delay = settings.server_check_delay;
         Rules {
             paused: self.shared.database.is_paused(),
-            round_robin: settings.server_round_robin,
-            check_after: settings.check_query.sql().map(|_| delay),
+            ..self.rules.get()
         }
     }
 
@@ -856,6 +858,16 @@ impl Pool {
             let server = server.as_ref()?;
             (server.link.get() == Some(client.0)).then(|| (ServerId(place), server.clone()))
         })
+    }
+}
+
+/// The rules of a pool that is not paused.
+fn rules_of(settings: &PoolSettings) -> Rules {
+    let delay = settings.server_check_delay;
+    Rules {
+        paused: false,
+        round_robin: settings.server_round_robin,
+        check_after: settings.check_query.sql().map(|_| delay),
     }
 }
 
@@ -916,9 +928,4 @@ impl Drop for Wait<'_> {
             self.pool.abandon(self.client, Instant::now());
         }
     }
-}
-
-/// Whole microseconds, as the counters have them.
-pub fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
