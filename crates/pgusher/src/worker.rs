@@ -12,7 +12,7 @@ use net::stream::Parked;
 use pool::pool::{Local, Suspension};
 use pool::roster::{ClientKind, ClientState, Kill};
 use pool::snapshot::{Counters, MemoryRow, Snapshot};
-use pool::{ClientId, LeaseError, Mail, Pools, Roster, WorkerId};
+use pool::{ClientId, Mail, Pools, Roster, WorkerId};
 use tokio::runtime::{self, Handle};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
@@ -27,7 +27,7 @@ use crate::setup::Setup;
 /// Bytes read at once from a client or a server; one buffer serves the whole worker.
 const READ_BUFFER: usize = 64 * 1024;
 
-/// Rows of a snapshot that are gathered at once, before others have their turn.
+/// Rows of a snapshot that are gathered, or clients that are counted, at once, before others have their turn.
 const ROWS_AT_ONCE: usize = 200;
 
 /// What control and other workers tell a worker.
@@ -204,7 +204,10 @@ impl Worker {
                 });
             }
             WorkerMail::Summary(reply) => {
-                let _ = reply.send(self.summary());
+                let worker = self.clone();
+                tokio::task::spawn_local(async move {
+                    let _ = reply.send(worker.summary().await);
+                });
             }
             WorkerMail::AreYouThere(reply) => {
                 let _ = reply.send(());
@@ -253,11 +256,6 @@ impl Worker {
                 client.kill(Kill::DatabaseRemoved);
             }
         });
-        for pool in self.pools.all() {
-            if pool.shared.key.database == *name {
-                pool.dismiss_newcomers(LeaseError::DatabaseRemoved);
-            }
-        }
     }
 
     fn part_misplaced(&self, name: &str) {
@@ -284,9 +282,6 @@ impl Worker {
                 client.kill(Kill::ShuttingDown);
             }
         });
-        for pool in self.pools.all() {
-            pool.dismiss_newcomers(LeaseError::ShuttingDown);
-        }
     }
 
     /// Sends away those whose time has come, the longest silent first.
@@ -328,9 +323,6 @@ impl Worker {
                 client.kill(Kill::Drained);
             }
         });
-        for pool in self.pools.all() {
-            pool.dismiss_newcomers(LeaseError::ShuttingDown);
-        }
     }
 
     fn admit(self: &Rc<Self>, parked: Parked, counted: Counted, admission: Admission) {
@@ -388,9 +380,13 @@ impl Worker {
         snapshot
     }
 
-    fn summary(&self) -> Snapshot {
+    async fn summary(&self) -> Snapshot {
+        let mut census = self.pools.census(Instant::now());
+        while census.go_on(ROWS_AT_ONCE) {
+            tokio::task::yield_now().await;
+        }
         let busy = Handle::current().metrics().worker_total_busy_duration(0);
-        let mut snapshot = self.pools.summary(Instant::now(), busy);
+        let mut snapshot = census.conclude(busy);
         self.add_console(&mut snapshot.totals);
         snapshot
     }
@@ -420,9 +416,7 @@ impl Worker {
     }
 
     fn leaving(&self) -> usize {
-        let pools = self.pools.all();
-        let newcomers: usize = pools.iter().map(|pool| pool.newcomers()).sum();
-        let mut count = newcomers + self.parting.get();
+        let mut count = self.parting.get();
         let roster = &self.pools.local.roster;
         roster.for_each(|client| count += usize::from(client.killed().is_some()));
         count

@@ -197,6 +197,11 @@ pub struct SocketRow {
 }
 
 impl SocketRow {
+    /// Bytes that wait in it, either way.
+    pub(crate) fn buffered(&self) -> usize {
+        self.held + self.unsent
+    }
+
     /// Rows of one pool stand together, oldest first.
     fn place(&self) -> (Option<&str>, Option<&str>, u64) {
         (self.database.as_deref(), self.user.as_deref(), self.id)

@@ -338,13 +338,22 @@ async fn seat(
     wanted: &Wanted,
 ) -> Result<Seated, Refused> {
     let user = &wanted.who.user;
-    let list = |newcomer: &Newcomer, replication| {
-        Listed::new(worker, newcomer, pool, user.clone(), replication)
-    };
     let limits = setup.config.client_settings(config, user);
     let wait_max = limits.query_wait_timeout;
+    let replication = wanted.own.as_ref().map(|own| own.replication);
+    let replication = replication.unwrap_or(Replication::None);
+    let place = worker.process.shared.names.find("application_name");
+    let application_name = place.and_then(|place| wanted.wishes.params.get(place));
+    let application_name = application_name.unwrap_or("").into();
+    let listed = Listed::new(
+        worker,
+        newcomer,
+        pool,
+        user.clone(),
+        replication,
+        application_name,
+    );
     if let Some(own) = &wanted.own {
-        let listed = list(newcomer, own.replication);
         let OwnServer { lease, reported } = listed.open_own(newcomer, own, wait_max).await?;
         return Ok(Seated {
             listed,
@@ -352,9 +361,8 @@ async fn seat(
             reported: reported.into(),
         });
     }
-    let reported = first_server(newcomer, pool, wait_max).await?;
+    let reported = listed.welcome(newcomer, wait_max).await?;
     wanted.wishes.check(&reported.tracked)?;
-    let listed = list(newcomer, Replication::None);
     let begins_with_one =
         setup.config.settings.session_backend_pid && pool.mode() == PoolMode::Session;
     let lease = match begins_with_one {
@@ -366,19 +374,6 @@ async fn seat(
         lease,
         reported,
     })
-}
-
-/// Waits for what the pool's first server reports.
-async fn first_server(
-    newcomer: &mut Newcomer,
-    pool: &Rc<Pool>,
-    wait_max: Option<Duration>,
-) -> Result<Arc<Reported>, Refused> {
-    tokio::select! {
-        biased;
-        welcome = newcomer.unless_gone(pool.welcome()) => Ok(welcome??),
-        () = passes(wait_max) => Err(Refused::told("query_wait_timeout")),
-    }
 }
 
 /// Ends when the time is over; without a limit it never is.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use pool::own::{OwnServer, OwnStartup};
 use pool::pool::Wait;
 use pool::roster::{ClientFacts, ClientKind};
-use pool::{ClientEntry, Lease, LeaseError, Pool};
+use pool::{ClientEntry, Lease, LeaseError, Pool, Reported};
 use wire::Replication;
 
 use super::login::passes;
@@ -33,6 +33,7 @@ impl Listed {
         pool: &Rc<Pool>,
         user: Arc<str>,
         replication: Replication,
+        application_name: Arc<str>,
     ) -> Self {
         let facts = ClientFacts {
             id: newcomer.id,
@@ -45,7 +46,7 @@ impl Listed {
             connect_time: newcomer.connect_time,
             kind: ClientKind::Session,
             replication,
-            application_name: "".into(),
+            application_name,
         };
         let entry = Rc::new(ClientEntry::new(facts, Instant::now()));
         worker.pools.local.roster.add(entry.clone());
@@ -62,6 +63,22 @@ impl Listed {
     pub(crate) fn hand_over(mut self) -> Rc<ClientEntry> {
         self.handed_over = true;
         self.entry.clone()
+    }
+
+    /// Waits for what the pool's first server reports.
+    pub(super) async fn welcome(
+        &self,
+        newcomer: &mut Newcomer,
+        wait_max: Option<Duration>,
+    ) -> Result<Arc<Reported>, Refused> {
+        let welcome = async {
+            tokio::select! {
+                biased;
+                welcome = self.pool.welcome(&self.entry) => welcome,
+                () = passes(wait_max) => Err(LeaseError::QueryWaitTimeout),
+            }
+        };
+        self.unless_over(newcomer, welcome).await
     }
 
     /// Opens a server for this client alone.
