@@ -3,6 +3,7 @@
 mod databases;
 mod effects;
 mod settings;
+mod sockets;
 mod table;
 mod timeouts;
 
