@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -323,14 +324,14 @@ impl Pool {
         let names = &self.local.shared.names;
         let application_name = server.io.try_borrow().ok().and_then(|io| {
             let place = names.find("application_name")?;
-            io.params.get(place).map(str::to_owned)
+            io.params.get(place).map(Arc::from)
         });
         let io = server.io.try_borrow();
         let rest = io.map_or_else(|_| Rest::default(), |io| Rest::of(&io.conn));
         SocketRow {
             id: server.id,
-            user: Some(self.shared.key.user.to_string()),
-            database: Some(self.shared.key.database.to_string()),
+            user: Some(self.shared.key.user.clone()),
+            database: Some(self.shared.key.database.clone()),
             replication: server.facts.replication,
             addr: endpoint(&server.facts.peer),
             local_addr: match server.facts.local {
@@ -348,7 +349,7 @@ impl Pool {
                 .tls
                 .as_ref()
                 .map_or_else(String::new, |tls| tls.cipher.to_string()),
-            application_name: application_name.unwrap_or_default(),
+            application_name: application_name.unwrap_or_else(|| "".into()),
             prepared_statements: server.io.try_borrow().map_or(0, |io| io.prepared.len()),
             fd: rest.fd,
             held: rest.held,
@@ -385,8 +386,8 @@ fn client_row(client: &ClientEntry, moment: Moment) -> ClientRow {
     let rest = client.rest.get();
     let socket = SocketRow {
         id: client.id.0,
-        user: Some(client.user.to_string()),
-        database: Some(client.database.to_string()),
+        user: Some(client.user.clone()),
+        database: Some(client.database.clone()),
         replication: client.replication,
         addr: endpoint(&client.peer),
         local_addr: match client.local {
@@ -408,7 +409,7 @@ fn client_row(client: &ClientEntry, moment: Moment) -> ClientRow {
             .tls
             .as_ref()
             .map_or_else(String::new, ToString::to_string),
-        application_name: client.application_name.borrow().to_string(),
+        application_name: client.application_name.borrow().clone(),
         prepared_statements: client.prepared_statements.get(),
         fd: rest.fd,
         held: rest.held,

@@ -161,9 +161,9 @@ pub struct SocketRow {
     /// One counter numbers clients and servers alike.
     pub id: u64,
     /// The pool's user; none on a cancel request that found no pool.
-    pub user: Option<String>,
+    pub user: Option<Arc<str>>,
     /// The database's name in our configuration.
-    pub database: Option<String>,
+    pub database: Option<Arc<str>>,
     /// What the client's `replication` parameter asked for.
     pub replication: Replication,
     /// The other end.
@@ -185,7 +185,7 @@ pub struct SocketRow {
     /// Protocol and cipher, such as `TLSv1.3/TLS_AES_256_GCM_SHA384`; empty without TLS.
     pub tls: String,
     /// `application_name` as tracked; empty if unset.
-    pub application_name: String,
+    pub application_name: Arc<str>,
     /// Prepared statements it knows.
     pub prepared_statements: usize,
     /// The socket's number in the process, where it is known.
@@ -748,8 +748,8 @@ mod tests {
             state: ClientState::Idle,
             socket: SocketRow {
                 id,
-                user: Some("alice".to_owned()),
-                database: Some(database.to_owned()),
+                user: Some("alice".into()),
+                database: Some(database.into()),
                 replication: Replication::None,
                 addr: Endpoint::Unix { port: 6432 },
                 local_addr: Endpoint::Unix { port: 6432 },
@@ -760,7 +760,7 @@ mod tests {
                 link: None,
                 remote_pid: 0,
                 tls: String::new(),
-                application_name: String::new(),
+                application_name: "".into(),
                 prepared_statements: 0,
                 fd: None,
                 held: 0,

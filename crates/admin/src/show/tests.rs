@@ -138,8 +138,8 @@ fn linked_client() -> ClientRow {
         state: ClientState::Active,
         socket: SocketRow {
             id: 17,
-            user: Some("alice".to_owned()),
-            database: Some("shop".to_owned()),
+            user: Some("alice".into()),
+            database: Some("shop".into()),
             replication: Replication::None,
             addr: Endpoint::Tcp("[::1]:50000".parse().unwrap()),
             local_addr: Endpoint::Tcp("[::1]:6432".parse().unwrap()),
@@ -150,7 +150,7 @@ fn linked_client() -> ClientRow {
             link: Some(18),
             remote_pid: 0,
             tls: "TLSv1.3/TLS_AES_256_GCM_SHA384".to_owned(),
-            application_name: "psql".to_owned(),
+            application_name: "psql".into(),
             prepared_statements: 4,
             fd: Some(7),
             held: 0,
@@ -173,7 +173,7 @@ fn lost_cancel() -> ClientRow {
             link: None,
             remote_pid: 4321,
             tls: String::new(),
-            application_name: String::new(),
+            application_name: "".into(),
             prepared_statements: 0,
             held: 5,
             ..client.socket
