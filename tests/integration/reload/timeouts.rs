@@ -95,6 +95,29 @@ async fn whoever_waits_already_is_told_so_and_timed_out() {
 }
 
 #[tokio::test]
+async fn whoever_waits_at_login_already_is_timed_out() {
+    for workers in WORKERS {
+        let fake = FakeServer::setup().login(Login::Behind(Gate::closed()));
+        let fake = fake.start().await;
+        let mut pooler = before(&fake, workers).start().await;
+        let replicates = ("replication", "database");
+        let mut clients = Vec::new();
+        for (place, own) in [vec![], vec![replicates]].into_iter().enumerate() {
+            let mut client = FakeClient::connect(&pooler.address()).await;
+            let who = vec![("user", "alice"), ("database", "app")];
+            client.startup(&[who, own].concat()).await;
+            wait_for_waiting(&pooler, place as i64 + 1).await;
+            clients.push(client);
+        }
+        set(&mut pooler, &[("query_wait_timeout", 1)]).await;
+        for client in &mut clients {
+            let told = words(&client.expect_error().await);
+            assert_eq!(told, "FATAL 08P01 query_wait_timeout");
+        }
+    }
+}
+
+#[tokio::test]
 async fn databases_and_pools_that_nobody_uses_already_are_forgotten() {
     for workers in WORKERS {
         let fake = FakeServer::start().await;

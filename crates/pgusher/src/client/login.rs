@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use admin::Privilege;
 use auth::Identity;
@@ -338,8 +337,6 @@ async fn seat(
     wanted: &Wanted,
 ) -> Result<Seated, Refused> {
     let user = &wanted.who.user;
-    let limits = setup.config.client_settings(config, user);
-    let wait_max = limits.query_wait_timeout;
     let replication = wanted.own.as_ref().map(|own| own.replication);
     let replication = replication.unwrap_or(Replication::None);
     let place = worker.process.shared.names.find("application_name");
@@ -354,14 +351,14 @@ async fn seat(
         application_name,
     );
     if let Some(own) = &wanted.own {
-        let OwnServer { lease, reported } = listed.open_own(newcomer, own, wait_max).await?;
+        let OwnServer { lease, reported } = listed.open_own(newcomer, own).await?;
         return Ok(Seated {
             listed,
             lease: Some(lease),
             reported: reported.into(),
         });
     }
-    let reported = listed.welcome(newcomer, wait_max).await?;
+    let reported = listed.welcome(newcomer).await?;
     wanted.wishes.check(&reported.tracked)?;
     let begins_with_one =
         setup.config.settings.session_backend_pid && pool.mode() == PoolMode::Session;
@@ -374,14 +371,6 @@ async fn seat(
         lease,
         reported,
     })
-}
-
-/// Ends when the time is over; without a limit it never is.
-pub(super) async fn passes(limit: Option<Duration>) {
-    match limit {
-        Some(limit) => tokio::time::sleep(limit).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Counts the client among those of its database and its user, if there is room.

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pool::own::{OwnServer, OwnStartup};
 use pool::pool::Wait;
@@ -12,8 +12,7 @@ use pool::roster::{ClientFacts, ClientKind};
 use pool::{ClientEntry, Lease, LeaseError, Pool, Reported};
 use wire::Replication;
 
-use super::login::passes;
-use super::{Newcomer, Refused};
+use super::{Newcomer, Refused, passes};
 use crate::worker::Worker;
 
 /// A client that is in the roster of its worker and counted in its pool, so that commands reach it:
@@ -66,18 +65,8 @@ impl Listed {
     }
 
     /// Waits for what the pool's first server reports.
-    pub(super) async fn welcome(
-        &self,
-        newcomer: &mut Newcomer,
-        wait_max: Option<Duration>,
-    ) -> Result<Arc<Reported>, Refused> {
-        let welcome = async {
-            tokio::select! {
-                biased;
-                welcome = self.pool.welcome(&self.entry) => welcome,
-                () = passes(wait_max) => Err(LeaseError::QueryWaitTimeout),
-            }
-        };
+    pub(super) async fn welcome(&self, newcomer: &mut Newcomer) -> Result<Arc<Reported>, Refused> {
+        let welcome = self.in_time(self.pool.welcome(&self.entry));
         self.unless_over(newcomer, welcome).await
     }
 
@@ -86,16 +75,27 @@ impl Listed {
         &self,
         newcomer: &mut Newcomer,
         own: &OwnStartup,
-        wait_max: Option<Duration>,
     ) -> Result<OwnServer, Refused> {
-        let server = async {
-            tokio::select! {
-                biased;
-                server = self.pool.open_own(&self.entry, own) => server,
-                () = passes(wait_max) => Err(LeaseError::QueryWaitTimeout),
-            }
-        };
+        let server = self.in_time(self.pool.open_own(&self.entry, own));
         self.unless_over(newcomer, server).await
+    }
+
+    /// Waits for something no longer than `query_wait_timeout`.
+    async fn in_time<T>(
+        &self,
+        something: impl Future<Output = Result<T, LeaseError>>,
+    ) -> Result<T, LeaseError> {
+        let limit = || {
+            let config = &self.worker.setup().config;
+            let database = self.pool.shared.database.config.load();
+            let limits = config.client_settings(&database, &self.entry.user);
+            limits.query_wait_timeout
+        };
+        tokio::select! {
+            biased;
+            done = something => done,
+            () = passes(Instant::now(), limit) => Err(LeaseError::QueryWaitTimeout),
+        }
     }
 
     /// Has a server of the pool lent to this client.
