@@ -315,7 +315,9 @@ impl Pooler {
         match self.source.read(&path) {
             Ok(file) => Ok(Changes::between(&setup.config, &file)),
             Err(error) => {
-                tracing::warn!("SHOW CONFIG_DIFF: {error}");
+                for line in error.to_string().lines() {
+                    tracing::warn!("SHOW CONFIG_DIFF: {line}");
+                }
                 Err(CommandError::FileUnreadable)
             }
         }

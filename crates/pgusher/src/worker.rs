@@ -91,6 +91,8 @@ pub(crate) struct Worker {
     /// What console sessions count.
     pub(crate) console_counters: RefCell<Counters>,
     setup: RefCell<Arc<Setup>>,
+    /// Clients at login that are in the roster already.
+    pub(crate) listed_logins: Cell<usize>,
     /// Sessions that are over, and whose clients are still being told why.
     pub(crate) parting: Cell<usize>,
     /// How the clients leave, once they have to.
@@ -138,6 +140,7 @@ impl Start {
             process: self.process,
             pools: Pools::new(local, self.setup.config.clone()),
             console_counters: RefCell::default(),
+            listed_logins: Cell::new(0),
             parting: Cell::new(0),
             setup: RefCell::new(self.setup),
             pacing: Cell::default(),
@@ -371,7 +374,7 @@ impl Worker {
             tokio::task::yield_now().await;
         }
         let mut snapshot = survey.conclude();
-        self.add_console(&mut snapshot.totals);
+        self.complete(&mut snapshot);
         snapshot.memory.push(MemoryRow {
             name: "read_buffer",
             size: READ_BUFFER,
@@ -387,8 +390,14 @@ impl Worker {
         }
         let busy = Handle::current().metrics().worker_total_busy_duration(0);
         let mut snapshot = census.conclude(busy);
-        self.add_console(&mut snapshot.totals);
+        self.complete(&mut snapshot);
         snapshot
+    }
+
+    /// Adds what pools don't know.
+    fn complete(&self, snapshot: &mut Snapshot) {
+        self.add_console(&mut snapshot.totals);
+        snapshot.lists.waiting_logins = self.listed_logins.get();
     }
 
     fn add_console(&self, totals: &mut BTreeMap<String, Counters>) {

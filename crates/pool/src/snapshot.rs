@@ -535,6 +535,8 @@ pub struct Lists {
     pub used_clients: usize,
     /// Clients still logging in.
     pub login_clients: usize,
+    /// Those among them that wait for a server, and are used ones already.
+    pub waiting_logins: usize,
     /// Places for servers that are kept ready.
     pub free_servers: usize,
     /// Server sockets of every kind.
@@ -553,6 +555,7 @@ impl AddAssign for Lists {
         self.free_clients += other.free_clients;
         self.used_clients += other.used_clients;
         self.login_clients += other.login_clients;
+        self.waiting_logins += other.waiting_logins;
         self.free_servers += other.free_servers;
         self.used_servers += other.used_servers;
         self.dns_names += other.dns_names;

@@ -88,6 +88,10 @@ async fn whoever_waits_at_login_for_the_first_server_is_in_line_too() {
         let clients = console.show("CLIENTS").await;
         let waiting = clients.iter().filter(|row| row["state"] == *"waiting");
         assert_eq!(waiting.count(), 3);
+        for (list, items) in [("used_clients", 4), ("login_clients", 0)] {
+            let row = console.show_row("LISTS", "list", list).await;
+            assert_eq!(row.number("items"), items, "{list}");
+        }
 
         let kill = format!("KILL_CLIENT {}", &waiters[1]["id"]);
         console.run(&kill).await;
@@ -187,12 +191,12 @@ async fn a_file_that_can_not_be_read_is_an_error_and_changes_nothing() {
     let ini = ini.map(|entry| entry.unwrap().path());
     let ini = ini.filter(|path| path.extension().is_some_and(|ending| ending == "ini"));
     for path in ini {
-        fs::write(path, "[pgbouncer]\nnonsense = 1\n").unwrap();
+        fs::write(path, "[pgbouncer]\nnonsense = 1\nfolly = 1\n").unwrap();
     }
     let answer = operator(&pooler).await.query("SHOW CONFIG_DIFF").await;
     let error = answer[0].error_fields().unwrap();
     assert_eq!(error.get('C'), "F0000");
-    pooler.wait_for_log("SHOW CONFIG_DIFF: ").await;
+    pooler.wait_for_log_count("SHOW CONFIG_DIFF: ", 2).await;
 }
 
 #[tokio::test]

@@ -50,6 +50,7 @@ impl Listed {
         let entry = Rc::new(ClientEntry::new(facts, Instant::now()));
         worker.pools.local.roster.add(entry.clone());
         pool.clients.set(pool.clients.get() + 1);
+        worker.listed_logins.set(worker.listed_logins.get() + 1);
         Self {
             worker: worker.clone(),
             pool: pool.clone(),
@@ -136,6 +137,8 @@ impl Listed {
 
 impl Drop for Listed {
     fn drop(&mut self) {
+        let listed_logins = &self.worker.listed_logins;
+        listed_logins.set(listed_logins.get() - 1);
         if !self.handed_over {
             self.worker.pools.local.roster.remove(self.entry.id);
             self.pool.clients.set(self.pool.clients.get() - 1);
