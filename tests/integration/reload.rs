@@ -2,6 +2,7 @@
 
 mod databases;
 mod effects;
+mod entries;
 mod settings;
 mod sockets;
 mod table;

@@ -187,7 +187,7 @@ fn with_files(setup: PoolerSetup) -> PoolerSetup {
 }
 
 /// A server that knows of everybody's password, and which connection answers `SELECT server`.
-async fn knowing() -> FakeServer {
+pub(super) async fn knowing() -> FakeServer {
     let script = async |ask: Ask| {
         if !ask.sql.starts_with("LOOK") {
             return number(&ask);
@@ -200,10 +200,11 @@ async fn knowing() -> FakeServer {
 
 const NO_TRUST: &str = "FATAL 08P01 \"trust\" authentication failed";
 
-struct Scene {
-    pooler: Pooler,
-    fake: FakeServer,
-    console: Console,
+/// A pooler, with `app` and `aside` on a fake server.
+pub(super) struct Scene {
+    pub(super) pooler: Pooler,
+    pub(super) fake: FakeServer,
+    pub(super) console: Console,
 }
 
 #[tokio::test]

@@ -208,3 +208,39 @@ async fn a_shutdown_takes_the_time_that_the_reload_says() {
         assert!(pooler.wait_exit().await.success());
     }
 }
+
+#[tokio::test]
+async fn a_users_own_timeouts_hold_for_what_is_under_way() {
+    for (said, told) in [
+        ("client_idle_timeout=1", "client_idle_timeout"),
+        ("idle_transaction_timeout=1", "idle transaction timeout"),
+        ("query_timeout=1", "query timeout"),
+        ("query_wait_timeout=1", "query_wait_timeout"),
+        ("transaction_timeout=1", "transaction timeout"),
+    ] {
+        let fake = FakeServer::start().await;
+        let conn_info = fake.conn_info("app") + " user=carol pool_size=1";
+        let setup = before(&fake, 3).database("app", &conn_info);
+        let mut pooler = setup.start().await;
+        let mut victim = client(&pooler, "alice").await;
+        let mut holder = client(&pooler, "bob").await;
+        match told {
+            "client_idle_timeout" => {}
+            "query_wait_timeout" => {
+                holder.query("BEGIN").await;
+                victim.send(Message::query("SELECT 1")).await;
+                wait_for_waiting(&pooler, 1).await;
+            }
+            "idle transaction timeout" => drop(victim.query("BEGIN").await),
+            _ => {
+                victim.query("BEGIN").await;
+                victim.send(Message::query("HOLD till")).await;
+                fake.gate("till").wait_for_waiting(1).await;
+            }
+        }
+        let section = format!("[users]\nalice = {said}\ncarol = {said}\n");
+        pooler.reload(|setup| setup.section(&section)).await;
+        let expected = format!("FATAL 08P01 {told}");
+        assert_eq!(words(&victim.expect_error().await), expected);
+    }
+}

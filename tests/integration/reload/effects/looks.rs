@@ -22,14 +22,19 @@ impl Scene {
     }
 
     /// What is seen of a setting, by clients who are gone afterwards.
-    pub(super) async fn seen(&self, key: &str) -> String {
+    async fn seen(&self, key: &str) -> String {
         let seen = self.look(key).await;
+        self.are_gone().await;
+        seen
+    }
+
+    /// Waits until the last client has left.
+    pub(in crate::reload) async fn are_gone(&self) {
         eventually_async("nobody to be left", async || {
             let clients = self.console.show("CLIENTS").await;
             clients.iter().all(|client| client["database"] != *"app")
         })
         .await;
-        seen
     }
 
     async fn look(&self, key: &str) -> String {
@@ -42,12 +47,12 @@ impl Scene {
             "auth_ident_file" => outcome_over_unix(&self.pooler, "alice", "", "app").await,
             "auth_dbname" | "auth_query" | "auth_user" => self.question(key).await,
             "max_client_conn" | "max_db_client_connections" | "max_user_client_connections" => {
-                let _first = client(&self.pooler, "alice").await;
-                self.login("app", &[]).await
+                self.second_login().await
             }
             "application_name_add_host" => self.application_name().await,
             "default_pool_size" | "max_db_connections" | "max_user_connections" => {
-                self.seats(key).await
+                let limit: usize = self.console.setting(key).await.parse().unwrap();
+                self.seats(if limit == 0 { 4 } else { limit }).await
             }
             "log_connections" => self.lines("login attempt: db=app").await,
             "log_disconnections" => self.lines("closing because: unsupported").await,
@@ -64,7 +69,10 @@ impl Scene {
                     false => "not told".to_owned(),
                 }
             }
-            "min_pool_size" => self.minimum().await,
+            "min_pool_size" => {
+                let minimum: usize = self.console.setting(key).await.parse().unwrap();
+                self.minimum(minimum.max(1)).await
+            }
             "peer_id" => {
                 let client = client(&self.pooler, "alice").await;
                 let Message { body, .. } = Message::backend_key(client.cancel_key());
@@ -84,12 +92,7 @@ impl Scene {
             }
             "verbose" => self.talk().await,
             "prepared_statement_errors" => self.unknown_statement().await,
-            "pool_mode" => {
-                let mut client = client(&self.pooler, "alice").await;
-                client.query("SELECT 1").await;
-                let pool = self.console.pool("app", "alice").await;
-                pool["sv_active"].to_owned()
-            }
+            "pool_mode" => self.kept().await,
             "server_lifetime" | "server_round_robin" => self.next_server().await,
             "server_reset_query" | "server_reset_query_always" => {
                 client(&self.pooler, "alice").await.query("SELECT 1").await;
@@ -107,6 +110,12 @@ impl Scene {
         let dir = self.pooler.dir().display().to_string();
         let value = value.replace("{dir}", &dir).replace('\'', "''");
         self.console.run(&format!("SET {key} = '{value}'")).await;
+    }
+
+    /// How a login goes while another client is there.
+    pub(in crate::reload) async fn second_login(&self) -> String {
+        let _first = client(&self.pooler, "alice").await;
+        self.login("app", &[]).await
     }
 
     /// How a login of alice's goes.
@@ -144,17 +153,23 @@ impl Scene {
             .to_owned()
     }
 
+    /// How many servers a client keeps that is between two transactions.
+    pub(in crate::reload) async fn kept(&self) -> String {
+        let mut client = client(&self.pooler, "alice").await;
+        client.query("SELECT 1").await;
+        let pool = self.console.pool("app", "alice").await;
+        pool["sv_active"].to_owned()
+    }
+
     /// How many servers are opened for four clients, once as many are as may be.
-    async fn seats(&self, key: &str) -> String {
-        let limit: i64 = self.console.setting(key).await.parse().unwrap();
-        let seats = if limit == 0 { 4 } else { limit };
+    pub(in crate::reload) async fn seats(&self, seats: usize) -> String {
         let till = self.fake.gate("till");
         till.close();
         let mut clients: [FakeClient; 4] = clients(&self.pooler).await;
         for client in &mut clients {
             client.send(Message::query("HOLD till")).await;
         }
-        till.wait_for_waiting(seats as usize).await;
+        till.wait_for_waiting(seats).await;
         till.open();
         for client in &mut clients {
             client.read_until_ready().await;
@@ -250,7 +265,7 @@ impl Scene {
     }
 
     /// What a login of somebody unknown has the pooler ask, where, and as whom.
-    async fn question(&self, key: &str) -> String {
+    pub(in crate::reload) async fn question(&self, key: &str) -> String {
         let asked = || {
             let servers = self.fake.connections().into_iter();
             let all = servers.flat_map(|server| {
@@ -295,12 +310,11 @@ impl Scene {
     }
 
     /// How many servers there are for a client who asks for nothing.
-    async fn minimum(&self) -> String {
+    pub(in crate::reload) async fn minimum(&self, servers: usize) -> String {
         self.console.run("RECONNECT").await;
         self.fake.wait_for_logged_in(0).await;
-        let minimum: usize = self.console.setting("min_pool_size").await.parse().unwrap();
         let _client = client(&self.pooler, "alice").await;
-        self.fake.wait_for_logged_in(minimum.max(1)).await;
+        self.fake.wait_for_logged_in(servers).await;
         self.fake.logged_in().to_string()
     }
 
