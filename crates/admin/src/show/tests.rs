@@ -114,6 +114,7 @@ fn snapshot() -> Snapshot {
             free_clients: 3,
             used_clients: 4,
             login_clients: 1,
+            waiting_logins: 0,
             free_servers: 5,
             used_servers: 6,
             dns_names: 7,

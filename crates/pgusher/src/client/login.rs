@@ -253,7 +253,7 @@ async fn admit(
     newcomer.has_done_its_part = true;
     let settings = &setup.config.settings;
     // Thousands may stand at the door: they need no room for what comes after it.
-    let seated = Box::pin(seat(worker, setup, newcomer, config, &pool, &wanted));
+    let seated = Box::pin(seat(worker, setup, newcomer, &pool, &wanted));
     let Seated {
         listed,
         lease,
@@ -334,7 +334,6 @@ async fn seat(
     worker: &Rc<Worker>,
     setup: &Setup,
     newcomer: &mut Newcomer,
-    config: &Database,
     pool: &Rc<Pool>,
     wanted: &Wanted,
 ) -> Result<Seated, Refused> {
