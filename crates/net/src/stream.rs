@@ -432,6 +432,33 @@ pub fn unix_path(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn a_socket_has_the_options_that_were_asked_for() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("a listener");
+        let target = listener.local_addr().expect("its address");
+        let options = TcpOptions {
+            keepalive: true,
+            keepalive_count: 7,
+            keepalive_idle: Duration::from_secs(70),
+            keepalive_interval: Duration::from_secs(17),
+            socket_buffer: 0,
+            user_timeout: Duration::from_millis(7700),
+        };
+        let stream = Stream::connect(&Target::Tcp(target, None), &options).await;
+        let Ok(Stream::Tcp(stream)) = stream else {
+            panic!("no connection");
+        };
+        let socket = SockRef::from(&stream);
+        let seconds = |told: io::Result<Duration>| told.ok().map(|told| told.as_secs());
+        assert_eq!(socket.tcp_keepalive_retries().ok(), Some(7));
+        assert_eq!(seconds(socket.tcp_keepalive_time()), Some(70));
+        assert_eq!(seconds(socket.tcp_keepalive_interval()), Some(17));
+        let timeout = socket.tcp_user_timeout().ok().flatten();
+        assert_eq!(timeout, Some(options.user_timeout));
+        assert_eq!(socket.tcp_nodelay().ok(), Some(true));
+    }
+
     #[test]
     fn addresses_show_as_pgbouncer_shows_them() {
         let tcp = |text: &str| PeerAddr::Tcp(text.parse().expect("an address"));

@@ -12,7 +12,7 @@ use net::stream::Parked;
 use pool::pool::{Local, Suspension};
 use pool::roster::{ClientKind, ClientState, Kill};
 use pool::snapshot::{Counters, MemoryRow, Snapshot};
-use pool::{ClientId, LeaseError, Mail, Pools, Roster, WorkerId};
+use pool::{ClientId, Mail, Pools, Roster, WorkerId};
 use tokio::runtime::{self, Handle, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 use wire::Replication;
@@ -26,7 +26,7 @@ use crate::setup::Setup;
 /// Bytes read at once from a client or a server; one buffer serves the whole worker.
 const READ_BUFFER: usize = 64 * 1024;
 
-/// Rows of a snapshot that are gathered at once, before others have their turn.
+/// Rows of a snapshot that are gathered, or clients that are counted, at once, before others have their turn.
 const ROWS_AT_ONCE: usize = 200;
 
 /// What control and other workers tell a worker.
@@ -90,6 +90,8 @@ pub(crate) struct Worker {
     /// What console sessions count.
     pub(crate) console_counters: RefCell<Counters>,
     setup: RefCell<Arc<Setup>>,
+    /// Clients at login that are in the roster already.
+    pub(crate) listed_logins: Cell<usize>,
     /// Sessions that are over, and whose clients are still being told why.
     pub(crate) parting: Cell<usize>,
     /// How the clients leave, once they have to.
@@ -149,6 +151,7 @@ impl Start {
             process: self.process,
             pools: Pools::new(local, self.setup.config.clone()),
             console_counters: RefCell::default(),
+            listed_logins: Cell::new(0),
             parting: Cell::new(0),
             setup: RefCell::new(self.setup),
             pacing: Cell::default(),
@@ -219,7 +222,10 @@ impl Worker {
                 });
             }
             WorkerMail::Summary(reply) => {
-                let _ = reply.send(self.summary());
+                let worker = self.clone();
+                tokio::task::spawn_local(async move {
+                    let _ = reply.send(worker.summary().await);
+                });
             }
             WorkerMail::AreYouThere(reply) => {
                 let _ = reply.send(());
@@ -268,11 +274,6 @@ impl Worker {
                 client.kill(Kill::DatabaseRemoved);
             }
         });
-        for pool in self.pools.all() {
-            if pool.shared.key.database == *name {
-                pool.dismiss_newcomers(LeaseError::DatabaseRemoved);
-            }
-        }
     }
 
     fn part_misplaced(&self, name: &str) {
@@ -299,9 +300,6 @@ impl Worker {
                 client.kill(Kill::ShuttingDown);
             }
         });
-        for pool in self.pools.all() {
-            pool.dismiss_newcomers(LeaseError::ShuttingDown);
-        }
     }
 
     /// Sends away those whose time has come, the longest silent first.
@@ -343,9 +341,6 @@ impl Worker {
                 client.kill(Kill::Drained);
             }
         });
-        for pool in self.pools.all() {
-            pool.dismiss_newcomers(LeaseError::ShuttingDown);
-        }
     }
 
     fn admit(self: &Rc<Self>, parked: Parked, counted: Counted, admission: Admission) {
@@ -394,7 +389,7 @@ impl Worker {
             tokio::task::yield_now().await;
         }
         let mut snapshot = survey.conclude();
-        self.add_console(&mut snapshot.totals);
+        self.complete(&mut snapshot);
         snapshot.memory.push(MemoryRow {
             name: "read_buffer",
             size: READ_BUFFER,
@@ -403,11 +398,21 @@ impl Worker {
         snapshot
     }
 
-    fn summary(&self) -> Snapshot {
+    async fn summary(&self) -> Snapshot {
+        let mut census = self.pools.census(Instant::now());
+        while census.go_on(ROWS_AT_ONCE) {
+            tokio::task::yield_now().await;
+        }
         let busy = Handle::current().metrics().worker_total_busy_duration(0);
-        let mut snapshot = self.pools.summary(Instant::now(), busy);
-        self.add_console(&mut snapshot.totals);
+        let mut snapshot = census.conclude(busy);
+        self.complete(&mut snapshot);
         snapshot
+    }
+
+    /// Adds what pools don't know.
+    fn complete(&self, snapshot: &mut Snapshot) {
+        self.add_console(&mut snapshot.totals);
+        snapshot.lists.waiting_logins = self.listed_logins.get();
     }
 
     fn add_console(&self, totals: &mut BTreeMap<String, Counters>) {
@@ -435,9 +440,7 @@ impl Worker {
     }
 
     fn leaving(&self) -> usize {
-        let pools = self.pools.all();
-        let newcomers: usize = pools.iter().map(|pool| pool.newcomers()).sum();
-        let mut count = newcomers + self.parting.get();
+        let mut count = self.parting.get();
         let roster = &self.pools.local.roster;
         roster.for_each(|client| count += usize::from(client.killed().is_some()));
         count

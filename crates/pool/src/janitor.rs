@@ -197,7 +197,7 @@ impl Pool {
     fn fill_minimum(self: &Rc<Self>, now: Instant) {
         let min = self.settings().min_pool_size;
         // Who waits asks by itself.
-        let nobody_asks = self.wanted() == 0 && self.owners.waiting() == 0;
+        let nobody_asks = self.wanted() == 0 && self.owners.waiting.len() == 0;
         let min = min.max(u32::from(nobody_asks && self.shared.is_unreachable()));
         if min == 0 || self.shared.servers.load(Ordering::SeqCst) >= min || self.rules().paused {
             return;

@@ -20,8 +20,10 @@ pub mod state;
 pub mod statements;
 
 mod cancels;
+pub mod census;
 mod eviction;
 mod janitor;
+mod line;
 mod opening;
 pub mod report;
 

@@ -12,11 +12,12 @@ use net::TcpOptions;
 use net::stream::Target;
 use net::tls::ServerTls;
 use settings::{PoolMode, PoolSettings, SocketDir, StatementSettings};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use wire::frontend::{Policy, put_query, put_terminate};
 
 use crate::key::{ClientId, ServerId, WorkerId};
 use crate::lease::{Lease, LeaseError};
+use crate::line::{Line, Place};
 use crate::meter::{Meter, Tallies, micros};
 use crate::own::Owners;
 use crate::pools::TICK;
@@ -97,11 +98,9 @@ pub struct Pool {
     /// Has them look whether they are still wanted.
     pub(crate) look_at_logins: Notify,
     /// Clients at login that wait for the first server.
-    pub(crate) newcomers: Cell<usize>,
+    pub(crate) newcomers: Line,
     /// Clients at login that wait for a server of their own.
     pub(crate) owners: Owners,
-    /// Tells them that they need not, and why.
-    dismissed: watch::Sender<Option<LeaseError>>,
     /// Cancel requests that wait for their turn, and those under way.
     pub(crate) cancels_waiting: Cell<usize>,
     pub(crate) cancels_active: Cell<usize>,
@@ -136,9 +135,8 @@ impl Pool {
             servers: RefCell::default(),
             logins: Cell::new(0),
             look_at_logins: Notify::new(),
-            newcomers: Cell::new(0),
+            newcomers: Line::default(),
             owners: Owners::default(),
-            dismissed: watch::Sender::new(None),
             cancels_waiting: Cell::new(0),
             cancels_active: Cell::new(0),
             evicting: Cell::new(false),
@@ -289,10 +287,13 @@ impl Pool {
         }
     }
 
-    /// The parameters that clients are welcomed with: known once a server has logged in.
-    pub async fn welcome(self: &Rc<Self>) -> Result<Arc<Reported>, LeaseError> {
+    /// The parameters that a client, which is in the roster, is welcomed with: known once a server
+    /// has logged in.
+    pub async fn welcome(
+        self: &Rc<Self>,
+        client: &Rc<ClientEntry>,
+    ) -> Result<Arc<Reported>, LeaseError> {
         let mut news = self.shared.welcome.subscribe();
-        let mut dismissed = self.dismissed.subscribe();
         let mut waits = None;
         loop {
             // Taken out first: what is borrowed can't be replaced.
@@ -308,11 +309,11 @@ impl Pool {
                 Welcome::Unknown => {}
             }
             let since = match &waits {
-                Some(Newcomer { since, .. }) => *since,
+                Some(Place { since, .. }) => *since,
                 None => {
-                    let newcomer = waits.insert(Newcomer::new(self));
+                    let place = waits.insert(self.newcomers.join(client));
                     self.advance(Instant::now());
-                    newcomer.since
+                    place.since
                 }
             };
             if let Some(error) = self.given_up(since.elapsed(), Instant::now()) {
@@ -322,23 +323,8 @@ impl Pool {
             tokio::select! {
                 _ = news.changed() => {}
                 () = tokio::time::sleep(TICK) => {}
-                _ = dismissed.changed() => {
-                    if let Some(why) = dismissed.borrow().clone() {
-                        return Err(why);
-                    }
-                }
             }
         }
-    }
-
-    /// How many clients at login wait for the first server.
-    pub fn newcomers(&self) -> usize {
-        self.newcomers.get()
-    }
-
-    /// Sends away the clients at login that wait for the first server.
-    pub fn dismiss_newcomers(&self, why: LeaseError) {
-        self.dismissed.send_replace(Some(why));
     }
 
     /// Whether clients can be welcomed.
@@ -536,7 +522,7 @@ impl Pool {
     /// Lends what can be lent, probes what must be probed, and looks for more servers if clients
     /// still wait.
     pub(crate) fn advance(self: &Rc<Self>, now: Instant) {
-        self.owners.wake();
+        self.owners.waiting.wake();
         let rules = self.rules();
         if rules.paused {
             return;
@@ -584,7 +570,7 @@ impl Pool {
     pub(crate) fn wanted(&self) -> usize {
         let state = self.state.borrow();
         let coming = self.logins.get() + state.counts().tested;
-        let newcomers = usize::from(self.newcomers.get() > 0 && !self.is_known());
+        let newcomers = usize::from(self.newcomers.len() > 0 && !self.is_known());
         (state.waiting().len() + newcomers).saturating_sub(coming)
     }
 
@@ -868,27 +854,6 @@ fn rules_of(settings: &PoolSettings) -> Rules {
         paused: false,
         round_robin: settings.server_round_robin,
         check_after: settings.check_query.sql().map(|_| delay),
-    }
-}
-
-/// A client at login that waits for the pool's first server.
-struct Newcomer<'a> {
-    pool: &'a Pool,
-    since: Instant,
-}
-
-impl<'a> Newcomer<'a> {
-    fn new(pool: &'a Pool) -> Self {
-        pool.newcomers.set(pool.newcomers.get() + 1);
-        let since = Instant::now();
-        Self { pool, since }
-    }
-}
-
-impl Drop for Newcomer<'_> {
-    fn drop(&mut self) {
-        let newcomers = &self.pool.newcomers;
-        newcomers.set(newcomers.get() - 1);
     }
 }
 
