@@ -68,6 +68,8 @@ pub(crate) enum Measure {
     Start,
     /// For RELOAD, in milliseconds.
     Reload,
+    /// CPU that it takes of a worker, in milliseconds.
+    ReloadInWorker,
 }
 
 /// Which way is better.
@@ -134,6 +136,7 @@ impl Measure {
             Self::WakeUps => ("wake-ups", "wake-ups/s a worker"),
             Self::Start => ("start", "ms to start"),
             Self::Reload => ("RELOAD", "ms for RELOAD"),
+            Self::ReloadInWorker => ("RELOAD, worker", "ms of a worker for RELOAD"),
         }
     }
 }

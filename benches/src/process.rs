@@ -16,14 +16,38 @@ pub(crate) fn cpu(pid: u32) -> Duration {
     Duration::from_nanos(threads(pid, "schedstat").filter_map(of_thread).sum())
 }
 
-/// How often any of its threads went to sleep by itself, and so woke up again.
+/// The time that each thread that serves clients was on a CPU.
+pub(crate) fn cpu_of_each(pid: u32) -> Vec<Duration> {
+    let of_thread = |stat: &str| stat.split_whitespace().next()?.parse().ok();
+    let stats = serving(pid);
+    let times = stats.iter().filter_map(|(_, stat)| of_thread(stat));
+    times.map(Duration::from_nanos).collect()
+}
+
+/// How often a thread that serves clients went to sleep by itself, and so woke up again; over all
+/// of them. Where none is called a worker, it is all threads.
 pub(crate) fn wake_ups(pid: u32) -> u64 {
-    let of_thread = |status: String| -> Option<u64> {
-        let mut lines = status.lines();
-        let count = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
-        count.trim().parse().ok()
-    };
-    threads(pid, "status").filter_map(of_thread).sum()
+    let statuses = serving(pid);
+    statuses
+        .iter()
+        .filter_map(|(status, _)| sleeps(status))
+        .sum()
+}
+
+/// The `status` and `schedstat` of the threads that are called workers, or of all if none is.
+fn serving(pid: u32) -> Vec<(String, String)> {
+    let mut all: Vec<_> = (threads(pid, "status").zip(threads(pid, "schedstat"))).collect();
+    let is_worker = |(status, _): &(String, String)| status.starts_with("Name:\tworker");
+    if all.iter().any(is_worker) {
+        all.retain(is_worker);
+    }
+    all
+}
+
+fn sleeps(status: &str) -> Option<u64> {
+    let mut lines = status.lines();
+    let count = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+    count.trim().parse().ok()
 }
 
 /// Bytes in the buffers of all TCP sockets of this machine.

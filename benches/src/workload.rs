@@ -8,8 +8,8 @@ use crate::{
         Measure::{
             self, AllocationsPerTransaction, BytesPerIdleClient, CallsPerTransaction,
             CpuPerTransaction, CpuToAlone, CpuToExtended, CpuToOneWorker, Growth,
-            InstructionsPerTransaction, Median, Percent, Permille, Reload, SendsPerTransaction,
-            Start, ToPeak, TransactionsPerSecond, Unevenness, WakeUps, WorstMeanwhile,
+            InstructionsPerTransaction, Median, Percent, Permille, Reload, ReloadInWorker,
+            SendsPerTransaction, Start, ToPeak, TransactionsPerSecond, Unevenness, WakeUps,
         },
     },
     probe::{
@@ -160,7 +160,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
     of("databases-5000", Kind::Databases(5000)).aims(&[
         (Start, Aim::Amount(1000.0)),
         (Reload, Aim::Amount(200.0)),
-        (WorstMeanwhile, Aim::Amount(10.0)),
+        (ReloadInWorker, Aim::Amount(10.0)),
     ]),
     of(
         "scrape-10000",

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use testkit::{Pooler, PoolerSetup};
+use testkit::{Console, Pooler, PoolerSetup};
 use tokio::time::sleep;
 
 use super::{Effort, Figure, storm::watched_until, unless_stuck, with_log};
@@ -12,6 +12,7 @@ use crate::{
     door::Door,
     failure::Failure,
     measure::Measure,
+    process::cpu_of_each,
     stage::{Stage, local},
     subject::Program,
     work::Work,
@@ -34,8 +35,12 @@ pub(crate) async fn round(
     let mut pooler = setup.try_start().await?;
     let start = started.elapsed();
     pooler.rewrite(|setup| describe(setup, 8));
+    let spent = unless_stuck(LIMIT, spent_on_reload(&pooler)).await;
+    let spent = spent.map_err(with_log(&pooler))?;
+    pooler.rewrite(|setup| describe(setup, 9));
     let measured = unless_stuck(LIMIT, reload(&pooler, effort)).await;
     let mut figures = measured.map_err(with_log(&pooler))?;
+    figures.push((Measure::ReloadInWorker, millis(spent)));
     figures.push((Measure::Start, millis(start)));
     Ok(figures)
 }
@@ -53,6 +58,25 @@ fn with_databases(
     })
 }
 
+/// The CPU that a RELOAD takes of a worker, while nobody else asks for anything: so long it can't
+/// serve clients.
+async fn spent_on_reload(pooler: &Pooler) -> Result<Duration, Failure> {
+    // What follows from it comes at the next pass, of three in a second.
+    const SETTLES: Duration = Duration::from_secs(1);
+    let console = pooler.console().await;
+    let before = cpu_of_each(pooler.pid());
+    order_reload(&console).await?;
+    sleep(SETTLES).await;
+    let after = cpu_of_each(pooler.pid());
+    let spent = (after.iter().zip(&before)).map(|(after, before)| after.saturating_sub(*before));
+    Ok(spent.max().unwrap_or_default())
+}
+
+async fn order_reload(console: &Console) -> Result<(), Failure> {
+    let reloaded = console.try_run("RELOAD").await;
+    reloaded.map_err(|error| Failure::Unreadable(format!("RELOAD: {error}")))
+}
+
 async fn reload(pooler: &Pooler, effort: Effort) -> Result<Vec<Figure>, Failure> {
     // What comes late may be late because of the RELOAD.
     const AFTER: Duration = Duration::from_millis(200);
@@ -66,8 +90,7 @@ async fn reload(pooler: &Pooler, effort: Effort) -> Result<Vec<Figure>, Failure>
     let (inside, before, ()) = watched_until(inside, calm).await?;
     let reloading = async {
         let asked = Instant::now();
-        let reloaded = console.try_run("RELOAD").await;
-        reloaded.map_err(|error| Failure::Unreadable(format!("RELOAD: {error}")))?;
+        order_reload(&console).await?;
         let took = asked.elapsed();
         sleep(AFTER).await;
         Ok(took)
