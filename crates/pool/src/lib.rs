@@ -24,6 +24,8 @@ mod eviction;
 mod janitor;
 mod opening;
 pub mod report;
+mod stirs;
+mod ticks;
 
 #[cfg(test)]
 mod dice;
