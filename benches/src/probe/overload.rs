@@ -11,9 +11,9 @@ use crate::{
     stage::Running,
 };
 
-/// Parts of all clients with whom the pooler may be at its best: as many as there are seats, twice
-/// as many, four times.
-const FEWER: [usize; 3] = [20, 10, 5];
+/// Parts of all clients with whom the pooler may be at its best: as many as there are seats, or twice
+/// as many.
+const FEWER: [usize; 2] = [20, 10];
 
 /// One round.
 pub(crate) async fn round(
@@ -21,20 +21,22 @@ pub(crate) async fn round(
     load: Load,
     effort: Effort,
 ) -> Result<Vec<Figure>, Failure> {
-    const LIMIT: Duration = Duration::from_secs(120);
+    const LIMIT: Duration = Duration::from_secs(240);
     watched_over(running, LIMIT, measure(running, load, effort)).await
 }
 
 async fn measure(running: &Running, load: Load, effort: Effort) -> Result<Vec<Figure>, Failure> {
-    let mut peak = 0.0;
-    for part in FEWER {
-        let clients = load.clients / part;
-        peak = f64::max(
-            peak,
-            throughput(running, Load { clients, ..load }, effort).await?,
-        );
+    // By turns, and the best of each: what slows a machine down for a moment hits only one of them.
+    const TURNS: usize = 3;
+    let (mut peak, mut overloaded) = (0.0, 0.0);
+    for _ in 0..TURNS {
+        for part in FEWER {
+            let clients = load.clients / part;
+            let fewer = throughput(running, Load { clients, ..load }, effort).await?;
+            peak = f64::max(peak, fewer);
+        }
+        overloaded = f64::max(overloaded, throughput(running, load, effort).await?);
     }
-    let overloaded = throughput(running, load, effort).await?;
     Ok(vec![
         (Measure::TransactionsPerSecond, overloaded),
         (Measure::ToPeak, overloaded / peak),
