@@ -14,6 +14,8 @@ pub(crate) enum Measure {
     CpuToOneWorker,
     /// That, to the same pooler's before the idle ones came.
     CpuToAlone,
+    /// That, to the same pooler's with as many clients as it serves best.
+    CpuToPeak,
     /// As clients see it.
     TransactionsPerSecond,
     /// That, to the most that fewer clients reached.
@@ -107,6 +109,7 @@ impl Measure {
             Self::CpuToExtended => ("CPU to extended", "x, CPU/txn to extended"),
             Self::CpuToOneWorker => ("CPU to 1 worker", "x, CPU/txn to 1 worker"),
             Self::CpuToAlone => ("CPU to alone", "x, CPU/txn to alone"),
+            Self::CpuToPeak => ("CPU to peak", "x, CPU/txn to that at the peak"),
             Self::TransactionsPerSecond => ("txn/s", "txn/s"),
             Self::ToPeak => ("txn/s to peak", "x, txn/s to peak"),
             Self::InstructionsPerTransaction => ("instructions/txn", "instructions/txn"),

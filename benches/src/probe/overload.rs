@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Effort, Figure, load::watch, watched_over};
+use super::{
+    Effort, Figure,
+    load::{Watched, watch},
+    watched_over,
+};
 use crate::{
     client::Order,
     crowd::{Crowd, Load},
@@ -28,25 +32,44 @@ pub(crate) async fn round(
 async fn measure(running: &Running, load: Load, effort: Effort) -> Result<Vec<Figure>, Failure> {
     // By turns, and the best of each: what slows a machine down for a moment hits only one of them.
     const TURNS: usize = 3;
-    let (mut peak, mut overloaded) = (0.0, 0.0);
+    let (mut peak, mut overloaded) = (Best::default(), Best::default());
     for _ in 0..TURNS {
         for part in FEWER {
             let clients = load.clients / part;
-            let fewer = throughput(running, Load { clients, ..load }, effort).await?;
-            peak = f64::max(peak, fewer);
+            peak.see(&watched(running, Load { clients, ..load }, effort).await?);
         }
-        overloaded = f64::max(overloaded, throughput(running, load, effort).await?);
+        overloaded.see(&watched(running, load, effort).await?);
     }
-    Ok(vec![
-        (Measure::TransactionsPerSecond, overloaded),
-        (Measure::ToPeak, overloaded / peak),
-    ])
+    let costs = overloaded.cost.zip(peak.cost);
+    let growth = costs.map(|(overloaded, peak)| (Measure::CpuToPeak, overloaded / peak));
+    let throughput = [
+        (Measure::TransactionsPerSecond, overloaded.per_second),
+        (Measure::ToPeak, overloaded.per_second / peak.per_second),
+    ];
+    Ok(throughput.into_iter().chain(growth).collect())
 }
 
-async fn throughput(running: &Running, load: Load, effort: Effort) -> Result<f64, Failure> {
+/// The turn with the highest throughput.
+#[derive(Default)]
+struct Best {
+    per_second: f64,
+    /// CPU per transaction.
+    cost: Option<f64>,
+}
+
+impl Best {
+    fn see(&mut self, watched: &Watched) {
+        if watched.per_second() > self.per_second {
+            self.per_second = watched.per_second();
+            self.cost = watched.cpu_per_transaction();
+        }
+    }
+}
+
+async fn watched(running: &Running, load: Load, effort: Effort) -> Result<Watched, Failure> {
     let crowd = Crowd::gather(load, running.address()).await?;
     let (crowd, _) = crowd.work(Order::Times(load.work.warm_up())).await?;
     let (crowd, watched) = watch(running, crowd, effort).await?;
     crowd.leave().await?;
-    Ok(watched.per_second())
+    Ok(watched)
 }
