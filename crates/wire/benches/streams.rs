@@ -72,8 +72,6 @@ fn ask(pipeline: &mut Pipeline, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         match intake.next(bytes, Some(pipeline), POLICY) {
             frontend::Action::Forward(len) => bytes = &bytes[len..],
-            // Unnamed: it goes on as it is.
-            frontend::Action::Named(header, _) => bytes = &bytes[intake.pass(header, bytes)..],
             other => panic!("{other:?}"),
         }
     }
