@@ -209,7 +209,7 @@ fn commands_that_pages_name_exist() {
             );
         }
         for verb in words_after(&text, "cargo ") {
-            let known = ["build", "run", "test"].contains(&verb);
+            let known = ["bench", "build", "run", "test"].contains(&verb);
             let alias = aliases.contains(&format!("\n{verb} = "));
             assert!(known || alias, "{page}: cargo {verb}");
         }

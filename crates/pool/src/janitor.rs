@@ -16,6 +16,15 @@ use crate::roster::{ClientEntry, Kill, Notify};
 use crate::server::{CloseReason, IdleNews, Server};
 use crate::state::ServerState;
 
+/// Which idle servers are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// Each of them.
+    All,
+    /// Those that nobody watches yet.
+    Unwatched,
+}
+
 impl Pool {
     /// Does all that is due by now.
     pub(crate) fn tick(self: &Rc<Self>, now: Instant, config: &Config) {
@@ -48,13 +57,13 @@ impl Pool {
     }
 
     /// Registers idle servers to be woken for, and closes those that went away or spoke.
-    pub(crate) fn watch_idle(self: &Rc<Self>, cx: &mut Context<'_>, all: bool) {
+    pub(crate) fn watch_idle(self: &Rc<Self>, watch: Watch) {
+        let cx = &mut Context::from_waker(&self.stir);
         let mut gone = Vec::new();
         for (place, server) in self.idle_servers() {
-            if !all && server.watched.replace(true) {
+            if server.watched.replace(true) && watch == Watch::Unwatched {
                 continue;
             }
-            server.watched.set(true);
             match server.poll_idle(cx) {
                 IdleNews::Quiet => {}
                 IdleNews::Gone => gone.push((place, CloseReason::Crashed)),

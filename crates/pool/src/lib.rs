@@ -26,6 +26,8 @@ mod janitor;
 mod line;
 mod opening;
 pub mod report;
+mod stirs;
+mod ticks;
 
 #[cfg(test)]
 mod dice;

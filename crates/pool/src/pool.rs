@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use net::TcpOptions;
@@ -78,6 +78,8 @@ pub struct Pool {
     pub shared: Arc<PoolShared>,
     /// What the pool shares with the worker's other pools.
     pub local: Rc<Local>,
+    /// What its idle servers wake.
+    pub(crate) stir: Waker,
     /// What it did so far.
     pub counters: RefCell<Counters>,
     /// What it measured.
@@ -113,16 +115,18 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool without servers.
+    /// A pool without servers, whose idle ones will wake `stir`.
     pub fn new(
         shared: Arc<PoolShared>,
         local: Rc<Local>,
         settings: PoolSettings,
         policy: Policy,
+        stir: Waker,
     ) -> Self {
         Self {
             shared,
             local,
+            stir,
             policy: Cell::new(policy),
             mode: Cell::new(settings.pool_mode),
             rules: Cell::new(rules_of(&settings)),
