@@ -22,6 +22,8 @@ use wire::{Params, Replication, Severity, SqlState};
 
 use crate::cancel::Registered;
 use crate::client::{Admitted, Newcomer};
+use crate::handover::giving::go_over;
+use crate::handover::visits::Visit;
 use crate::process::Counted;
 use crate::relay::RelayEnd;
 use crate::statements::ClientStatements;
@@ -50,8 +52,9 @@ pub(crate) struct Session {
     pub(crate) statements: Option<Box<ClientStatements>>,
     /// Whether the client has part of a message, so that it would misread whatever came next.
     cut_off: bool,
-    connected: Instant,
-    _key: Registered,
+    pub(crate) connected: Instant,
+    pub(crate) key: Registered,
+    pub(crate) visit: Visit,
     _counts: [Counted; 3],
 }
 
@@ -61,6 +64,8 @@ pub(crate) enum End {
     Terminated,
     /// The client's connection closed or broke.
     Lost,
+    /// The next process is to have it: no end at all, if it can be helped.
+    CalledOver,
     /// The session was told to end.
     Killed(Kill),
     /// The client sent what it may not.
@@ -76,7 +81,7 @@ impl End {
     fn for_client(&self) -> Option<(SqlState, String)> {
         let violation = SqlState::PROTOCOL_VIOLATION;
         match self {
-            Self::Terminated | Self::Lost => None,
+            Self::Terminated | Self::Lost | Self::CalledOver => None,
             Self::Killed(kill) => Some((kill.sqlstate(), kill.for_client().to_owned())),
             Self::Refused(Refusal::Header(hex)) => {
                 Some((violation, format!("bad packet header: '{hex}'")))
@@ -94,6 +99,7 @@ impl End {
         match self {
             Self::Terminated => "client close request",
             Self::Lost => "client unexpected eof",
+            Self::CalledOver => "handed over",
             Self::Killed(kill) => kill.for_client(),
             Self::Refused(refusal) => match refusal {
                 Refusal::SimpleQuery => "PQexec disallowed",
@@ -140,7 +146,8 @@ impl Session {
             statements: None,
             cut_off: false,
             connected: newcomer.connected,
-            _key: admitted.key,
+            key: admitted.key,
+            visit: admitted.visit,
             _counts: [newcomer.counted, database, user],
         }
     }
@@ -152,9 +159,18 @@ impl Session {
             Poll::Ready(())
         })
         .await;
+        if self.worker.process.shared.is_departing() && self.entry.tls.is_none() {
+            self.entry.call_over(true);
+        }
         let end = loop {
-            if let Err(end) = self.serve_one().await {
-                break end;
+            match self.serve_one().await {
+                Ok(()) => {}
+                Err(End::CalledOver) => {
+                    if Box::pin(go_over(&mut self)).await {
+                        return;
+                    }
+                }
+                Err(end) => break end,
             }
         };
         Box::pin(self.finish(end)).await;
@@ -251,6 +267,9 @@ impl Session {
                 match self.conn.poll_fill(cx, &mut buffer) {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(End::Lost)),
                     Poll::Ready(Ok(filled)) => filled,
+                    Poll::Pending if self.is_called_over() => {
+                        return Poll::Ready(Err(End::CalledOver));
+                    }
                     Poll::Pending => return self.poll_parting().map(Err),
                 }
             };
@@ -269,6 +288,11 @@ impl Session {
             }
             _ => Poll::Pending,
         }
+    }
+
+    /// Whether the next process is to have the client, and can: it is between two messages.
+    fn is_called_over(&self) -> bool {
+        self.entry.is_called_over() && self.intake.at_boundary() && !self.conn.has_held()
     }
 
     /// Whether SUSPEND holds and nothing is on its way: then nothing more is read, from the client
@@ -333,6 +357,10 @@ impl Session {
             }
             if let Some(kill) = entry.killed() {
                 return Poll::Ready(Err(End::Killed(kill)));
+            }
+            // What it asks for goes along, if it is complete as far as it came.
+            if entry.is_called_over() && self.gather == 0 && self.conn.is_flushed() {
+                return Poll::Ready(Err(End::CalledOver));
             }
             self.poll_while_waiting(cx, &mut watching).map(Err)
         })
@@ -472,6 +500,7 @@ impl Session {
     fn strike_off(&self) {
         if self.worker.pools.local.roster.remove(self.entry.id) {
             self.pool.clients.set(self.pool.clients.get() - 1);
+            self.pool.part_with_idle();
         }
     }
 

@@ -12,7 +12,7 @@ use net::stream::Parked;
 use pool::pool::{Local, Suspension};
 use pool::roster::{ClientKind, ClientState, Kill};
 use pool::snapshot::{Counters, MemoryRow, Snapshot};
-use pool::{ClientId, LeaseError, Mail, Pools, Roster, WorkerId};
+use pool::{ClientEntry, ClientId, LeaseError, Mail, PoolShared, Pools, Roster, WorkerId};
 use tokio::runtime::{self, Handle};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
@@ -21,6 +21,9 @@ use wire::Replication;
 use crate::accept::{Admission, Intake};
 use crate::client;
 use crate::drain::{Drain, Due, Pacing, SILENCE};
+use crate::errand::lend;
+use crate::handover::arrival::Arrival;
+use crate::handover::giving;
 use crate::process::{Counted, Process};
 use crate::setup::Setup;
 
@@ -79,6 +82,14 @@ pub(crate) enum WorkerMail {
     Stirring(oneshot::Sender<usize>),
     /// End the sessions among them.
     EndStirring,
+    /// Another process has taken over: send the clients there.
+    CallOver,
+    /// Hand over servers that can be spared.
+    PartWithIdle,
+    /// A client of the process that we took over from.
+    Arrive(Box<Arrival>),
+    /// That process wants to open a server of this pool: answer when it may.
+    Lend(Arc<PoolShared>, oneshot::Sender<()>),
     /// Databases were paused, resumed, removed, or their servers must be replaced.
     LookAgain,
 }
@@ -243,7 +254,35 @@ impl Worker {
                 let _ = reply.send(self.pools.stirring());
             }
             WorkerMail::EndStirring => self.pools.end_stirring(),
+            WorkerMail::CallOver => {
+                tokio::task::spawn_local(giving::call_over(self.clone()));
+            }
+            WorkerMail::PartWithIdle => self.pools.part_with_idle(),
+            WorkerMail::Arrive(arrival) => self.take_on(*arrival),
+            WorkerMail::Lend(pool, reply) => {
+                tokio::task::spawn_local(lend(self.clone(), pool, reply));
+            }
             WorkerMail::LookAgain => self.pools.look_again(Instant::now()),
+        }
+    }
+
+    /// The clients that another process could have.
+    pub(crate) fn movable(&self) -> Vec<Rc<ClientEntry>> {
+        let mut movable = Vec::new();
+        self.pools.local.roster.for_each(|client| {
+            let own = client.replication != Replication::None;
+            if client.kind == ClientKind::Session && client.tls.is_none() && !own {
+                movable.push(client.clone());
+            }
+        });
+        movable
+    }
+
+    fn take_on(self: &Rc<Self>, arrival: Arrival) {
+        match client::arrive(self, arrival) {
+            Ok(session) => drop(tokio::task::spawn_local(session.run())),
+            // It left while it was on its way.
+            Err(error) => tracing::debug!("a client did not arrive: {error}"),
         }
     }
 

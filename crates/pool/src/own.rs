@@ -183,7 +183,7 @@ impl<'a> Waiting<'a> {
                         None => Poll::Pending,
                     }
                 }
-                Permit::Busy => Poll::Pending,
+                Permit::Busy | Permit::Asked => Poll::Pending,
             }
         })
         .await

@@ -146,6 +146,8 @@ pub struct ClientEntry {
     pub given_up: Cell<bool>,
     kill: Cell<Option<Kill>>,
     dismissed: Cell<Option<Kill>>,
+    /// Whether the process that has taken over is to have it as soon as it is idle.
+    called_over: Cell<bool>,
     /// What its connection holds.
     pub(crate) rest: Cell<Rest>,
     turn: RefCell<Option<Turn>>,
@@ -235,6 +237,7 @@ impl ClientEntry {
             given_up: Cell::new(false),
             kill: Cell::new(None),
             dismissed: Cell::new(None),
+            called_over: Cell::new(false),
             rest: Cell::default(),
             turn: RefCell::new(None),
             waker: RefCell::new(None),
@@ -285,6 +288,18 @@ impl ClientEntry {
     /// Why the session is to end between two transactions, if it is.
     pub fn dismissed(&self) -> Option<Kill> {
         self.dismissed.get()
+    }
+
+    /// Tells the session to go over to the next process once it is idle without a server; or that it
+    /// stays after all.
+    pub fn call_over(&self, called: bool) {
+        self.called_over.set(called);
+        self.wake();
+    }
+
+    /// Whether the session is to go over.
+    pub fn is_called_over(&self) -> bool {
+        self.called_over.get()
     }
 
     /// How long the client has asked for nothing; `None` while anything that it asked for goes on.
