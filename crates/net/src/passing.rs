@@ -23,17 +23,17 @@ pub async fn send(stream: &UnixStream, words: &[u8], passed: &[BorrowedFd<'_>]) 
     Ok(())
 }
 
-/// Sends words of any length, and a descriptor that goes with the first of them. Given up halfway,
+/// Sends words of any length, and descriptors that go with the first of them. Given up halfway,
 /// nobody knows how far it came.
 pub async fn send_all(
     stream: &UnixStream,
     mut words: &[u8],
-    mut passed: Option<BorrowedFd<'_>>,
+    passed: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
+    let mut raw: Vec<RawFd> = passed.iter().map(|fd| fd.as_raw_fd()).collect();
     while !words.is_empty() {
-        let raw: Vec<RawFd> = passed.iter().map(|fd| fd.as_raw_fd()).collect();
         let sent = send_some(stream, words, &raw).await?;
-        passed = None;
+        raw.clear();
         words = words.get(sent..).unwrap_or_default();
     }
     Ok(())
@@ -113,7 +113,7 @@ mod tests {
         assert!(none.is_empty());
         let long = vec![7; 1 << 20];
         let (sent, read) = tokio::join!(
-            send_all(&here, &long, Some(std::os::fd::AsFd::as_fd(&arrived))),
+            send_all(&here, &long, &[std::os::fd::AsFd::as_fd(&arrived)]),
             async {
                 let (mut read, mut fds) = (0, Vec::new());
                 while read < long.len() {

@@ -29,6 +29,8 @@ const READS_PER_TURN: usize = 8;
 pub(crate) enum RelayEnd {
     /// The server owes nothing, and the pool mode takes it back.
     Over,
+    /// The next process is to have the client, and its server with it.
+    CalledOver,
     /// The client's session is over.
     Client(End),
     /// The server is of no more use, for this reason.
@@ -57,6 +59,9 @@ impl Session {
             match moved {
                 Ok(true) => {}
                 Ok(false) if io.is_between_transactions() => {
+                    if self.is_called_over() {
+                        return Poll::Ready(RelayEnd::CalledOver);
+                    }
                     return self.poll_parting().map(RelayEnd::Client);
                 }
                 Ok(false) => return Poll::Pending,

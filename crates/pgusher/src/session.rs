@@ -42,8 +42,8 @@ pub(crate) struct Session {
     pub(crate) params: Arc<Params>,
     /// Where in the worker's buffer the client's next request stands, until anybody else reads.
     pub(crate) fresh: Option<Range<usize>>,
-    /// The server that it has from the start, until it is relayed to.
-    first_lease: Option<Box<Lease>>,
+    /// The server that it has already, until it is relayed to: from the start, or from before.
+    pub(crate) kept: Option<Box<Lease>>,
     /// Bytes of a message that are awaited before it is looked at.
     pub(crate) gather: usize,
     /// Whether the request at the front of what is held waits for answers of the server's.
@@ -139,7 +139,7 @@ impl Session {
             entry,
             pool: admitted.pool,
             params: admitted.params,
-            first_lease: admitted.lease.map(Box::new),
+            kept: admitted.lease.map(Box::new),
             fresh: None,
             gather: 0,
             waits: false,
@@ -178,7 +178,7 @@ impl Session {
 
     /// Waits for a request and has it served.
     async fn serve_one(&mut self) -> Result<(), End> {
-        let lease = match self.first_lease.take() {
+        let lease = match self.kept.take() {
             Some(lease) => *lease,
             None => self.lease().await?,
         };
@@ -200,6 +200,10 @@ impl Session {
             end
         })
         .await;
+        if let RelayEnd::CalledOver = end {
+            self.kept = Some(Box::new(lease));
+            return Err(End::CalledOver);
+        }
         self.end_lease(lease, end)
     }
 
@@ -291,8 +295,11 @@ impl Session {
     }
 
     /// Whether the next process is to have the client, and can: it is between two messages.
-    fn is_called_over(&self) -> bool {
-        self.entry.is_called_over() && self.intake.at_boundary() && !self.conn.has_held()
+    pub(crate) fn is_called_over(&self) -> bool {
+        self.entry.is_called_over()
+            && self.intake.at_boundary()
+            && !self.conn.has_held()
+            && self.conn.is_flushed()
     }
 
     /// Whether SUSPEND holds and nothing is on its way: then nothing more is read, from the client
@@ -446,7 +453,7 @@ impl Session {
             statements.lease_over();
         }
         match end {
-            RelayEnd::Over => {
+            RelayEnd::Over | RelayEnd::CalledOver => {
                 lease.release(now);
                 Ok(())
             }

@@ -1,6 +1,7 @@
 //! Servers and permits on their way from one process to the next, which takes over.
 
 use std::future::poll_fn;
+use std::io;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -10,13 +11,14 @@ use auth::{Password, ScramKeys, Secret};
 use net::stream::Parked;
 use wire::{ParamNames, Params};
 
-use crate::key::{ServerId, WorkerId};
+use crate::key::ServerId;
+use crate::lease::Lease;
 use crate::limits::{Owner, Permit, Scope};
 use crate::pool::Pool;
 use crate::roster::ClientEntry;
 use crate::server::portrait::Portrait;
-use crate::server::{CloseReason, ParkedServer};
-use crate::shared::{Freshness, Mail, PoolShared, Reported, Shared, Welcome};
+use crate::server::{CloseReason, ParkedServer, Server};
+use crate::shared::{PoolShared, Reported, Shared, Welcome};
 
 /// What the next process needs to log servers in to a pool, and clients who wait for one.
 #[derive(Debug, Default)]
@@ -87,24 +89,14 @@ pub fn params_of<'a>(
     params
 }
 
-impl Shared {
-    /// Takes on a server of the process before, with its permit: it goes to that worker.
-    pub fn take_on(&self, pool: &PoolShared, to: WorkerId, portrait: Portrait, socket: Parked) {
-        let generation = pool.database.generation.load(Ordering::SeqCst);
-        let port = pool.database.config.load().port;
-        match ParkedServer::arrived(portrait, socket, port, generation) {
-            Ok(parked) => {
-                let mail = Mail::Server(pool.id, Box::new(parked), Freshness::Fresh);
-                self.send(to, mail);
-            }
-            Err(error) => {
-                tracing::warn!("{}: cannot take a server over: {error}", pool.key);
-                let passed = self.limits(|limits| limits.closed(pool.id));
-                self.deliver(passed);
-            }
-        }
-    }
+/// A server of the process before, ready for a worker.
+pub fn unpack(pool: &PoolShared, portrait: Portrait, socket: Parked) -> io::Result<ParkedServer> {
+    let generation = pool.database.generation.load(Ordering::SeqCst);
+    let port = pool.database.config.load().port;
+    ParkedServer::arrived(portrait, socket, port, generation)
+}
 
+impl Shared {
     /// The heir waits for a server of pools like this one.
     pub fn note_need(&self, scope: Scope, like: &crate::PoolKey) {
         for pool in self.pools() {
@@ -136,6 +128,38 @@ impl Pool {
             self.part_with(place);
             self.shared.needed.store(false, Ordering::SeqCst);
         }
+    }
+
+    /// The heir has a server that serves a client, and its permit.
+    pub(crate) fn went_over(&self, place: ServerId) {
+        if self.forget(place).is_some() {
+            let id = self.shared.id;
+            self.local.shared.limits(|limits| limits.goes_over(id));
+        }
+    }
+
+    /// Takes on a server of the process before, with its permit, that serves this client.
+    pub fn receive_leased(
+        self: &Rc<Self>,
+        parked: ParkedServer,
+        client: &ClientEntry,
+    ) -> io::Result<Lease> {
+        let server = match Server::unpark(parked) {
+            Ok(server) => Rc::new(server),
+            Err(error) => {
+                self.give_permit_back();
+                return Err(error);
+            }
+        };
+        let place = self.add_leased(client.id, server.clone());
+        self.begin_lease(&server, client, Instant::now());
+        Ok(Lease::new(self.clone(), place, server))
+    }
+
+    /// A server of the process before came for a client that is gone.
+    pub fn turn_away(self: &Rc<Self>, parked: ParkedServer) {
+        drop(parked);
+        self.give_permit_back();
     }
 
     fn may_part(&self) -> bool {

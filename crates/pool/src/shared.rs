@@ -498,6 +498,11 @@ impl Shared {
         pool
     }
 
+    /// The pool of this name, if it is in use.
+    pub fn find_pool(&self, key: &PoolKey) -> Option<Arc<PoolShared>> {
+        lock(&self.registry).pools.get(key).cloned()
+    }
+
     /// The pool of this number.
     pub fn pool_by_id(&self, id: PoolId) -> Option<Arc<PoolShared>> {
         lock(&self.registry).by_id.get(&id).cloned()

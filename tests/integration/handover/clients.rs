@@ -14,7 +14,7 @@ const CANCELED: &str = "57014";
 async fn an_idle_client_and_its_server_go_over_with_all_that_is_theirs() {
     let postgres = postgres().await;
     for workers in WORKERS {
-        let setup = before_postgres(&postgres, workers);
+        let setup = before_postgres(&postgres, workers).set("default_pool_size", 1);
         let first = setup.clone().start().await;
         let mut client = alice(&first).await;
         client.query("SET TimeZone = 'Asia/Tokyo'").await;
@@ -63,6 +63,58 @@ async fn an_idle_client_and_its_server_go_over_with_all_that_is_theirs() {
         client.read_until_ready().await;
         prepare(&mut client, "hours", "SELECT 'anew'").await;
         assert_eq!(value(&execute(&mut client, "hours").await), "anew");
+    }
+}
+
+#[tokio::test]
+async fn a_session_goes_over_with_the_server_that_it_keeps() {
+    let postgres = postgres().await;
+    for workers in WORKERS {
+        let setup = before_postgres(&postgres, workers)
+            .set("pool_mode", "session")
+            .set("default_pool_size", 2);
+        let mut running = vec![setup.clone().start().await];
+        let mut client = alice(&running[0]).await;
+        let mut busy = alice(&running[0]).await;
+        busy.query("BEGIN").await;
+        // All of this is the server's own.
+        client
+            .query("CREATE TEMP TABLE kept AS SELECT 'mine' AS whose")
+            .await;
+        client.query("SET work_mem = '7MB'").await;
+        client.query("LISTEN news").await;
+        prepare(&mut client, "whose", "SELECT whose FROM kept").await;
+        let pid = backend(&mut client).await;
+        for _ in 0..2 {
+            let next = heir(&setup, &running).await;
+            running.push(next);
+            assert_eq!(backend(&mut client).await, pid);
+            assert_eq!(client.query_value("SHOW work_mem").await, "7MB");
+            assert_eq!(value(&execute(&mut client, "whose").await), "mine");
+            let told = client.query("NOTIFY news").await;
+            let tags: Vec<u8> = told.iter().map(|message| message.tag).collect();
+            assert!(tags.contains(&b'A'), "{told:?}");
+        }
+        assert_eq!(postgres.sessions_of("alice").await, 2);
+        busy.query("COMMIT").await;
+        for old in &mut running[..2] {
+            assert!(old.wait_exit().await.success());
+        }
+        let last = running.last().unwrap();
+        let console = last.console().await;
+        let row = console.show_row("SERVERS", "remote_pid", &pid).await;
+        assert_eq!(row["state"], *"active");
+        client.send(Message::query("SELECT pg_sleep(600)")).await;
+        wait_for_sleepers(&postgres, 1).await;
+        client.cancel_me().await;
+        assert_eq!(client.expect_error().await.code(), CANCELED);
+        client.read_until_ready().await;
+        // When it leaves, its server is reset for others.
+        client.close().await;
+        busy.query("SELECT 1").await;
+        let mut other = alice(last).await;
+        assert_eq!(backend(&mut other).await, pid);
+        assert_ne!(other.query_value("SHOW work_mem").await, "7MB");
     }
 }
 

@@ -3,7 +3,8 @@
 use std::io;
 use std::rc::Rc;
 
-use net::{Conn, Stream};
+use net::stream::Parked;
+use net::{Conn, PeerAddr, Stream};
 use wire::Replication;
 
 use super::seat::Listed;
@@ -16,22 +17,22 @@ use crate::worker::Worker;
 
 /// Its session, as it was there.
 pub(crate) fn arrive(worker: &Rc<Worker>, arrival: Arrival) -> io::Result<Box<Session>> {
-    let setup = worker.setup();
-    let stream = Stream::unpark(arrival.socket)?;
-    let peer = stream.peer_addr(setup.config.settings.listen_port)?;
-    if let Stream::Tcp(tcp) = &stream
-        && let Err(error) = setup.tcp_options().apply(tcp)
-    {
-        tracing::warn!("cannot set options of a client's socket: {error}");
-    }
-    let local = stream.local_addr();
-    let mut conn = Conn::new(stream);
+    let pool = worker.pools.get(&arrival.pool);
+    let (mut conn, peer) = match connect(worker, arrival.socket) {
+        Ok(connected) => connected,
+        Err(error) => {
+            if let Some(server) = arrival.server {
+                pool.turn_away(*server);
+            }
+            return Err(error);
+        }
+    };
     conn.hold(&arrival.held);
     let newcomer = Newcomer {
         id: arrival.id,
-        conn,
         peer,
-        local,
+        local: conn.stream().local_addr(),
+        conn,
         connected: arrival.connected,
         connect_time: arrival.connect_time,
         label: String::new(),
@@ -41,12 +42,15 @@ pub(crate) fn arrive(worker: &Rc<Worker>, arrival: Arrival) -> io::Result<Box<Se
         admission: Admission::Open,
         counted: arrival.counted,
     };
-    let pool = worker.pools.get(&arrival.pool);
     let listed = Listed::new(worker, &newcomer, &pool, arrival.user, Replication::None);
+    let lease = match arrival.server {
+        Some(server) => Some(pool.receive_leased(*server, listed.entry())?),
+        None => None,
+    };
     let admitted = Admitted {
         listed,
         pool,
-        lease: None,
+        lease,
         params: arrival.params,
         key: arrival.key,
         counts: arrival.counts,
@@ -54,14 +58,25 @@ pub(crate) fn arrive(worker: &Rc<Worker>, arrival: Arrival) -> io::Result<Box<Se
     };
     let mut session = Session::new(worker.clone(), newcomer, admitted);
     session.entry.request_time.set(arrival.request_time);
-    session
-        .entry
-        .prepared_statements
-        .set(arrival.statements.len());
-    if !arrival.statements.is_empty() {
+    let names = arrival.statements.len();
+    session.entry.prepared_statements.set(names);
+    if names > 0 {
         let statements = &worker.process.shared.statements;
         let statements = ClientStatements::of(arrival.statements, statements);
         session.statements = Some(Box::new(statements));
     }
     Ok(Box::new(session))
+}
+
+/// Its connection, and who is at the other end.
+fn connect(worker: &Worker, socket: Parked) -> io::Result<(Conn, PeerAddr)> {
+    let setup = worker.setup();
+    let stream = Stream::unpark(socket)?;
+    let peer = stream.peer_addr(setup.config.settings.listen_port)?;
+    if let Stream::Tcp(tcp) = &stream
+        && let Err(error) = setup.tcp_options().apply(tcp)
+    {
+        tracing::warn!("cannot set options of a client's socket: {error}");
+    }
+    Ok((Conn::new(stream), peer))
 }

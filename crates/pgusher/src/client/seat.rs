@@ -64,6 +64,11 @@ impl Listed {
         self.entry.clone()
     }
 
+    /// The entry.
+    pub(super) fn entry(&self) -> &ClientEntry {
+        &self.entry
+    }
+
     /// Opens a server for this client alone.
     pub(super) async fn open_own(
         &self,

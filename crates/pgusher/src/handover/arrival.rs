@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use net::stream::Parked;
+use pool::server::ParkedServer;
 use pool::statements::Statement;
 use pool::{ClientId, PoolShared};
 use wire::Params;
@@ -26,6 +27,8 @@ pub(crate) struct Arrival {
     pub(crate) connected: Instant,
     pub(crate) request_time: Instant,
     pub(crate) key: Registered,
+    /// The server that it keeps.
+    pub(crate) server: Option<Box<ParkedServer>>,
     /// Counts it as a client socket.
     pub(crate) counted: Counted,
     /// Count it among the clients of its database and its user.

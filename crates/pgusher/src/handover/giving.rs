@@ -1,15 +1,17 @@
 //! The old process's side: it tells what it has, and lets go of it.
 
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use pool::PoolKey;
 use pool::limits::Scope;
 use pool::limits::kin::News;
 use pool::pool::Suspension;
 use pool::server::ParkedServer;
+use pool::server::portrait::Portrait;
+use pool::{PoolKey, PoolShared};
 use settings::Config;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -80,7 +82,7 @@ impl Pooler {
         for ((database, user), count) in self.process.visits.bequeath(to_left) {
             let place = place(&database, &user);
             let guests = Frame::Guests(GuestsRecord { place, count });
-            successor.post().send(&guests, None);
+            successor.post().send(&guests);
         }
         let marked = |mark: fn(&pool::DatabaseShared) -> bool| {
             let all = shared.databases().into_iter();
@@ -93,7 +95,7 @@ impl Pooler {
             paused_databases: marked(|it| it.paused.load(Ordering::SeqCst)),
             disabled_databases: marked(|it| it.disabled.load(Ordering::SeqCst)),
         };
-        successor.post().send(&Frame::Census(rest), None);
+        successor.post().send(&Frame::Census(rest));
         *self.flush.borrow_mut() = Some(to_flush);
         Events { news, left, flush }
     }
@@ -168,7 +170,7 @@ async fn forward(
             }
             else => return,
         };
-        successor.post().send(&frame, None);
+        successor.post().send(&frame);
     }
 }
 
@@ -179,29 +181,38 @@ fn give_server(
     key: &PoolKey,
     parked: ParkedServer,
 ) {
-    let names = &process.shared.names;
-    let database = process.shared.find_database(&key.database);
-    let given = database.zip(parked.into_portrait());
-    let given = given.is_some_and(|(database, (portrait, socket))| {
-        let record = ServerRecord {
-            place: key.into(),
-            origin: origin(config, &database.config.load()),
-            id: portrait.id,
-            target: (&portrait.target).into(),
-            key: portrait.key.map(|key| key.as_bytes().into()),
-            connect_time: micros_since_1970(portrait.connect_time),
-            age: micros(portrait.age),
-            unused_for: micros(portrait.unused_for),
-            touched: portrait.touched,
-            defaults: values(names, &portrait.defaults),
-            params: values(names, &portrait.params),
-            statements: portrait.prepared.iter().map(|it| statement(it)).collect(),
-        };
-        post.send(&Frame::Server(record), Some(socket))
+    let pool = process.shared.find_pool(key);
+    let given = pool.zip(parked.into_portrait());
+    let given = given.is_some_and(|(pool, (portrait, socket))| {
+        let record = server_record(process, config, &pool, portrait);
+        post.send_with(&Frame::Server(record), vec![socket])
     });
     if !given {
         // It is closed, and the heir counts it still.
-        post.send(&Frame::Closed(key.into()), None);
+        post.send(&Frame::Closed(key.into()));
+    }
+}
+
+fn server_record(
+    process: &Process,
+    config: &Config,
+    pool: &PoolShared,
+    portrait: Portrait,
+) -> ServerRecord {
+    let names = &process.shared.names;
+    ServerRecord {
+        place: (&pool.key).into(),
+        origin: origin(config, &pool.database.config.load()),
+        id: portrait.id,
+        target: (&portrait.target).into(),
+        key: portrait.key.map(|key| key.as_bytes().into()),
+        connect_time: micros_since_1970(portrait.connect_time),
+        age: micros(portrait.age),
+        unused_for: micros(portrait.unused_for),
+        touched: portrait.touched,
+        defaults: values(names, &portrait.defaults),
+        params: values(names, &portrait.params),
+        statements: portrait.prepared.iter().map(|it| statement(it)).collect(),
     }
 }
 
@@ -216,11 +227,11 @@ async fn listen(pooler: &Pooler, mut reader: Reader, successor: &Successor) -> s
         match frame {
             Frame::Answer(answer) => successor.answered(&answer),
             Frame::Grant(place) => {
-                let mut pools = shared.pools().into_iter();
-                let pool = pools.find(|pool| {
-                    *pool.key.database == *place.database && *pool.key.user == *place.user
-                });
-                if let Some(pool) = pool {
+                let key = PoolKey {
+                    database: place.database.into(),
+                    user: place.user.into(),
+                };
+                if let Some(pool) = shared.find_pool(&key) {
                     let passed = shared.limits(|limits| limits.granted(pool.id));
                     shared.deliver(passed);
                 }
@@ -236,6 +247,8 @@ async fn listen(pooler: &Pooler, mut reader: Reader, successor: &Successor) -> s
                     user: place.user.into(),
                 };
                 shared.note_need(scope, &like);
+                // It may be the process before us that has it.
+                shared.limits(|limits| limits.need_of_elder(scope, &like));
                 pooler.process.tell_workers(|| WorkerMail::PartWithIdle);
             }
             _ => return std::io::Error::other("it says what is not for it to say"),
@@ -257,11 +270,15 @@ pub(crate) async fn call_over(worker: Rc<Worker>) {
     worker.pools.part_with_idle();
 }
 
-/// Sends a session over whose client is between two transactions; true if it is the heir's now.
+/// Sends a session over whose client is between two transactions, with the server that it keeps;
+/// true if it is the heir's now.
 pub(crate) async fn go_over(session: &mut Session) -> bool {
     let gone = try_to_go(session).await;
     if gone {
         session.visit.goes_over();
+        if let Some(lease) = session.kept.take() {
+            lease.goes_over();
+        }
     } else {
         session.entry.call_over(false);
     }
@@ -273,25 +290,42 @@ async fn try_to_go(session: &Session) -> bool {
     let Some(successor) = process.successor() else {
         return false;
     };
-    let Ok(Some(socket)) = session.conn.stream().copy() else {
-        return false;
-    };
-    let held = session.conn.held();
     let suspended = session.pool.local.suspension.get() != Suspension::None;
-    if held.len() > HELD_MAX || suspended {
+    if session.conn.held_len() > HELD_MAX || suspended {
         return false;
     }
     let Some(_turn) = successor.turn().await else {
         return false;
     };
-    let entry = &session.entry;
     let setup = session.worker.setup();
+    let Some((record, sockets)) = portray(session, &process, &setup.config) else {
+        return false;
+    };
     successor.tell_of(&process, &setup, &session.pool.shared, 0);
+    successor.offer(record, sockets).await
+}
+
+/// All that the heir needs to know; `None` if it can't have this one.
+fn portray(
+    session: &Session,
+    process: &Process,
+    config: &Config,
+) -> Option<(ClientRecord, Vec<OwnedFd>)> {
+    let (entry, pool) = (&session.entry, &session.pool.shared);
+    let mut sockets = vec![session.conn.stream().copy().ok()??];
+    let server = match &session.kept {
+        Some(lease) => {
+            let (portrait, socket) = lease.server().portrait()?;
+            sockets.push(socket);
+            Some(server_record(process, config, pool, portrait))
+        }
+        None => None,
+    };
     let statements = session.statements.iter().flat_map(|it| it.named());
     let record = ClientRecord {
         id: entry.id.0,
         user: entry.user.to_string(),
-        place: (&session.pool.shared.key).into(),
+        place: (&pool.key).into(),
         key: session.key.key().as_bytes().into(),
         connect_time: micros_since_1970(entry.connect_time),
         age: micros(session.connected.elapsed()),
@@ -300,7 +334,8 @@ async fn try_to_go(session: &Session) -> bool {
         statements: statements
             .map(|(name, it)| (Bytes::from(name), statement(it)))
             .collect(),
-        held: held.into(),
+        held: session.conn.held().into(),
+        server,
     };
-    successor.offer(record, socket).await
+    Some((record, sockets))
 }

@@ -14,7 +14,7 @@ use super::record::Frame;
 
 /// Read at once.
 const PIECE: usize = 64 * 1024;
-/// Sockets that may be here before their frames are: one comes with the front of each frame.
+/// Sockets that may be here before their frames are: one or two come with the front of a frame.
 const SOCKETS_MAX: usize = 1024;
 
 /// Where frames for the other process are posted, from whichever thread.
@@ -25,36 +25,41 @@ pub(super) struct Post(mpsc::UnboundedSender<Letter>);
 #[derive(Debug)]
 struct Letter {
     words: Zeroizing<Vec<u8>>,
-    socket: Option<OwnedFd>,
+    sockets: Vec<OwnedFd>,
     /// Told when the kernel has all of it.
     sent: Option<oneshot::Sender<()>>,
 }
 
 impl Post {
     /// Posts a frame; false if that is of no use any more, or it is too long.
-    pub(super) fn send(&self, frame: &Frame, socket: Option<OwnedFd>) -> bool {
-        self.send_off(frame, socket, None)
+    pub(super) fn send(&self, frame: &Frame) -> bool {
+        self.send_with(frame, Vec::new())
+    }
+
+    /// The same with the sockets that belong to it.
+    pub(super) fn send_with(&self, frame: &Frame, sockets: Vec<OwnedFd>) -> bool {
+        self.send_off(frame, sockets, None)
     }
 
     /// The same, and waits until the kernel has it.
     pub(super) async fn send_and_wait(&self, frame: &Frame) -> bool {
         let (sent, done) = oneshot::channel();
-        self.send_off(frame, None, Some(sent)) && done.await.is_ok()
+        self.send_off(frame, Vec::new(), Some(sent)) && done.await.is_ok()
     }
 
     fn send_off(
         &self,
         frame: &Frame,
-        socket: Option<OwnedFd>,
+        sockets: Vec<OwnedFd>,
         sent: Option<oneshot::Sender<()>>,
     ) -> bool {
-        debug_assert_eq!(frame.brings_socket(), socket.is_some());
+        debug_assert_eq!(frame.sockets(), sockets.len());
         let Some(words) = frame.encode() else {
             return false;
         };
         let letter = Letter {
             words,
-            socket,
+            sockets,
             sent,
         };
         self.0.send(letter).is_ok()
@@ -65,7 +70,7 @@ impl Post {
         let (sent, done) = oneshot::channel();
         let letter = Letter {
             words: Zeroizing::default(),
-            socket: None,
+            sockets: Vec::new(),
             sent: Some(sent),
         };
         if self.0.send(letter).is_ok() {
@@ -90,8 +95,8 @@ pub(super) fn open(stream: UnixStream, heard: Vec<u8>, sockets: Vec<OwnedFd>) ->
 
 async fn carry(stream: Arc<UnixStream>, mut letters: mpsc::UnboundedReceiver<Letter>) {
     while let Some(letter) = letters.recv().await {
-        let socket = letter.socket.as_ref().map(AsFd::as_fd);
-        if let Err(error) = send_all(&stream, &letter.words, socket).await {
+        let sockets: Vec<_> = letter.sockets.iter().map(AsFd::as_fd).collect();
+        if let Err(error) = send_all(&stream, &letter.words, &sockets).await {
             return tracing::debug!("take-over: {error}");
         }
         if let Some(sent) = letter.sent {
@@ -110,16 +115,16 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// The next frame, and the socket that comes with it if it brings one.
-    pub(super) async fn next(&mut self) -> io::Result<(Frame, Option<OwnedFd>)> {
+    /// The next frame, and the sockets that come with it.
+    pub(super) async fn next(&mut self) -> io::Result<(Frame, Vec<OwnedFd>)> {
         loop {
             if let Some((frame, len)) = Frame::decode(&self.heard).map_err(io::Error::other)? {
                 self.heard.drain(..len);
-                let socket = match frame.brings_socket() {
-                    true => Some(self.sockets.pop_front().ok_or_else(without_socket)?),
-                    false => None,
-                };
-                return Ok((frame, socket));
+                let count = frame.sockets();
+                if count > self.sockets.len() {
+                    return Err(io::Error::other("a frame came without its sockets"));
+                }
+                return Ok((frame, self.sockets.drain(..count).collect()));
             }
             let mut arrived = Vec::new();
             let count = receive(&self.stream, &mut self.piece, &mut arrived).await?;
@@ -133,8 +138,4 @@ impl Reader {
             self.heard.extend_from_slice(&self.piece[..count]);
         }
     }
-}
-
-fn without_socket() -> io::Error {
-    io::Error::other("a frame came without its socket")
 }

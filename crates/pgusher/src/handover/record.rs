@@ -86,7 +86,8 @@ frames! {
     2 Guests(GuestsRecord),
     /// To the heir: that was all there is.
     3 Census(RestRecord),
-    /// To the heir, with its socket: a client that is idle, or waits for a server.
+    /// To the heir, with its socket: a client that is idle, or waits for a server. One that keeps its
+    /// server has that with it, and its socket.
     4 Client(ClientRecord),
     /// To the heir, with its socket: a server that is idle.
     5 Server(ServerRecord),
@@ -158,6 +159,7 @@ record! {
         params: Values,
         statements: Vec<(Bytes, StatementRecord)>,
         held: Bytes,
+        server: Option<ServerRecord>,
     }
 }
 
@@ -233,9 +235,13 @@ impl Frame {
         Some(out)
     }
 
-    /// Whether a socket comes with it.
-    pub(super) fn brings_socket(&self) -> bool {
-        matches!(self, Self::Client(_) | Self::Server(_))
+    /// How many sockets come with it.
+    pub(super) fn sockets(&self) -> usize {
+        match self {
+            Self::Client(client) => 1 + usize::from(client.server.is_some()),
+            Self::Server(_) => 1,
+            _ => 0,
+        }
     }
 
     /// Reads a frame at the front of `bytes`, and tells how long it is; `None` asks for more.

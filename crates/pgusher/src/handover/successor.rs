@@ -42,9 +42,12 @@ impl Successor {
     }
 
     /// Sends a client over; true once it is the heir's. Until then nobody may read from it.
-    pub(super) async fn offer(&self, record: ClientRecord, socket: OwnedFd) -> bool {
+    pub(super) async fn offer(&self, record: ClientRecord, sockets: Vec<OwnedFd>) -> bool {
         let number = record.id;
-        self.ask(number, &Frame::Client(record), Some(socket)).await
+        let Some(answer) = self.question(number) else {
+            return false;
+        };
+        self.post.send_with(&Frame::Client(record), sockets) && answer.await.unwrap_or(false)
     }
 
     /// Whether a client may log in here, which the heir counts.
@@ -52,18 +55,11 @@ impl Successor {
         let place = place(database, user);
         let enter = EnterRecord { number, place };
         let answer = self.question(number)?;
-        let sent = self.post.send(&Frame::Enter(enter), None);
+        let sent = self.post.send(&Frame::Enter(enter));
         match sent {
             true => answer.await.ok(),
             false => None,
         }
-    }
-
-    async fn ask(&self, number: u64, frame: &Frame, socket: Option<OwnedFd>) -> bool {
-        let Some(answer) = self.question(number) else {
-            return false;
-        };
-        self.post.send(frame, socket) && answer.await.unwrap_or(false)
     }
 
     fn question(&self, number: u64) -> Option<oneshot::Receiver<bool>> {
@@ -115,7 +111,7 @@ impl Successor {
                 .reported
                 .map(|reported| (reported.all, values(names, &reported.tracked))),
         };
-        self.post.send(&Frame::Pool(record), None);
+        self.post.send(&Frame::Pool(record));
     }
 
     pub(super) fn post(&self) -> &Post {

@@ -45,6 +45,8 @@ struct Estate {
     guests: HashMap<Who, Vec<Guest>>,
     /// Which worker gets the next server.
     turn: usize,
+    /// How many clients and servers came over.
+    came: [usize; 2],
 }
 
 /// A client of the old process, counted here.
@@ -64,6 +66,7 @@ impl Pooler {
             post: post.clone(),
             guests: HashMap::new(),
             turn: 0,
+            came: [0; 2],
         };
         let census = timeout(CENSUS_MAX, estate.read_census(&mut reader)).await;
         let census = census.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
@@ -97,7 +100,7 @@ async fn pass_needs_on(mut needs: mpsc::UnboundedReceiver<News>, post: Post) {
                 Scope::User => 2,
             };
             let place = (&key).into();
-            post.send(&Frame::Needed(NeedRecord { scope, place }), None);
+            post.send(&Frame::Needed(NeedRecord { scope, place }));
         }
     }
 }
@@ -120,8 +123,8 @@ impl Estate {
     async fn read_on(&mut self, mut reader: Reader) -> io::Error {
         loop {
             match reader.next().await {
-                Ok((frame, socket)) => {
-                    if let Err(error) = self.hear(frame, socket).await {
+                Ok((frame, sockets)) => {
+                    if let Err(error) = self.hear(frame, sockets).await {
                         return error;
                     }
                 }
@@ -130,15 +133,15 @@ impl Estate {
         }
     }
 
-    async fn hear(&mut self, frame: Frame, socket: Option<OwnedFd>) -> io::Result<()> {
-        match (frame, socket) {
-            (Frame::Pool(record), _) => self.take_pool(record),
-            (Frame::Client(record), Some(socket)) => self.take_client(&record, socket).await,
-            (Frame::Server(record), Some(socket)) => self.take_server(&record, socket),
-            (Frame::Left(place), _) => drop(self.guest(&who(&place))),
-            (Frame::Closed(place), _) => self.note_closed(&place),
-            (Frame::Wanted(place), _) => self.lend(place),
-            (Frame::Enter(record), _) => self.admit(&record),
+    async fn hear(&mut self, frame: Frame, sockets: Vec<OwnedFd>) -> io::Result<()> {
+        match frame {
+            Frame::Pool(record) => self.take_pool(record),
+            Frame::Client(record) => self.take_client(&record, sockets).await,
+            Frame::Server(record) => self.take_server(&record, sockets),
+            Frame::Left(place) => drop(self.guest(&who(&place))),
+            Frame::Closed(place) => self.note_closed(&place),
+            Frame::Wanted(place) => self.lend(place),
+            Frame::Enter(record) => self.admit(&record),
             _ => return Err(out_of_turn()),
         }
         Ok(())
@@ -148,7 +151,10 @@ impl Estate {
     fn is_over(&mut self, error: &io::Error) {
         match error.kind() {
             io::ErrorKind::UnexpectedEof => {
-                tracing::info!("the process that we took over from is gone");
+                let [clients, servers] = self.came;
+                tracing::info!(
+                    "the process that we took over from is gone: {clients} clients and {servers} servers came over"
+                );
             }
             _ => tracing::warn!("take-over: {error}"),
         }
@@ -288,7 +294,7 @@ impl Estate {
         };
         let Some(pool) = self.pool(place) else {
             // Nothing limits what we know nothing of.
-            post.send(&grant, None);
+            post.send(&grant);
             return;
         };
         let (reply, lent) = oneshot::channel();
@@ -297,7 +303,7 @@ impl Estate {
             let _ = worker.send(WorkerMail::Lend(pool.clone(), reply));
         }
         tokio::task::spawn_local(async move {
-            if lent.await.is_ok() && !post.send(&grant, None) {
+            if lent.await.is_ok() && !post.send(&grant) {
                 let passed = process.shared.limits(|limits| limits.lent_closed(pool.id));
                 process.shared.deliver(passed);
             }
@@ -325,8 +331,7 @@ impl Estate {
             self.add_guest(who);
         }
         let number = record.number;
-        self.post
-            .send(&Frame::Answer(AnswerRecord { number, yes }), None);
+        self.post.send(&Frame::Answer(AnswerRecord { number, yes }));
     }
 }
 

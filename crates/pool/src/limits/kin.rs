@@ -194,9 +194,14 @@ impl Limits {
         };
         let gone = heir.send(News::Server(key, server)).is_ok();
         if gone {
-            self.count_closed(pool);
+            self.goes_over(pool);
         }
         gone
+    }
+
+    /// A server went to the heir with its client, and its permit with it.
+    pub fn goes_over(&mut self, pool: PoolId) {
+        self.count_closed(pool);
     }
 
     /// The heir is gone: the limits are our own again.
@@ -238,22 +243,29 @@ impl Limits {
         }
     }
 
-    /// Tells the elder, once, that something it has stands in the way here.
+    /// A client here runs into this limit: something that the elder has may be in its way.
     pub(super) fn need(&mut self, scope: Scope, pool: PoolId) {
-        let Some(key) = self.pools.get(&pool).map(|count| count.key.clone()) else {
-            return;
-        };
+        if self.kin.elder.is_some()
+            && let Some(key) = self.pools.get(&pool).map(|count| count.key.clone())
+        {
+            self.need_of_elder(scope, &key);
+        }
+    }
+
+    /// Tells the elder, once, that what it has of pools like this one is in somebody's way, here or
+    /// at the heir.
+    pub fn need_of_elder(&mut self, scope: Scope, like: &PoolKey) {
         let in_the_way = |other: &PoolKey| match scope {
-            Scope::Pool => *other == key,
-            Scope::Database => other.database == key.database,
-            Scope::User => other.user == key.user,
+            Scope::Pool => other == like,
+            Scope::Database => other.database == like.database,
+            Scope::User => other.user == like.user,
         };
         let mut counts = self.pools.values();
         if counts.any(|count| count.share.lent > 0 && in_the_way(&count.key))
             && let Some(elder) = &mut self.kin.elder
-            && elder.needs.insert((scope, key.clone()))
+            && elder.needs.insert((scope, like.clone()))
         {
-            let _ = elder.post.send(News::Needed(scope, key));
+            let _ = elder.post.send(News::Needed(scope, like.clone()));
         }
     }
 

@@ -11,7 +11,7 @@ use net::stream::{Parked, Target};
 use wire::{CancelKey, Params, Replication};
 
 use super::prepared::Prepared;
-use super::{Facts, ParkedServer};
+use super::{Facts, ParkedServer, Server};
 use crate::statements::Statement;
 
 /// All that is known of a server.
@@ -37,6 +37,32 @@ pub struct Portrait {
     pub params: Arc<Params>,
     /// The pooled statements that it has, the least recently used first.
     pub prepared: Vec<Arc<Statement>>,
+}
+
+impl Server {
+    /// What is known of a server that its client keeps, and its socket once more; `None` if another
+    /// process can't take it on, or not now.
+    pub fn portrait(&self) -> Option<(Portrait, OwnedFd)> {
+        if self.cancels.get() > 0 || self.doubt.get().is_some() || self.facts.is_own() {
+            return None;
+        }
+        let io = self.io.borrow();
+        let socket = io.conn.stream().copy().ok()??;
+        let facts = &self.facts;
+        let portrait = Portrait {
+            id: self.id,
+            target: facts.target.clone(),
+            key: facts.key.clone(),
+            age: facts.opened.elapsed(),
+            connect_time: facts.connect_time,
+            unused_for: self.request_time.get().elapsed(),
+            touched: self.touched.get(),
+            defaults: facts.defaults.clone(),
+            params: io.params.clone(),
+            prepared: io.prepared.usable().cloned().collect(),
+        };
+        Some((portrait, socket))
+    }
 }
 
 impl ParkedServer {

@@ -24,6 +24,27 @@ fn statement() -> StatementRecord {
     }
 }
 
+fn server() -> ServerRecord {
+    ServerRecord {
+        place: place(),
+        origin: "there".to_owned(),
+        id: 13,
+        target: TargetRecord {
+            address: Some("127.0.0.1:5432".to_owned()),
+            name: None,
+            path: Bytes::default(),
+        },
+        key: Some(b"87654321"[..].into()),
+        connect_time: 4,
+        age: 5,
+        unused_for: 6,
+        touched: true,
+        defaults: values(),
+        params: Vec::new(),
+        statements: vec![statement()],
+    }
+}
+
 /// One frame of each kind.
 fn frames() -> Vec<Frame> {
     vec![
@@ -56,25 +77,9 @@ fn frames() -> Vec<Frame> {
             params: values(),
             statements: vec![(b"s1"[..].into(), statement())],
             held: b"Q\0\0\0\x05\0"[..].into(),
+            server: Some(server()),
         }),
-        Frame::Server(ServerRecord {
-            place: place(),
-            origin: "there".to_owned(),
-            id: 13,
-            target: TargetRecord {
-                address: Some("127.0.0.1:5432".to_owned()),
-                name: None,
-                path: Bytes::default(),
-            },
-            key: Some(b"87654321"[..].into()),
-            connect_time: 4,
-            age: 5,
-            unused_for: 6,
-            touched: true,
-            defaults: values(),
-            params: Vec::new(),
-            statements: vec![statement()],
-        }),
+        Frame::Server(server()),
         Frame::Left(place()),
         Frame::Closed(place()),
         Frame::Wanted(place()),

@@ -6,8 +6,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use net::stream::Parked;
+use pool::moving::unpack;
+use pool::server::ParkedServer;
 use pool::server::portrait::Portrait;
-use pool::shared::Welcome;
+use pool::shared::{Freshness, Mail, Welcome};
 use pool::{ClientId, PoolShared, WorkerId};
 use wire::{CancelKey, Params};
 
@@ -21,19 +23,34 @@ use crate::process::Counted;
 use crate::worker::WorkerMail;
 
 impl Estate {
-    pub(super) fn take_server(&mut self, record: &ServerRecord, socket: OwnedFd) {
+    pub(super) fn take_server(&mut self, record: &ServerRecord, mut sockets: Vec<OwnedFd>) {
         let shared = &self.pooler.process.shared;
         let Some(pool) = self.pool(&record.place) else {
             return;
         };
-        let portrait = self.portrait(record, &pool);
-        let Some((portrait, socket)) = portrait.zip(Parked::arrived(socket).ok()) else {
-            let passed = shared.limits(|limits| limits.lent_closed(pool.id));
-            return shared.deliver(passed);
-        };
-        shared.limits(|limits| limits.came_over(pool.id));
-        self.turn = self.turn.wrapping_add(1) % shared.workers().max(1);
-        shared.take_on(&pool, WorkerId(self.turn), portrait, socket);
+        match self.server(record, &pool, sockets.pop()) {
+            Some(server) => {
+                shared.limits(|limits| limits.came_over(pool.id));
+                self.came[1] += 1;
+                self.turn = self.turn.wrapping_add(1) % shared.workers().max(1);
+                let mail = Mail::Server(pool.id, Box::new(server), Freshness::Fresh);
+                shared.send(WorkerId(self.turn), mail);
+            }
+            None => {
+                let passed = shared.limits(|limits| limits.lent_closed(pool.id));
+                shared.deliver(passed);
+            }
+        }
+    }
+
+    fn server(
+        &self,
+        record: &ServerRecord,
+        pool: &PoolShared,
+        socket: Option<OwnedFd>,
+    ) -> Option<ParkedServer> {
+        let portrait = self.portrait(record, pool)?;
+        unpack(pool, portrait, Parked::arrived(socket?).ok()?).ok()
     }
 
     /// What a server is here; `None` if it can't be used.
@@ -67,23 +84,34 @@ impl Estate {
         })
     }
 
-    pub(super) async fn take_client(&mut self, record: &ClientRecord, socket: OwnedFd) {
+    pub(super) async fn take_client(&mut self, record: &ClientRecord, sockets: Vec<OwnedFd>) {
         let number = record.id;
-        let arrival = self.arrival(record, socket);
+        let arrival = self.arrival(record, sockets);
         let yes = arrival.is_some();
         let answer = Frame::Answer(AnswerRecord { number, yes });
         // Nobody reads from the client before the old process can know that it must not.
         let heard = self.post.send_and_wait(&answer).await;
-        if let Some((worker, arrival)) = arrival.filter(|_| heard) {
-            let worker = self.pooler.process.workers.get(worker.0);
-            if let Some(worker) = worker {
-                let _ = worker.send(WorkerMail::Arrive(Box::new(arrival)));
-            }
+        let Some((worker, arrival)) = arrival.filter(|_| heard) else {
+            return;
+        };
+        let process = &self.pooler.process;
+        self.came[0] += 1;
+        if arrival.server.is_some() {
+            self.came[1] += 1;
+            let pool = arrival.pool.id;
+            process.shared.limits(|limits| limits.came_over(pool));
+        }
+        if let Some(worker) = process.workers.get(worker.0) {
+            let _ = worker.send(WorkerMail::Arrive(Box::new(arrival)));
         }
     }
 
     /// What a client is here, and with which worker; `None` if it can't be taken on.
-    fn arrival(&mut self, record: &ClientRecord, socket: OwnedFd) -> Option<(WorkerId, Arrival)> {
+    fn arrival(
+        &mut self,
+        record: &ClientRecord,
+        sockets: Vec<OwnedFd>,
+    ) -> Option<(WorkerId, Arrival)> {
         let process = self.pooler.process.clone();
         let pool = self.pool(&record.place)?;
         // It would get another server than the one it counts on.
@@ -95,7 +123,12 @@ impl Estate {
         let (worker, id) = (WorkerId(worker), ClientId(record.id));
         let key = CancelKey::parse(&record.key.0)?;
         let key = Registered::adopt(&process, worker, id, key)?;
-        let socket = Parked::arrived(socket).ok()?;
+        let mut sockets = sockets.into_iter();
+        let socket = Parked::arrived(sockets.next()?).ok()?;
+        let server = match &record.server {
+            Some(server) => Some(Box::new(self.server(server, &pool, sockets.next())?)),
+            None => None,
+        };
         let statements = record.statements.iter().filter_map(|(name, it)| {
             let statement = match it.legacy(&process.shared) {
                 Some(legacy) => process.shared.statements.adopt(&it.definition.0, legacy),
@@ -127,6 +160,7 @@ impl Estate {
             counted: Counted::new(load),
             counts,
             visit,
+            server,
             pool,
         };
         Some((worker, arrival))

@@ -116,7 +116,7 @@ impl Two {
     fn over(&mut self, pool: usize) {
         self.open[pool][0] -= 1;
         self.open[pool][1] += 1;
-        self.elder.count_closed(id(pool));
+        self.elder.goes_over(id(pool));
         self.heir.came_over(id(pool));
     }
 
