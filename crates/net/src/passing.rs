@@ -112,17 +112,15 @@ mod tests {
         assert_eq!(receive(&there, &mut words, &mut none).await.unwrap(), 5);
         assert!(none.is_empty());
         let long = vec![7; 1 << 20];
-        let (sent, read) = tokio::join!(
-            send_all(&here, &long, &[std::os::fd::AsFd::as_fd(&arrived)]),
-            async {
-                let (mut read, mut fds) = (0, Vec::new());
-                while read < long.len() {
-                    read += receive(&there, &mut words, &mut fds).await.unwrap();
-                }
-                assert_eq!(fds.len(), 1, "it comes once, with the first of the words");
-                read
+        let one = [std::os::fd::AsFd::as_fd(&arrived)];
+        let (sent, read) = tokio::join!(send_all(&here, &long, &one), async {
+            let (mut read, mut fds) = (0, Vec::new());
+            while read < long.len() {
+                read += receive(&there, &mut words, &mut fds).await.unwrap();
             }
-        );
+            assert_eq!(fds.len(), 1, "it comes once, with the first of the words");
+            read
+        });
         sent.unwrap();
         assert_eq!(read, long.len());
         drop(here);
