@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use net::Conn;
 use pool::pool::{Suspension, Wait};
-use pool::roster::{ClientState, Kill, Notify};
+use pool::roster::{ClientState, Crossing, Kill, Notify};
 use pool::server::query::QueryError;
 use pool::server::{ServerIo, align};
 use pool::{ClientEntry, CloseReason, Lease, LeaseError, Pool, Server};
@@ -160,7 +160,7 @@ impl Session {
         })
         .await;
         if self.worker.process.shared.is_departing() && self.entry.tls.is_none() {
-            self.entry.call_over(true);
+            self.entry.call_over();
         }
         let end = loop {
             match self.serve_one().await {
@@ -296,7 +296,7 @@ impl Session {
 
     /// Whether the next process is to have the client, and can: it is between two messages.
     pub(crate) fn is_called_over(&self) -> bool {
-        self.entry.is_called_over()
+        self.entry.crossing() == Crossing::Called
             && self.intake.at_boundary()
             && !self.conn.has_held()
             && self.conn.is_flushed()
@@ -366,7 +366,7 @@ impl Session {
                 return Poll::Ready(Err(End::Killed(kill)));
             }
             // What it asks for goes along, if it is complete as far as it came.
-            if entry.is_called_over() && self.gather == 0 && self.conn.is_flushed() {
+            if entry.crossing() == Crossing::Called && self.gather == 0 && self.conn.is_flushed() {
                 return Poll::Ready(Err(End::CalledOver));
             }
             self.poll_while_waiting(cx, &mut watching).map(Err)

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use net::Stream;
 use net::stream::Parked;
 use pool::pool::{Local, Suspension};
-use pool::roster::{ClientKind, ClientState, Kill};
+use pool::roster::{ClientKind, ClientState, Crossing, Kill};
 use pool::snapshot::{Counters, MemoryRow, Snapshot};
 use pool::{ClientEntry, ClientId, LeaseError, Mail, PoolShared, Pools, Roster, WorkerId};
 use tokio::runtime::{self, Handle};
@@ -270,8 +270,7 @@ impl Worker {
     pub(crate) fn movable(&self) -> Vec<Rc<ClientEntry>> {
         let mut movable = Vec::new();
         self.pools.local.roster.for_each(|client| {
-            let own = client.replication != Replication::None;
-            if client.kind == ClientKind::Session && client.tls.is_none() && !own {
+            if is_movable(client) {
                 movable.push(client.clone());
             }
         });
@@ -336,12 +335,16 @@ impl Worker {
             .get()
             .unwrap_or_else(|| Pacing::new(self.sessions()));
         let due = pacing.due(&drain, now);
+        let departing = self.process.shared.is_departing();
         let mut leaving = Vec::new();
         self.pools.local.roster.for_each(|client| {
             let enough = match due {
                 Due::All => true,
                 Due::Silent(_) => client.silent_for(now).is_some_and(|it| it >= SILENCE),
             };
+            // Who goes over to another process need not leave.
+            let goes_over = departing && is_movable(client);
+            let enough = enough && !goes_over;
             if enough && client.kind == ClientKind::Session && client.dismissed().is_none() {
                 leaving.push(client.clone());
             }
@@ -491,4 +494,12 @@ impl Worker {
             let _ = reply.send(());
         });
     }
+}
+
+/// Whether another process could have this client.
+fn is_movable(client: &ClientEntry) -> bool {
+    client.kind == ClientKind::Session
+        && client.tls.is_none()
+        && client.replication == Replication::None
+        && client.crossing() != Crossing::Stays
 }

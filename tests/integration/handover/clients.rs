@@ -265,3 +265,52 @@ async fn pause_holds_in_the_new_process() {
     second.console().await.run("RESUME").await;
     assert_eq!(value(&client.read_until_ready().await), "resumed");
 }
+
+#[tokio::test]
+async fn who_is_logging_in_ends_its_login_where_it_began_and_then_goes_over() {
+    let postgres = postgres().await;
+    for workers in WORKERS {
+        let setup = before_postgres(&postgres, workers)
+            .set("auth_type", "plain")
+            .set("max_user_client_connections", 2);
+        let mut running = vec![setup.clone().start().await];
+        let mut late = Vec::new();
+        for _ in 0..2 {
+            let mut client = FakeClient::connect(&running[0].address()).await;
+            client
+                .startup(&[("user", "alice"), ("database", "app")])
+                .await;
+            client.read_auth(3).await;
+            late.push(client);
+        }
+        let second = heir(&setup, &running).await;
+        let _other = second.connect("alice", "secret", "app").await;
+        let [mut lucky, mut luckless]: [FakeClient; 2] =
+            late.try_into().unwrap_or_else(|_| unreachable!());
+        lucky.send(Message::password("secret")).await;
+        lucky.read_auth_ok().await;
+        lucky.read_welcome().await;
+        assert_eq!(lucky.query_value("SELECT 'in'").await, "in");
+        luckless.send(Message::password("secret")).await;
+        let told = luckless.expect_error().await;
+        assert_eq!(told.text(), "client connections exceeded");
+        assert!(running[0].wait_exit().await.success());
+        assert_eq!(lucky.query_value("SELECT 'moved'").await, "moved");
+    }
+}
+
+#[tokio::test]
+async fn a_deadline_sends_nobody_away_who_can_go_over() {
+    let postgres = postgres().await;
+    let setup = before_postgres(&postgres, 1).set("shutdown_drain_timeout", 30);
+    let mut running = vec![setup.clone().start().await];
+    let mut clients = Vec::new();
+    for _ in 0..60 {
+        clients.push(alice(&running[0]).await);
+    }
+    let _next = heir(&setup, &running).await;
+    assert!(running[0].wait_exit().await.success());
+    for client in &mut clients {
+        assert_eq!(client.query_value("SELECT 'moved'").await, "moved");
+    }
+}

@@ -264,7 +264,7 @@ pub(crate) async fn call_over(worker: Rc<Worker>) {
     for entry in worker.movable() {
         // Who is idle takes the next turn at once, who is busy comes by itself.
         drop(successor.turn().await);
-        entry.call_over(true);
+        entry.call_over();
         tokio::task::yield_now().await;
     }
     worker.pools.part_with_idle();
@@ -280,7 +280,7 @@ pub(crate) async fn go_over(session: &mut Session) -> bool {
             lease.goes_over();
         }
     } else {
-        session.entry.call_over(false);
+        session.entry.stays();
     }
     gone
 }

@@ -137,6 +137,8 @@ impl Estate {
             Some((name.0[..].into(), statement))
         });
         let who: Who = (pool.key.database.clone(), record.user.as_str().into());
+        // Counted as ours before it is no more counted as theirs.
+        let counted = Counted::new(load);
         let (counts, visit) = match self.guest(&who) {
             Some(guest) => (guest.counts, guest.visit),
             None => (self.counts(&who), Visit::new(&process, who.clone())),
@@ -157,7 +159,7 @@ impl Estate {
             connected: ago(record.age),
             request_time: ago(record.silent_for),
             key,
-            counted: Counted::new(load),
+            counted,
             counts,
             visit,
             server,
