@@ -125,8 +125,9 @@ impl Pool {
                 break;
             };
             self.idle_changed();
-            self.part_with(place);
+            // Before it goes: what is needed next is heard of after it has come.
             self.shared.needed.store(false, Ordering::SeqCst);
+            self.part_with(place);
         }
     }
 
