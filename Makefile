@@ -40,7 +40,7 @@ bench: bench-setup ## pgusher beside PgBouncer: a table of ratios; BENCH="--only
 	cargo run --release -p pgusher-benches --bin pgusher-bench -- $(BENCH)
 
 bench-setup: ## Fetch what the benchmark compares with
-	@.ci/install linker pam postgres valgrind
+	@.ci/install linker pam postgres valgrind perf
 	@.ci/fetch-pgbouncer target/pgbouncer
 
 install: $(BINARY) ## Copy the pooler below PREFIX (/usr/local), and DESTDIR; PGBOUNCER=1 for that name, too

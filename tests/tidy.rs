@@ -7,7 +7,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use settings::{NOT_YET, SETTINGS};
+use settings::{NOT_YET, SETTINGS, Setting, When};
 
 /// The floors from left to right, by the names that dependents call them, and where they are.
 const FLOORS: [(&str, &str); 7] = [
@@ -24,29 +24,14 @@ const FLOORS: [(&str, &str); 7] = [
 const WORLDLY: [&str; 5] = ["tokio", "nix", "socket2", "libc", "tracing"];
 
 /// Settings whose effect no conversation shows yet, by the reason.
-const WITHOUT_TEST: [(&str, &[&str]); 4] = [
+const WITHOUT_TEST: [(&str, &[&str]); 2] = [
     (
-        "the kernel's queue can't be seen from outside",
-        &["listen_backlog"],
-    ),
-    (
-        "options of the kernel's, still to be read back from the socket",
-        &[
-            "tcp_keepalive",
-            "tcp_keepcnt",
-            "tcp_keepidle",
-            "tcp_keepintvl",
-            "tcp_socket_buffer",
-            "tcp_user_timeout",
-        ],
+        "seen only when a peer does not answer the kernel's probes: read back beside the code",
+        &["tcp_keepcnt", "tcp_keepintvl"],
     ),
     (
         "the system's own log, of which there is one: tested beside the code",
         &["syslog", "syslog_facility", "syslog_ident"],
-    ),
-    (
-        "the socket's file, still to be looked at",
-        &["unix_socket_group", "unix_socket_mode"],
     ),
 ];
 
@@ -224,7 +209,7 @@ fn commands_that_pages_name_exist() {
             );
         }
         for verb in words_after(&text, "cargo ") {
-            let known = ["build", "run", "test"].contains(&verb);
+            let known = ["bench", "build", "run", "test"].contains(&verb);
             let alias = aliases.contains(&format!("\n{verb} = "));
             assert!(known || alias, "{page}: cargo {verb}");
         }
@@ -244,7 +229,8 @@ fn each_setting_leads_to_the_test_of_its_effect() {
     let page = read("tests/effects.md");
     let shown: Vec<_> = page.lines().filter_map(effect).collect();
     let excused = WITHOUT_TEST.iter().flat_map(|(_, keys)| *keys).copied();
-    let named: Vec<&str> = shown.iter().map(|(key, _)| *key).chain(excused).collect();
+    let keys = shown.iter().map(|effect| effect.key);
+    let named: Vec<&str> = keys.chain(excused).collect();
     for key in SETTINGS.iter().map(|setting| setting.name) {
         let count = named.iter().filter(|name| **name == key).count();
         let expected = match NOT_YET.iter().find(|row| row.key == key) {
@@ -264,18 +250,41 @@ fn each_setting_leads_to_the_test_of_its_effect() {
             "{name} is no setting"
         );
     }
-    for (key, test) in shown {
-        let (module, function) = test.rsplit_once("::").unwrap();
-        let file = format!("tests/integration/{}.rs", module.replace("::", "/"));
-        let is_there = read(&file).contains(&format!("async fn {function}()"));
-        assert!(is_there, "{key}: {file} has no test {function}");
+    for Effect {
+        key,
+        test,
+        by_reload,
+    } in shown
+    {
+        let follows = Setting::named(key).unwrap().when == When::OnReload;
+        assert_eq!(by_reload.is_some(), follows, "{key} by RELOAD");
+        for test in [Some(test), by_reload].into_iter().flatten() {
+            let (module, function) = test.rsplit_once("::").unwrap();
+            let file = format!("tests/integration/{}.rs", module.replace("::", "/"));
+            let is_there = read(&file).contains(&format!("async fn {function}()"));
+            assert!(is_there, "{key}: {file} has no test {function}");
+        }
     }
 }
 
-/// A row of the table: the setting and its test.
-fn effect(line: &str) -> Option<(&str, &str)> {
-    let row = line.strip_prefix("| `")?.strip_suffix("` |")?;
-    row.split_once("` | `")
+/// A row of the table: a setting, its test, and the one that changes it by RELOAD.
+struct Effect<'a> {
+    key: &'a str,
+    test: &'a str,
+    /// None if that takes a restart.
+    by_reload: Option<&'a str>,
+}
+
+fn effect(line: &str) -> Option<Effect<'_>> {
+    let row = line.strip_prefix("| `")?.strip_suffix(" |")?;
+    let (key, row) = row.split_once("` | `")?;
+    let (test, by_reload) = row.split_once("` | ")?;
+    let by_reload = by_reload.strip_prefix('`');
+    Some(Effect {
+        key,
+        test,
+        by_reload: by_reload.and_then(|test| test.strip_suffix('`')),
+    })
 }
 
 /// For the reader, not as a gate; `cargo nextest run --test tidy --no-capture longest` shows it.

@@ -63,7 +63,8 @@ impl Client {
         way: &Way,
     ) -> Result<Self, Failure> {
         let opened = Session::open(address, way, work.buffer_len()).await;
-        let session = opened.map_err(|failure| failure.at(format!("client {number}")))?;
+        let mut session = opened.map_err(|failure| failure.at(format!("client {number}")))?;
+        session.talk(&work.opening()).await?;
         Ok(Self::new(number, work, Presence::Inside(session)))
     }
 

@@ -8,6 +8,7 @@ use crate::{
     client::{Client, Order},
     door::{Door, Way},
     failure::Failure,
+    stage::Lines,
     work::Work,
 };
 
@@ -22,6 +23,8 @@ pub(crate) struct Load {
     pub(crate) habit: Habit,
     /// How they come in.
     pub(crate) door: Door,
+    /// What poolers are told beyond what all of them are.
+    pub(crate) lines: Lines,
 }
 
 /// What clients do between two transactions.
@@ -41,6 +44,7 @@ impl Load {
             clients,
             habit: Habit::Stays,
             door: Door::Trust,
+            lines: &[],
         }
     }
 
@@ -51,12 +55,18 @@ impl Load {
             clients,
             habit: Habit::Visits,
             door,
+            lines: &[],
         }
     }
 
     /// The same clients, who come in another way.
     pub(crate) const fn through(self, door: Door) -> Self {
         Self { door, ..self }
+    }
+
+    /// The same clients, of poolers that were told more.
+    pub(crate) const fn telling(self, lines: Lines) -> Self {
+        Self { lines, ..self }
     }
 }
 
@@ -77,6 +87,7 @@ impl Crowd {
             clients,
             habit,
             door,
+            lines: _,
         } = load;
         let way = Way::through(door);
         let mut crowd = Self::default();
@@ -125,8 +136,11 @@ impl Crowd {
         Ok((crowd, total))
     }
 
-    /// The same, and how long each transaction took.
-    pub(crate) async fn timed_work(self, order: Order) -> Result<(Self, Vec<Duration>), Failure> {
+    /// The same, and how long each transaction took, client by client.
+    pub(crate) async fn timed_work_of_each(
+        self,
+        order: Order,
+    ) -> Result<(Self, Vec<Vec<Duration>>), Failure> {
         let mut working = JoinSet::new();
         for mut client in self.clients {
             let order = order.clone();
@@ -138,7 +152,7 @@ impl Crowd {
         let (mut crowd, mut all_times) = (Self::default(), Vec::new());
         for (client, times) in all(working).await? {
             crowd.clients.push(client);
-            all_times.extend(times);
+            all_times.push(times);
         }
         Ok((crowd, all_times))
     }
@@ -176,7 +190,9 @@ impl Crowd {
 }
 
 /// What all tasks come to; the first failure ends the others.
-async fn all<T: 'static>(mut tasks: JoinSet<Result<T, Failure>>) -> Result<Vec<T>, Failure> {
+pub(crate) async fn all<T: 'static>(
+    mut tasks: JoinSet<Result<T, Failure>>,
+) -> Result<Vec<T>, Failure> {
     let mut values = Vec::with_capacity(tasks.len());
     while let Some(ended) = tasks.join_next().await {
         match ended {

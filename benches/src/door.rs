@@ -4,13 +4,16 @@ use std::{io, sync::Arc};
 
 use rustls::client::Resumption;
 use testkit::{
-    Authority, Certificate, Key, PoolerSetup, quick_scram_secret, request_tls, trusting_tls,
+    Authority, Certificate, Key, PoolerSetup, quick_scram_secret, request_tls, startup_packet,
+    trusting_tls,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
 use tokio_rustls::TlsConnector;
+
+use crate::session::NAME;
 
 /// How clients come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +51,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 pub(crate) struct Way {
     door: Door,
     connector: TlsConnector,
+    user: String,
+    database: String,
 }
 
 impl Papers {
@@ -94,7 +99,26 @@ impl Way {
         let mut config = trusting_tls();
         config.resumption = Resumption::disabled();
         let connector = TlsConnector::from(Arc::new(config));
-        Self { door, connector }
+        Self {
+            door,
+            connector,
+            user: NAME.to_owned(),
+            database: NAME.to_owned(),
+        }
+    }
+
+    /// The same to another database, as another user.
+    pub(crate) fn to(&self, database: &str, user: &str) -> Self {
+        Self {
+            user: user.to_owned(),
+            database: database.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// The startup packet of those who come this way.
+    pub(crate) fn hello(&self) -> Vec<u8> {
+        startup_packet(&[("user", &self.user), ("database", &self.database)])
     }
 
     /// What a client says the startup packet to.

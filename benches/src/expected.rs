@@ -22,6 +22,17 @@ impl<'a> Expected<'a> {
         }
     }
 
+    /// What is left after so much of it has arrived.
+    pub(crate) fn after(pieces: &'a [Piece], heard: u64) -> Self {
+        let mut expected = Self::new(pieces);
+        while expected.heard < heard && !expected.is_met() {
+            let rest = expected.rest().len() as u64;
+            let len = rest.min(heard - expected.heard);
+            expected.advance(len as usize);
+        }
+        expected
+    }
+
     /// Has all of it arrived?
     pub(crate) fn is_met(&self) -> bool {
         self.pieces.is_empty()
@@ -117,6 +128,17 @@ mod tests {
 
             assert!(expected.is_met());
             assert_eq!(expected.heard(), 20);
+        }
+    }
+
+    #[test]
+    fn an_answer_may_be_heard_in_two_parts() {
+        let (pieces, bytes) = (answer(), b"head row row row end");
+        for cut in 0..=bytes.len() {
+            let mut rest = Expected::after(&pieces, cut as u64);
+            rest.hear(&bytes[cut..]).unwrap();
+
+            assert!(rest.is_met());
         }
     }
 

@@ -75,11 +75,22 @@ pub(crate) fn ticks_to_time(ticks: u64) -> Duration {
     Duration::from_secs_f64(ticks as f64 / per_second)
 }
 
-/// Lets us, and the poolers after us, have as many sockets as the system allows.
+/// Lets us, and the poolers after us, have as many sockets as the system allows, or as we need if
+/// it leaves that to us, as to root.
 pub(crate) fn raise_open_files() -> Result<(), Failure> {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    const NEEDED: u64 = 22_000;
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| {
+        let enough = hard.max(NEEDED);
+        setrlimit(Resource::RLIMIT_NOFILE, enough, enough)
+            .or_else(|_| setrlimit(Resource::RLIMIT_NOFILE, hard, hard))
+    });
     raised.map_err(|errno| Failure::io("raising the limit of open files")(errno.into()))
+}
+
+/// How many files each process may have open.
+pub(crate) fn open_files() -> usize {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+    usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
 fn read(path: &str) -> String {

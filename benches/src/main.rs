@@ -1,16 +1,19 @@
 //! pgusher beside PgBouncer, in one run.
 
 mod bench;
+mod callgrind;
 mod client;
 mod crowd;
 mod door;
 mod expected;
 mod failure;
 mod machine;
+mod measure;
 mod options;
 mod outcome;
 mod pieces;
 mod probe;
+mod process;
 mod programs;
 mod report;
 mod session;
@@ -44,8 +47,8 @@ async fn run(options: Options) -> Result<(), Failure> {
     let workloads = options.workloads()?;
     machine::raise_open_files()?;
     let bench = Bench::start(&options).await?;
-    let outcomes = bench.run(&workloads).await?;
-    let report = Report::new(&bench, outcomes);
+    let results = bench.run(&workloads).await?;
+    let report = Report::new(&bench, results);
     show(&report);
     if let Some(path) = options.json_path(&report) {
         report.write(&path)?;

@@ -1,11 +1,16 @@
 //! What the rounds of a workload came to.
 
-use crate::{probe::Measure, statistics::Spread, subject::Subject};
+use crate::{
+    measure::Measure,
+    statistics::Spread,
+    subject::Subject,
+    workload::{Aim, Workload},
+};
 
 /// One measure of one workload, for all subjects.
 pub(crate) struct Outcome {
     /// The workload.
-    pub(crate) workload: &'static str,
+    pub(crate) workload: Workload,
     /// What the values are.
     pub(crate) measure: Measure,
     series: Vec<Series>,
@@ -19,12 +24,12 @@ struct Series {
 
 /// The outcomes of one workload while it runs.
 pub(crate) struct Outcomes {
-    workload: &'static str,
+    workload: Workload,
     outcomes: Vec<Outcome>,
 }
 
 impl Outcomes {
-    pub(crate) fn new(workload: &'static str) -> Self {
+    pub(crate) fn new(workload: Workload) -> Self {
         Self {
             workload,
             outcomes: Vec::new(),
@@ -35,6 +40,21 @@ impl Outcomes {
     pub(crate) fn note(&mut self, subject: Subject, measure: Measure, value: f64) {
         let values = self.of(measure).series_of(subject);
         values.push(value);
+    }
+
+    /// Puts a subject's values beside another's of the same rounds, as a measure of its own.
+    pub(crate) fn compare(
+        &mut self,
+        (subject, base): (Subject, Subject),
+        (from, to): (Measure, Measure),
+        how: impl Fn(f64, f64) -> f64,
+    ) {
+        let compared = self.of(from);
+        let pairs = (compared.values(subject).iter()).zip(compared.values(base));
+        let values: Vec<_> = pairs.map(|(&value, &base)| how(value, base)).collect();
+        for value in values {
+            self.note(subject, to, value);
+        }
     }
 
     pub(crate) fn into_vec(self) -> Vec<Outcome> {
@@ -70,7 +90,16 @@ impl Outcome {
     /// Where the ratios to PgBouncer lie, each taken within its round.
     pub(crate) fn ratios(&self, subject: Subject) -> Option<Spread> {
         let pairs = (self.values(subject).iter()).zip(self.values(Subject::BASE));
-        Spread::of(pairs.map(|(value, base)| value / base))
+        let ratios = pairs.map(|(value, base)| value / base);
+        // Nothing has no ratio to nothing.
+        Spread::of(ratios.filter(|ratio| ratio.is_finite()))
+    }
+
+    /// What it is meant to be, if that was said.
+    pub(crate) fn aim(&self) -> Option<Aim> {
+        let mut aims = self.workload.aims.iter();
+        aims.find(|(measure, _)| *measure == self.measure)
+            .map(|(_, aim)| *aim)
     }
 
     /// How many rounds there were.
@@ -95,10 +124,25 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workload::WORKLOADS;
+
+    #[test]
+    fn one_subject_stands_beside_another_of_the_same_round() {
+        let mut outcomes = Outcomes::new(WORKLOADS[0]);
+        for (direct, pgbouncer) in [(10.0, 14.0), (30.0, 33.0)] {
+            outcomes.note(Subject::Direct, Measure::Median, direct);
+            outcomes.note(Subject::BASE, Measure::Median, pgbouncer);
+        }
+        let subjects = (Subject::BASE, Subject::Direct);
+        let measures = (Measure::Median, Measure::MedianAdded);
+        outcomes.compare(subjects, measures, |value, base| value - base);
+
+        assert_eq!(outcomes.into_vec()[1].values(Subject::BASE), [4.0, 3.0]);
+    }
 
     #[test]
     fn a_ratio_is_taken_within_its_round() {
-        let mut outcomes = Outcomes::new("simple");
+        let mut outcomes = Outcomes::new(WORKLOADS[0]);
         // The machine was three times slower in the second round, for both.
         for (pgbouncer, direct) in [(10.0, 8.0), (30.0, 24.0)] {
             outcomes.note(Subject::BASE, Measure::CpuPerTransaction, pgbouncer);

@@ -5,21 +5,23 @@ use std::{fmt, fs, path::Path};
 use serde::Serialize;
 
 use crate::{
-    bench::Bench,
+    bench::{Bench, Results},
     failure::Failure,
     machine::{self, Machine},
+    measure::Measure,
     outcome::Outcome,
-    probe::{Effort, Measure},
+    probe::Effort,
     stage::INI,
     statistics::Spread,
     subject::Subject,
     table::Table,
+    workload::Aim,
 };
 
 /// What came out.
 pub(crate) struct Report {
     about: About,
-    outcomes: Vec<Outcome>,
+    results: Results,
 }
 
 /// Where, when and how it was measured.
@@ -39,6 +41,7 @@ struct Record<'a> {
     #[serde(flatten)]
     about: &'a About,
     outcomes: Vec<OutcomeRecord>,
+    notes: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -46,6 +49,7 @@ struct OutcomeRecord {
     workload: &'static str,
     measure: Measure,
     unit: &'static str,
+    aim: Option<String>,
     subjects: Vec<SubjectRecord>,
 }
 
@@ -59,7 +63,7 @@ struct SubjectRecord {
 }
 
 impl Report {
-    pub(crate) fn new(bench: &Bench, outcomes: Vec<Outcome>) -> Self {
+    pub(crate) fn new(bench: &Bench, results: Results) -> Self {
         let about = About {
             date: machine::today(),
             commit: machine::commit(),
@@ -71,7 +75,7 @@ impl Report {
                 .map(|(name, value)| format!("{name} = {value}"))
                 .collect(),
         };
-        Self { about, outcomes }
+        Self { about, results }
     }
 
     /// The name under which it is kept.
@@ -83,7 +87,10 @@ impl Report {
     pub(crate) fn write(&self, path: &Path) -> Result<(), Failure> {
         let record = Record {
             about: &self.about,
-            outcomes: self.outcomes.iter().map(OutcomeRecord::of).collect(),
+            outcomes: (self.results.outcomes.iter())
+                .map(OutcomeRecord::of)
+                .collect(),
+            notes: &self.results.notes,
         };
         let mut json = serde_json::to_string_pretty(&record)
             .map_err(|error| Failure::Unreadable(format!("figures as JSON: {error}")))?;
@@ -99,16 +106,27 @@ impl Report {
         subjects: &[Subject],
         label: impl Fn(Measure) -> &'static str,
         cell: impl Fn(&Outcome, Subject) -> String,
+        aim: impl Fn(Aim) -> bool,
     ) -> Table {
         let mut header = vec!["workload".to_owned(), "measure".to_owned()];
         header.extend(subjects.iter().map(Subject::to_string));
+        header.push("aim".to_owned());
         header.push("rounds".to_owned());
         let mut table = Table::new(2, header);
-        for outcome in &self.outcomes {
+        for outcome in &self.results.outcomes {
+            let cells: Vec<_> = (subjects.iter())
+                .map(|&subject| cell(outcome, subject))
+                .collect();
+            if cells.iter().all(|cell| cell == NOT_MEASURED) {
+                continue;
+            }
             let measure = outcome.measure;
-            let label = format!("{} {}", label(measure), measure.arrow());
-            let mut row = vec![outcome.workload.to_owned(), label];
-            row.extend(subjects.iter().map(|&subject| cell(outcome, subject)));
+            let better = measure.better();
+            let label = format!("{} {}", label(measure), better.arrow());
+            let mut row = vec![outcome.workload.name.to_owned(), label];
+            row.extend(cells);
+            let aim = outcome.aim().filter(|&it| aim(it));
+            row.push(aim.map_or(String::new(), |aim| aim.text(better)));
             row.push(outcome.rounds().to_string());
             table.push(row);
         }
@@ -129,12 +147,18 @@ impl fmt::Display for Report {
         let compared: Vec<_> = (all.iter().copied())
             .filter(|&subject| subject != Subject::BASE)
             .collect();
-        let ratios = self.table(&compared, Measure::name, |outcome, subject| {
-            ratio(outcome.ratios(subject))
-        });
-        let medians = self.table(&all, Measure::unit, |outcome, subject| {
-            amount(outcome.spread(subject))
-        });
+        let ratios = self.table(
+            &compared,
+            Measure::name,
+            |outcome, subject| ratio(outcome.ratios(subject)),
+            |aim| matches!(aim, Aim::Ratio(_)),
+        );
+        let medians = self.table(
+            &all,
+            Measure::unit,
+            |outcome, subject| amount(outcome.spread(subject)),
+            |aim| matches!(aim, Aim::Amount(_)),
+        );
 
         writeln!(
             f,
@@ -146,6 +170,9 @@ impl fmt::Display for Report {
             "Medians. They depend on the machine and its mood; compare ratios.\n"
         )?;
         writeln!(f, "{medians}")?;
+        for note in &self.results.notes {
+            writeln!(f, "{note}")?;
+        }
         writeln!(f, "{}", versions.join(" · "))?;
         writeln!(
             f,
@@ -160,9 +187,10 @@ impl OutcomeRecord {
     fn of(outcome: &Outcome) -> Self {
         let measured = Subject::all().filter(|&subject| !outcome.values(subject).is_empty());
         Self {
-            workload: outcome.workload,
+            workload: outcome.workload.name,
             measure: outcome.measure,
             unit: outcome.measure.unit(),
+            aim: outcome.aim().map(|aim| aim.text(outcome.measure.better())),
             subjects: measured
                 .map(|subject| SubjectRecord {
                     subject: subject.to_string(),

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr};
 
 use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
-use testkit::{Message, Side, startup_packet};
+use testkit::{Message, Side};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -44,8 +44,7 @@ impl Session {
             stream,
             buffer: vec![0; buffer_len],
         };
-        let hello = startup_packet(&[("user", NAME), ("database", NAME)]);
-        session.say(&[Piece::once(hello)]).await?;
+        session.say(&[Piece::once(way.hello())]).await?;
         session.log_in().await?;
         Ok(session)
     }
@@ -71,7 +70,8 @@ impl Session {
         }
     }
 
-    async fn say(&mut self, pieces: &[Piece]) -> Result<(), Failure> {
+    /// Says this, and hears nothing.
+    pub(crate) async fn say(&mut self, pieces: &[Piece]) -> Result<(), Failure> {
         for piece in pieces {
             for _ in 0..piece.times {
                 let written = self.stream.write_all(&piece.bytes).await;
@@ -83,8 +83,16 @@ impl Session {
     }
 
     async fn hear(&mut self, pieces: &[Piece]) -> Result<(), Failure> {
-        let mut expected = Expected::new(pieces);
-        while !expected.is_met() {
+        self.hear_until(&mut Expected::new(pieces), u64::MAX).await
+    }
+
+    /// Hears an answer to its end, or until so much of it has come.
+    pub(crate) async fn hear_until(
+        &mut self,
+        expected: &mut Expected<'_>,
+        enough: u64,
+    ) -> Result<(), Failure> {
+        while !expected.is_met() && expected.heard() < enough {
             match self.read().await? {
                 [] => {
                     return Err(Failure::Closed {

@@ -3,13 +3,15 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    process::Command,
 };
 
-use testkit::{Pooler, PoolerSetup, Postgres};
+use testkit::{Pooler, PoolerSetup, Postgres, client_program};
 
 use crate::{
     door::{Door, Papers},
     failure::Failure,
+    probe::pgbench,
     programs::{Programs, on_path},
     session::NAME,
     subject::{Program, Subject},
@@ -31,8 +33,11 @@ pub(crate) enum Running {
     Direct(SocketAddr),
 }
 
+/// Lines of an ini.
+pub(crate) type Lines = &'static [(&'static str, &'static str)];
+
 /// What poolers are told, the same for all of them.
-pub(crate) const INI: &[(&str, &str)] = &[
+pub(crate) const INI: Lines = &[
     ("pool_mode", "transaction"),
     ("default_pool_size", "20"),
     ("max_client_conn", "12000"),
@@ -45,10 +50,13 @@ pub(crate) const INI: &[(&str, &str)] = &[
 pub(crate) const COUNTS: &str = "callgrind.out";
 
 impl Stage {
+    /// As many clients PostgreSQL itself takes, beside those of the poolers.
+    pub(crate) const SESSIONS: usize = 200;
+
     /// Starts PostgreSQL and looks for the poolers.
     pub(crate) async fn open(pgusher: &Path) -> Result<Self, Failure> {
         let programs = Programs::gather(pgusher)?;
-        let postgres = Postgres::setup().max_connections(300).try_start().await?;
+        let postgres = Postgres::setup().max_connections(320).try_start().await?;
         postgres.create_trusted_user(NAME).await;
         postgres.create_database(NAME).await;
         postgres.run_in(NAME, Work::TABLES).await;
@@ -61,10 +69,18 @@ impl Stage {
     }
 
     /// Starts a subject.
-    pub(crate) async fn start(&self, subject: Subject, door: Door) -> Result<Running, Failure> {
+    pub(crate) async fn start(
+        &self,
+        subject: Subject,
+        door: Door,
+        lines: Lines,
+    ) -> Result<Running, Failure> {
         Ok(match subject {
             Subject::Pooler(program) => {
-                Running::Pooler(Box::new(self.start_pooler(program, door).await?))
+                let setup = self.pooler(program, door);
+                let told =
+                    (lines.iter()).fold(setup, |setup, (name, value)| setup.set(name, value));
+                Running::of(told).await?
             }
             Subject::Direct => Running::Direct(local(self.postgres.port())),
         })
@@ -76,8 +92,17 @@ impl Stage {
         program: Program,
         door: Door,
     ) -> Result<Pooler, Failure> {
-        let setup = self.setup(program, door, Pooler::binary(self.path(program)));
-        Ok(setup.try_start().await?)
+        Ok(self.pooler(program, door).try_start().await?)
+    }
+
+    /// A pooler that may be told more.
+    pub(crate) fn pooler(&self, program: Program, door: Door) -> PoolerSetup {
+        self.setup(program, door, Pooler::binary(self.path(program)))
+    }
+
+    /// A connection string to the database of all clients.
+    pub(crate) fn conn_info(&self) -> String {
+        self.postgres.conn_info(NAME)
     }
 
     /// Starts a pooler that tells its metrics.
@@ -97,6 +122,24 @@ impl Stage {
             .setup(program, Door::Trust, counted)
             .try_start()
             .await?)
+    }
+
+    /// Makes the tables of pgbench's own scripts.
+    pub(crate) async fn fill_pgbench_tables(&self) -> Result<(), Failure> {
+        let mut command = Command::new(client_program("pgbench"));
+        command
+            .args(["-i", "-q", "-I", "dtgp", "-U", "postgres"])
+            .arg("-h")
+            .arg(self.postgres.socket_dir())
+            .args(["-p", &self.postgres.port().to_string(), NAME]);
+        let made = pgbench::output(command).await?;
+        if !made.status.success() {
+            let complaint = String::from_utf8_lossy(&made.stderr).into_owned();
+            return Err(Failure::Unreadable(format!("pgbench -i: {complaint}")));
+        }
+        let readable = "GRANT SELECT ON ALL TABLES IN SCHEMA public TO PUBLIC";
+        self.postgres.run_in(NAME, readable).await;
+        Ok(())
     }
 
     /// How many rows ever arrived by COPY FROM STDIN.
@@ -145,6 +188,11 @@ impl Stage {
 }
 
 impl Running {
+    /// A pooler that was told more.
+    pub(crate) async fn of(setup: PoolerSetup) -> Result<Self, Failure> {
+        Ok(Self::Pooler(Box::new(setup.try_start().await?)))
+    }
+
     /// Where its clients connect.
     pub(crate) fn address(&self) -> SocketAddr {
         match self {
@@ -153,12 +201,17 @@ impl Running {
         }
     }
 
-    /// The clock ticks of CPU that the pooler has used; none if there is none.
-    pub(crate) fn cpu_ticks(&self) -> Option<u64> {
+    /// The pooler, if there is one.
+    pub(crate) fn pooler(&self) -> Option<&Pooler> {
         match self {
-            Self::Pooler(pooler) => Some(pooler.cpu_ticks()),
+            Self::Pooler(pooler) => Some(pooler),
             Self::Direct(_) => None,
         }
+    }
+
+    /// The clock ticks of CPU that the pooler has used; none if there is none.
+    pub(crate) fn cpu_ticks(&self) -> Option<u64> {
+        self.pooler().map(Pooler::cpu_ticks)
     }
 }
 

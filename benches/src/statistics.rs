@@ -1,4 +1,6 @@
-//! Median and range.
+//! Median, range and percentiles.
+
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -28,9 +30,25 @@ impl Spread {
     }
 }
 
+/// The time that this part of all stays below; they come in their order.
+pub(crate) fn percentile(sorted: &[Duration], part: f64) -> Duration {
+    let place = (sorted.len() as f64 * part) as usize;
+    let last = sorted.last().copied().unwrap_or_default();
+    sorted.get(place).copied().unwrap_or(last)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_in_a_hundred_is_slower() {
+        let times: Vec<_> = (1..=1000).map(Duration::from_micros).collect();
+
+        assert_eq!(percentile(&times, 0.99), Duration::from_micros(991));
+        assert_eq!(percentile(&times, 1.0), Duration::from_micros(1000));
+        assert_eq!(percentile(&[], 0.5), Duration::ZERO);
+    }
 
     #[test]
     fn the_median_is_the_middle_value_whatever_the_order() {

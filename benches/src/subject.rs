@@ -30,11 +30,23 @@ impl Program {
         Self::Pgusher { workers: 1 },
         Self::Pgusher { workers: 2 },
     ];
+
+    /// The threads that serve its clients.
+    pub(crate) fn workers(self) -> u8 {
+        match self {
+            Self::PgBouncer => 1,
+            Self::Pgusher { workers } => workers,
+        }
+    }
 }
 
 impl Subject {
     /// What ratios are taken to.
     pub(crate) const BASE: Self = Self::Pooler(Program::PgBouncer);
+    /// What it takes on one thread.
+    pub(crate) const ONE_WORKER: Self = Self::Pooler(Program::Pgusher { workers: 1 });
+    /// The same on two.
+    pub(crate) const TWO_WORKERS: Self = Self::Pooler(Program::Pgusher { workers: 2 });
 
     /// In the order of the rounds, and of the columns.
     pub(crate) fn all() -> impl Iterator<Item = Self> {

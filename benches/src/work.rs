@@ -9,10 +9,16 @@ use crate::pieces::{Piece, Pieces};
 pub(crate) enum Work {
     /// `SELECT n` as a simple query.
     Simple,
+    /// The same, as a scripted server answers it.
+    Scripted,
     /// The same by Parse, Bind, Describe, Execute and Sync, unnamed.
     Extended,
+    /// The same by Bind, Describe, Execute and Sync, of a statement prepared before.
+    Prepared,
     /// A simple query for 10,000 rows of 1 KB.
     Rows,
+    /// A simple query for 10 values of 1 MB.
+    Values,
     /// COPY TO STDOUT of 200 MB.
     CopyOut,
     /// COPY FROM STDIN of 200 MB.
@@ -31,12 +37,17 @@ pub(crate) enum Step {
 }
 
 const ROWS: usize = 10_000;
+const VALUES: usize = 10;
 const COPIED_ROWS: usize = 200_000;
 /// Rows sent in one piece when copying in: about 64 KB.
 const ROWS_AT_ONCE: usize = 64;
 
+/// The name that all clients give their prepared statement.
+const STATEMENT: &str = "answer";
+
 /// Tags have 8 bytes, so these are rows of 1,024 and 1,000 bytes.
 const TAGS_PER_ROW: usize = 128;
+const TAGS_PER_VALUE: usize = 128 * 1024;
 const TAGS_PER_COPIED_ROW: usize = 125;
 
 impl Work {
@@ -55,15 +66,15 @@ impl Work {
     pub(crate) fn rows_arriving(self) -> u64 {
         match self {
             Self::CopyIn => COPIED_ROWS as u64,
-            Self::Simple | Self::Extended | Self::Rows | Self::CopyOut => 0,
+            _ => 0,
         }
     }
 
     /// Transactions of each client before the measured ones.
     pub(crate) fn warm_up(self) -> u64 {
         match self {
-            Self::Simple | Self::Extended => 50,
-            Self::Rows => 2,
+            Self::Simple | Self::Extended | Self::Scripted | Self::Prepared => 50,
+            Self::Rows | Self::Values => 2,
             Self::CopyOut | Self::CopyIn => 1,
         }
     }
@@ -71,8 +82,25 @@ impl Work {
     /// How much a client reads at once.
     pub(crate) fn buffer_len(self) -> usize {
         match self {
-            Self::Simple | Self::Extended => 4 * 1024,
-            Self::Rows | Self::CopyOut | Self::CopyIn => 64 * 1024,
+            Self::Simple | Self::Extended | Self::Scripted | Self::Prepared => 4 * 1024,
+            Self::Rows | Self::Values | Self::CopyOut | Self::CopyIn => 64 * 1024,
+        }
+    }
+
+    /// What a client says and hears once, after its login.
+    pub(crate) fn opening(self) -> Dialogue {
+        match self {
+            Self::Prepared => vec![
+                Step::Say(vec![whole(&[
+                    Message::parse(STATEMENT, "SELECT $1::int4"),
+                    Message::sync(),
+                ])]),
+                Step::Hear(vec![whole(&[
+                    Message::parse_complete(),
+                    Message::ready(Tx::Idle),
+                ])]),
+            ],
+            _ => Vec::new(),
         }
     }
 
@@ -85,9 +113,12 @@ impl Work {
             let number = (client * 2 + turn).to_string();
             let tag = format!("{client:06}.{turn}");
             match self {
-                Self::Simple => simple(&number),
+                Self::Simple => simple(&number, column("?column?", INT4)),
+                Self::Scripted => simple(&number, Message::row_description(&["?column?"])),
                 Self::Extended => extended(&number),
-                Self::Rows => rows(&tag),
+                Self::Prepared => prepared(&number),
+                Self::Rows => rows(&tag, TAGS_PER_ROW, ROWS),
+                Self::Values => rows(&tag, TAGS_PER_VALUE, VALUES),
                 Self::CopyOut => copy_out(&tag),
                 Self::CopyIn => copy_in(&tag),
             }
@@ -95,9 +126,9 @@ impl Work {
     }
 }
 
-fn simple(number: &str) -> Dialogue {
+fn simple(number: &str, column: Message) -> Dialogue {
     let answer = [
-        column("?column?", INT4),
+        column,
         Message::data_row(&[Some(number)]),
         Message::command_complete("SELECT 1"),
         Message::ready(Tx::Idle),
@@ -130,17 +161,37 @@ fn extended(number: &str) -> Dialogue {
     ]
 }
 
-fn rows(tag: &str) -> Dialogue {
-    let sql = format!(
-        "SELECT repeat('{tag}', {TAGS_PER_ROW}) FROM (SELECT generate_series(1, {ROWS})) AS row"
-    );
-    let row = Message::data_row(&[Some(&tag.repeat(TAGS_PER_ROW))]);
+fn prepared(number: &str) -> Dialogue {
+    let request = [
+        Message::bind("", STATEMENT, &[Some(number)]),
+        Message::describe_portal(""),
+        Message::execute(""),
+        Message::sync(),
+    ];
+    let answer = [
+        Message::bind_complete(),
+        column("int4", INT4),
+        Message::data_row(&[Some(number)]),
+        Message::command_complete("SELECT 1"),
+        Message::ready(Tx::Idle),
+    ];
+    vec![
+        Step::Say(vec![whole(&request)]),
+        Step::Hear(vec![whole(&answer)]),
+    ]
+}
+
+/// As many rows of one column, whose value is the tag so many times.
+pub(crate) fn rows(tag: &str, tags: usize, rows: usize) -> Dialogue {
+    let sql =
+        format!("SELECT repeat('{tag}', {tags}) FROM (SELECT generate_series(1, {rows})) AS row");
+    let row = Message::data_row(&[Some(&tag.repeat(tags))]);
     vec![
         Step::Say(vec![query(&sql)]),
         Step::Hear(vec![
             whole(&[column("repeat", TEXT)]),
-            Piece::repeated(row.encode(), ROWS),
-            done(&format!("SELECT {ROWS}")),
+            Piece::repeated(row.encode(), rows),
+            done(&format!("SELECT {rows}")),
         ]),
     ]
 }

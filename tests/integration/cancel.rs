@@ -295,11 +295,13 @@ async fn a_cancel_that_waits_for_its_turn_too_long_is_given_up() {
     for workers in WORKERS {
         let server = FakeServer::start().await;
         let toll = Toll::before(&server).await;
-        let pooler = trusting(workers)
+        let mut pooler = trusting(workers)
             .database("app", &toll.conn_info("app"))
             .set("default_pool_size", 1)
-            .set("cancel_wait_timeout", 1)
             .start()
+            .await;
+        pooler
+            .reload(|setup| setup.set("cancel_wait_timeout", 1))
             .await;
         let mut client = hold(&server, &pooler, "door").await;
         // Twice the pool's size are on their way at most.

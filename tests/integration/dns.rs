@@ -55,17 +55,15 @@ async fn a_name_that_leads_elsewhere_takes_its_servers_along() {
     for workers in WORKERS {
         let scene = Scene::start().await;
         scene.dns.set("db.test", &[HERE]);
-        let pooler = scene
-            .before("db.test", workers)
-            .set("dns_max_ttl", 0.1)
-            .start()
-            .await;
+        let setup = scene.before("db.test", workers).set("dns_max_ttl", 1000);
+        let mut pooler = setup.start().await;
         let [mut is_idle, mut in_transaction] = clients(&pooler).await;
         in_transaction.query("BEGIN").await;
         is_idle.query("SELECT 1").await;
         assert_eq!([scene.here.logged_in(), scene.there.logged_in()], [2, 0]);
 
         scene.dns.set("db.test", &[THERE]);
+        pooler.reload(|setup| setup.set("dns_max_ttl", 0.1)).await;
 
         // Nobody needs a server: those that are idle go all the same.
         pooler.wait_for_log(MOVED).await;
@@ -128,7 +126,7 @@ async fn a_failed_look_up_is_kept_for_dns_nxdomain_ttl() {
     const FAILED: &str = "closing because: server DNS lookup failed";
     for workers in WORKERS {
         let scene = Scene::start().await;
-        let pooler = scene
+        let mut pooler = scene
             .before("late.test", workers)
             .set("dns_nxdomain_ttl", 1000)
             .start()
@@ -145,8 +143,9 @@ async fn a_failed_look_up_is_kept_for_dns_nxdomain_ttl() {
         pooler.wait_for_log_count(FAILED, tried + 1).await;
         assert_eq!(scene.dns.asked("late.test"), 1);
 
-        let console = pooler.console().await;
-        console.run("SET dns_nxdomain_ttl = 0").await;
+        pooler
+            .reload(|setup| setup.set("dns_nxdomain_ttl", 0))
+            .await;
 
         early.read_auth_ok().await;
         early.read_welcome().await;
@@ -160,11 +159,13 @@ async fn a_zone_with_a_new_serial_number_has_its_names_looked_up_at_once() {
         let scene = Scene::start().await;
         scene.dns.set("db.zone.test", &[HERE]);
         scene.dns.set_serial(1);
-        let pooler = scene
+        let mut pooler = scene
             .before("db.zone.test", workers)
             .set("dns_max_ttl", 1000)
-            .set("dns_zone_check_period", 0.1)
             .start()
+            .await;
+        pooler
+            .reload(|setup| setup.set("dns_zone_check_period", 0.1))
             .await;
         client(&pooler, "alice").await.query("SELECT 1").await;
         let is_asked = |times| {

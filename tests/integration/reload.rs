@@ -2,7 +2,9 @@
 
 mod databases;
 mod effects;
+mod entries;
 mod settings;
+mod sockets;
 mod table;
 mod timeouts;
 

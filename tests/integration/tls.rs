@@ -3,6 +3,7 @@
 
 mod binding;
 mod certificates;
+mod changes;
 mod clients;
 mod reload;
 mod servers;

@@ -1,14 +1,16 @@
 //! Memory for clients that did one transaction and stayed.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use testkit::Pooler;
 
-use super::{Figure, Measure, unless_stuck, with_log};
+use super::{Figure, unless_stuck, with_log};
 use crate::{
     client::Order,
     crowd::{Crowd, Load},
     failure::Failure,
+    measure::Measure,
+    process::resident,
     stage::{Stage, local},
     subject::Program,
     work::Work,
@@ -44,17 +46,4 @@ async fn measure(pooler: &Pooler, load: Load) -> Result<Vec<Figure>, Failure> {
     openers.leave().await?;
     let per_client = (after as f64 - before as f64) / load.clients as f64;
     Ok(vec![(Measure::BytesPerIdleClient, per_client)])
-}
-
-/// Resident bytes. `smaps_rollup` is exact; VmRSS, which needs no right to look into another
-/// account's process, may lag by some hundred KB on older kernels.
-fn resident(pooler: &Pooler) -> u64 {
-    exact(pooler.pid()).unwrap_or_else(|| pooler.rss())
-}
-
-fn exact(pid: u32) -> Option<u64> {
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"))?;
-    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kib * 1024)
 }

@@ -10,17 +10,18 @@ use std::{
 
 use tokio::{time::sleep, try_join};
 
-use super::{Effort, Figure, Measure, unless_stuck, with_log};
+use super::{Effort, Figure, watched_over};
 use crate::{
     client::Order,
     crowd::{Crowd, Load},
     failure::Failure,
     machine,
+    measure::Measure,
     stage::{Running, Stage},
 };
 
 /// What one crowd did while we watched.
-struct Watched {
+pub(super) struct Watched {
     transactions: u64,
     took: Duration,
     /// Of the pooler, if there is one.
@@ -36,11 +37,7 @@ pub(crate) async fn round(
 ) -> Result<Vec<Figure>, Failure> {
     let arrived_before = stage.rows_arrived().await?;
     let limit = effort.load_max + Duration::from_secs(60);
-    let watched = unless_stuck(limit, watch(running, load, effort)).await;
-    let (watched, total) = match running {
-        Running::Pooler(pooler) => watched.map_err(with_log(pooler))?,
-        Running::Direct(_) => watched?,
-    };
+    let (watched, total) = watched_over(running, limit, measure(running, load, effort)).await?;
     let arrived = stage.rows_arrived().await? - arrived_before;
     let sent = total * load.work.rows_arriving();
     if arrived != sent {
@@ -50,10 +47,21 @@ pub(crate) async fn round(
 }
 
 /// Has a crowd warm up, work and leave. The total counts the warming up too.
-async fn watch(running: &Running, load: Load, effort: Effort) -> Result<(Watched, u64), Failure> {
+async fn measure(running: &Running, load: Load, effort: Effort) -> Result<(Watched, u64), Failure> {
     let crowd = Crowd::gather(load, running.address()).await?;
     let (crowd, warmed_up) = crowd.work(Order::Times(load.work.warm_up())).await?;
+    let (crowd, watched) = watch(running, crowd, effort).await?;
+    crowd.leave().await?;
+    let total = watched.transactions + warmed_up;
+    Ok((watched, total))
+}
 
+/// Has a crowd work until it was measured well.
+pub(super) async fn watch(
+    running: &Running,
+    crowd: Crowd,
+    effort: Effort,
+) -> Result<(Crowd, Watched), Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     let ticks_before = running.cpu_ticks();
     let started = Instant::now();
@@ -66,14 +74,12 @@ async fn watch(running: &Running, load: Load, effort: Effort) -> Result<(Watched
     let ((crowd, transactions), ()) = try_join!(working, timing)?;
     let took = started.elapsed();
     let ticks = (running.cpu_ticks().zip(ticks_before)).map(|(after, before)| after - before);
-
-    crowd.leave().await?;
     let watched = Watched {
         transactions,
         took,
         cpu: ticks.map(machine::ticks_to_time),
     };
-    Ok((watched, transactions + warmed_up))
+    Ok((crowd, watched))
 }
 
 /// Returns when the load has lasted long enough to be measured well.
@@ -91,14 +97,19 @@ async fn enough(running: &Running, effort: Effort) {
 }
 
 impl Watched {
-    fn figures(&self) -> Vec<Figure> {
-        let transactions = self.transactions as f64;
-        let cpu = self.cpu.map(|cpu| {
-            let micros = cpu.as_secs_f64() * 1e6;
-            (Measure::CpuPerTransaction, micros / transactions)
-        });
-        let per_second = transactions / self.took.as_secs_f64();
-        let throughput = (Measure::TransactionsPerSecond, per_second);
+    pub(super) fn figures(&self) -> Vec<Figure> {
+        let cpu = (self.cpu_per_transaction()).map(|micros| (Measure::CpuPerTransaction, micros));
+        let throughput = (Measure::TransactionsPerSecond, self.per_second());
         cpu.into_iter().chain([throughput]).collect()
+    }
+
+    /// In microseconds.
+    pub(super) fn cpu_per_transaction(&self) -> Option<f64> {
+        let micros = self.cpu?.as_secs_f64() * 1e6;
+        Some(micros / self.transactions as f64)
+    }
+
+    pub(super) fn per_second(&self) -> f64 {
+        self.transactions as f64 / self.took.as_secs_f64()
     }
 }

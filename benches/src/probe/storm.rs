@@ -17,13 +17,15 @@ use tokio::{
     try_join,
 };
 
-use super::{Figure, Measure, unless_stuck, with_log};
+use super::{Figure, watched_over};
 use crate::{
     client::{Client, Order},
     crowd::{Crowd, Load},
     door::Way,
     failure::Failure,
+    measure::Measure,
     stage::Running,
+    statistics::percentile,
 };
 
 /// Clients at work, and others who come.
@@ -52,11 +54,7 @@ const CALM: Duration = Duration::from_secs(2);
 /// One round.
 pub(crate) async fn round(running: &Running, storm: Storm) -> Result<Vec<Figure>, Failure> {
     const LIMIT: Duration = Duration::from_secs(60);
-    let measured = unless_stuck(LIMIT, measure(running, storm)).await;
-    match running {
-        Running::Pooler(pooler) => measured.map_err(with_log(pooler)),
-        Running::Direct(_) => measured,
-    }
+    watched_over(running, LIMIT, measure(running, storm)).await
 }
 
 async fn measure(running: &Running, storm: Storm) -> Result<Vec<Figure>, Failure> {
@@ -89,8 +87,17 @@ pub(super) async fn watched_until<T>(
     crowd: Crowd,
     event: impl Future<Output = Result<T, Failure>>,
 ) -> Result<(Crowd, Vec<Duration>, T), Failure> {
+    let (crowd, times, happened) = watched_each_until(crowd, event).await?;
+    Ok((crowd, times.concat(), happened))
+}
+
+/// The same, client by client.
+pub(super) async fn watched_each_until<T>(
+    crowd: Crowd,
+    event: impl Future<Output = Result<T, Failure>>,
+) -> Result<(Crowd, Vec<Vec<Duration>>, T), Failure> {
     let stop = Arc::new(AtomicBool::new(false));
-    let working = crowd.timed_work(Order::Until(stop.clone()));
+    let working = crowd.timed_work_of_each(Order::Until(stop.clone()));
     let waiting = async {
         let happened = event.await;
         stop.store(true, Ordering::Relaxed);
@@ -157,18 +164,5 @@ async fn pace(storm: Storm, rate: u32, address: SocketAddr) -> Result<u64, Failu
 /// The 99th percentile.
 pub(super) fn slowest_percent(times: &mut [Duration]) -> Duration {
     times.sort_unstable();
-    let place = times.len() * 99 / 100;
-    times.get(place).copied().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_in_a_hundred_is_slower() {
-        let mut times: Vec<_> = (1..=1000).rev().map(Duration::from_micros).collect();
-
-        assert_eq!(slowest_percent(&mut times), Duration::from_micros(991));
-    }
+    percentile(times, 0.99)
 }

@@ -1,6 +1,7 @@
 //! A table: its columns said once, each with how to fill it.
 
 use std::borrow::{Borrow, Cow};
+use std::ops::Range;
 
 use wire::backend::{put_data_row, put_row_description};
 use wire::binary::{self, oid};
@@ -10,7 +11,10 @@ use wire::extended::{Format, Formats};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
     header: Vec<(&'static str, u32)>,
-    rows: Vec<Vec<Option<String>>>,
+    /// The texts of all cells in one: to let go of hundreds of thousands would take its time.
+    text: String,
+    /// Where in it each cell's text stands, row by row; `None` is NULL.
+    cells: Vec<Option<Range<usize>>>,
 }
 
 impl Table {
@@ -19,26 +23,40 @@ impl Table {
         columns: &[Column<R>],
         rows: impl IntoIterator<Item = impl Borrow<R>>,
     ) -> Self {
-        Self::raw(
-            columns
-                .iter()
-                .map(|column| (column.name, column.cell.oid()))
-                .collect(),
-            rows.into_iter()
-                .map(|row| {
-                    columns
-                        .iter()
-                        .map(|column| column.cell.text(row.borrow()))
-                        .collect()
-                })
-                .collect(),
-        )
+        let header = columns
+            .iter()
+            .map(|column| (column.name, column.cell.oid()));
+        let mut table = Self::without_rows(header.collect());
+        for row in rows {
+            for column in columns {
+                table.push(column.cell.text(row.borrow()).as_deref());
+            }
+        }
+        table
     }
 
     /// A table whose columns come from elsewhere.
     pub(crate) fn raw(header: Vec<(&'static str, u32)>, rows: Vec<Vec<Option<String>>>) -> Self {
         debug_assert!(rows.iter().all(|row| row.len() == header.len()));
-        Self { header, rows }
+        let mut table = Self::without_rows(header);
+        for cell in rows.iter().flatten() {
+            table.push(cell.as_deref());
+        }
+        table
+    }
+
+    fn without_rows(header: Vec<(&'static str, u32)>) -> Self {
+        Self {
+            header,
+            text: String::new(),
+            cells: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, text: Option<&str>) {
+        let start = self.text.len();
+        self.text.push_str(text.unwrap_or_default());
+        self.cells.push(text.map(|_| start..self.text.len()));
     }
 
     /// How many columns it has.
@@ -48,7 +66,14 @@ impl Table {
 
     /// How many rows it has.
     pub(crate) fn rows(&self) -> usize {
-        self.rows.len()
+        self.cells.len().checked_div(self.columns()).unwrap_or(0)
+    }
+
+    /// The cells of the row at that place, if there is one: type and text.
+    fn row(&self, place: usize) -> impl Iterator<Item = (u32, Option<&str>)> {
+        let start = place.saturating_mul(self.columns());
+        let cells = self.cells.iter().skip(start).zip(&self.header);
+        cells.map(|(range, (_, oid))| (*oid, range.clone().map(|range| &self.text[range])))
     }
 
     /// Appends the description of its columns.
@@ -56,19 +81,13 @@ impl Table {
         put_row_description(out, &self.header, formats);
     }
 
-    /// Appends the row at that place, if there is one.
+    /// Appends the row at that place.
     pub(crate) fn put_row(&self, out: &mut Vec<u8>, place: usize, formats: &Formats) {
-        let Some(row) = self.rows.get(place) else {
-            return;
-        };
-        let cells = row.iter().zip(&self.header).enumerate();
-        let written = cells.map(|(place, (text, (_, oid)))| {
-            let text = text.as_deref()?;
-            match formats.at(place) {
-                Format::Text => Some(Cow::Borrowed(text.as_bytes())),
-                // Every cell can be written as what its column says: see show/tests.rs.
-                Format::Binary => binary::encode(*oid, text),
-            }
+        let cells = self.row(place).enumerate();
+        let written = cells.map(|(place, (oid, text))| match formats.at(place) {
+            Format::Text => Some(Cow::Borrowed(text?.as_bytes())),
+            // Every cell can be written as what its column says: see show/tests.rs.
+            Format::Binary => binary::encode(oid, text?),
         });
         put_data_row(out, &written.collect::<Vec<_>>());
     }
@@ -178,11 +197,8 @@ impl<R> Cell<R> {
 impl Table {
     /// Whether every cell can be written in binary.
     pub(crate) fn is_binary(&self) -> bool {
-        self.rows.iter().all(|row| {
-            let cells = row.iter().zip(&self.header);
-            let mut cells = cells.filter_map(|(text, (_, oid))| Some((oid, text.as_ref()?)));
-            cells.all(|(oid, text)| binary::encode(*oid, text).is_some())
-        })
+        let mut cells = (0..self.rows()).flat_map(|place| self.row(place));
+        cells.all(|(oid, text)| text.is_none_or(|text| binary::encode(oid, text).is_some()))
     }
 
     /// One line a column: name, OID, and its value in each row.
@@ -190,9 +206,10 @@ impl Table {
         let mut lines = String::new();
         for (place, (name, oid)) in self.header.iter().enumerate() {
             lines.push_str(&format!("{name}:{oid}"));
-            for row in &self.rows {
+            for row in 0..self.rows() {
+                let text = self.row(row).nth(place).and_then(|(_, text)| text);
                 lines.push_str(" | ");
-                lines.push_str(row[place].as_deref().unwrap_or("NULL"));
+                lines.push_str(text.unwrap_or("NULL"));
             }
             lines.push('\n');
         }

@@ -20,6 +20,9 @@ use crate::tls::{ClientTls, HandshakeError, ServerTls, TlsStream};
 /// An emptied buffer larger than this is given back.
 const KEEP_CAPACITY: usize = 256;
 
+/// Bytes that are read at once while fewer are waited for.
+const SHORT: usize = 512;
+
 /// Longest time, and most bytes, that a peer may go on sending after it has been told goodbye.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1 << 20;
@@ -126,7 +129,9 @@ impl Conn {
     }
 
     /// Reads into `buffer`, behind what was held, and returns how much of it is filled then; 0
-    /// means that the other side has closed.
+    /// means that the other side has closed. Whoever calls this again and again sees to it that
+    /// others have their turn.
+    #[inline]
     pub fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
@@ -136,7 +141,7 @@ impl Conn {
         let Some(room) = buffer.get_mut(start..).filter(|room| !room.is_empty()) else {
             return Poll::Ready(Err(io::Error::other("message too long for its buffer")));
         };
-        let count = ready!(self.stream.poll_read(cx, room))?;
+        let count = ready!(self.stream.poll_receive(cx, room))?;
         if count == 0 {
             return Poll::Ready(Ok(0));
         }
@@ -273,13 +278,25 @@ impl Conn {
     /// Reads until at least `len` bytes are held; an early end is an error.
     pub fn poll_hold(&mut self, cx: &mut Context<'_>, len: usize) -> Poll<io::Result<()>> {
         while self.held.len() < len {
-            let mut piece = [0; 8192];
-            let count = ready!(self.stream.poll_read(cx, &mut piece))?;
-            if count == 0 {
-                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-            }
-            self.held.extend_from_slice(&piece[..count]);
+            // Most of what is waited for is short, and an array has to be written before it is read
+            // into.
+            let hold = if len - self.held.len() <= SHORT {
+                Self::poll_hold_more::<SHORT>
+            } else {
+                Self::poll_hold_more::<8192>
+            };
+            ready!(hold(self, cx))?;
         }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_hold_more<const MOST: usize>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut piece = [0; MOST];
+        let count = ready!(self.stream.poll_read(cx, &mut piece))?;
+        if count == 0 {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.held.extend_from_slice(&piece[..count]);
         Poll::Ready(Ok(()))
     }
 

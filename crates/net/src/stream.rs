@@ -1,18 +1,18 @@
 //! A connection's socket: TCP, unix or TLS, alike to those above.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt};
-use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, SockRef, TcpKeepalive, Type};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use tokio::net::{TcpStream, UnixStream};
 
@@ -45,7 +45,7 @@ pub enum Parked {
 impl Parked {
     /// A connected socket that another process has sent, in the clear.
     pub fn arrived(fd: OwnedFd) -> io::Result<Self> {
-        let socket = Socket::from(fd);
+        let socket = socket2::Socket::from(fd);
         if socket.r#type()? != Type::STREAM || socket.is_listener()? {
             return Err(io::Error::other("not a connection's socket"));
         }
@@ -280,6 +280,21 @@ impl Stream {
         }
     }
 
+    /// The same, cheaper: whoever calls this sees to it that others have their turn.
+    #[inline]
+    pub fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => receive(stream, cx, buffer),
+            Self::Unix(stream) => receive(stream, cx, buffer),
+            Self::Tls(stream) => stream.poll_read(cx, buffer),
+            Self::Closed => Poll::Ready(Ok(0)),
+        }
+    }
+
     /// Writes as much as the socket takes. What is encrypted has to be flushed, too.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
@@ -313,6 +328,16 @@ impl Stream {
             Self::Unix(stream) => stream.poll_read_ready(cx),
             Self::Tls(stream) => stream.poll_readable(cx),
             Self::Closed => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// False if there is surely nothing to read; asks nobody, and wakes nobody later.
+    pub fn may_be_readable(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.try_io(Interest::READABLE, || Ok(())).is_ok(),
+            Self::Unix(stream) => stream.try_io(Interest::READABLE, || Ok(())).is_ok(),
+            Self::Tls(stream) => stream.may_be_readable(),
+            Self::Closed => true,
         }
     }
 
@@ -371,6 +396,60 @@ fn read(
     result.map_ok(|()| buffer.filled().len())
 }
 
+/// What tokio's sockets have in common.
+trait Socket: AsFd {
+    fn try_receive(&self, job: impl FnOnce() -> io::Result<()>) -> io::Result<()>;
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+impl Socket for TcpStream {
+    fn try_receive(&self, job: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        self.try_io(Interest::READABLE, job)
+    }
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
+    }
+}
+
+impl Socket for UnixStream {
+    fn try_receive(&self, job: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        self.try_io(Interest::READABLE, job)
+    }
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
+    }
+}
+
+#[inline]
+fn receive(
+    stream: &impl Socket,
+    cx: &mut Context<'_>,
+    buffer: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    loop {
+        let mut received = None;
+        // What it returns only tells whether the socket is to be waited for.
+        let _ = stream.try_receive(|| match (&*SockRef::from(stream)).read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+            result => {
+                // Less than there was room for: the socket is empty, and the kernel tells of more.
+                // As in tokio's own `poll_read`.
+                let empty = matches!(result, Ok(count) if (1..buffer.len()).contains(&count));
+                received = Some(result);
+                if empty {
+                    Err(io::ErrorKind::WouldBlock.into())
+                } else {
+                    Ok(())
+                }
+            }
+        });
+        if let Some(result) = received {
+            return Poll::Ready(result);
+        }
+        ready!(stream.poll_ready(cx))?;
+    }
+}
+
 fn closed() -> io::Error {
     io::ErrorKind::NotConnected.into()
 }
@@ -386,6 +465,33 @@ pub fn unix_path(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_socket_has_the_options_that_were_asked_for() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("a listener");
+        let target = listener.local_addr().expect("its address");
+        let options = TcpOptions {
+            keepalive: true,
+            keepalive_count: 7,
+            keepalive_idle: Duration::from_secs(70),
+            keepalive_interval: Duration::from_secs(17),
+            socket_buffer: 0,
+            user_timeout: Duration::from_millis(7700),
+        };
+        let stream = Stream::connect(&Target::Tcp(target, None), &options).await;
+        let Ok(Stream::Tcp(stream)) = stream else {
+            panic!("no connection");
+        };
+        let socket = SockRef::from(&stream);
+        let seconds = |told: io::Result<Duration>| told.ok().map(|told| told.as_secs());
+        assert_eq!(socket.tcp_keepalive_retries().ok(), Some(7));
+        assert_eq!(seconds(socket.tcp_keepalive_time()), Some(70));
+        assert_eq!(seconds(socket.tcp_keepalive_interval()), Some(17));
+        let timeout = socket.tcp_user_timeout().ok().flatten();
+        assert_eq!(timeout, Some(options.user_timeout));
+        assert_eq!(socket.tcp_nodelay().ok(), Some(true));
+    }
 
     #[test]
     fn addresses_show_as_pgbouncer_shows_them() {

@@ -42,6 +42,8 @@ pub(crate) struct Pooler {
     /// Whether PAUSE or SUSPEND of all databases is in force.
     pub(crate) rest: Cell<PoolerState>,
     setup: RefCell<Arc<Setup>>,
+    /// Told when another configuration is in force.
+    renewed: Notify,
     source: Source,
     pub(crate) listeners: RefCell<Listeners>,
     /// What answers at the HTTP endpoint.
@@ -78,6 +80,7 @@ impl Pooler {
             summaries: tokio::sync::Mutex::default(),
             rest: Cell::default(),
             setup: RefCell::new(setup),
+            renewed: Notify::new(),
             manager: Manager::new(&source.environment),
             source,
             listeners: RefCell::new(listeners),
@@ -154,10 +157,10 @@ impl Pooler {
             Command::Set { key, value } => return outcome(self.set(key, value)),
             Command::Reload => {
                 self.manager.reloading();
-                let followed = self.reload();
-                self.note_reload(matches!(followed, Ok(Followed::Wholly)));
+                let result = self.reload();
+                self.note_reload(result.is_ok());
                 self.manager.ready();
-                return outcome(followed);
+                result
             }
             Command::Pause(database) => self.pause(database.as_deref()).await,
             Command::Suspend => self.suspend().await,
@@ -212,7 +215,7 @@ impl Pooler {
     }
 
     /// Reads everything, then applies all of it, or nothing.
-    fn reload(&self) -> Result<Followed, CommandError> {
+    fn reload(&self) -> Result<(), CommandError> {
         let old = self.setup();
         let path = self.config_path(&old);
         let config = self.source.read(&path).map_err(SetupError::from);
@@ -231,12 +234,10 @@ impl Pooler {
                 return Err(CommandError::ReloadFailed);
             }
         };
+        if !new.renew_tls() {
+            return Err(CommandError::ReloadFailed);
+        }
         report_warnings(&new);
-        let followed = if new.renew_tls() {
-            Followed::Wholly
-        } else {
-            Followed::ButTls
-        };
         for change in &changes.at_boot {
             tracing::warn!(name: "setting_needs_restart", "RELOAD: {} acts at the next start only", change.name);
         }
@@ -253,7 +254,7 @@ impl Pooler {
             "RELOAD: {} settings changed, {outdated} databases closed or to be reconnected",
             changes.settings.len()
         );
-        Ok(followed)
+        Ok(())
     }
 
     /// Takes changed entries into the databases in use; returns how many lose their servers.
@@ -301,6 +302,7 @@ impl Pooler {
             pool.set_secret(setup.server_secret(&config, &pool.key.user));
         }
         *self.setup.borrow_mut() = setup.clone();
+        self.renewed.notify_waiters();
         self.process
             .tell_workers(|| WorkerMail::Setup(setup.clone()));
         if !same_servers {
@@ -316,7 +318,9 @@ impl Pooler {
         match self.source.read(&path) {
             Ok(file) => Ok(Changes::between(&setup.config, &file)),
             Err(error) => {
-                tracing::warn!("SHOW CONFIG_DIFF: {error}");
+                for line in error.to_string().lines() {
+                    tracing::warn!("SHOW CONFIG_DIFF: {line}");
+                }
                 Err(CommandError::FileUnreadable)
             }
         }
@@ -437,11 +441,8 @@ impl Pooler {
 
     /// Keeps the averages going, and logs them.
     async fn keep_statistics(self: Rc<Self>) {
-        let period = self.setup().config.settings.stats_period;
-        let mut ticks = tokio::time::interval(period.max(Duration::from_secs(1)));
-        ticks.tick().await;
         loop {
-            ticks.tick().await;
+            self.stats_period_passes(Instant::now()).await;
             let totals = self.totals().await;
             let figures = self.history.borrow_mut().tick(&totals, Instant::now());
             if self.setup().config.settings.log_stats {
@@ -461,6 +462,19 @@ impl Pooler {
                     figures.query_time,
                     figures.wait_time,
                 );
+            }
+        }
+    }
+
+    /// Ends when a `stats_period` has passed since then, however that changes meanwhile.
+    async fn stats_period_passes(&self, since: Instant) {
+        loop {
+            let renewed = self.renewed.notified();
+            let period = self.setup().config.settings.stats_period;
+            let end = since + period.max(Duration::from_secs(1));
+            tokio::select! {
+                () = tokio::time::sleep_until(end.into()) => return,
+                () = renewed => {}
             }
         }
     }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use net::Conn;
-use pool::pool::micros;
+use pool::meter::micros;
 use pool::server::ServerIo;
 use pool::{CloseReason, Server};
 use settings::{PoolMode, StatementSettings};
@@ -23,12 +23,12 @@ use crate::session::{End, Session, lost};
 use crate::statements::{ClientStatements, Desk, Taken};
 
 /// Reads of each side in one turn, before others have theirs.
-const READS_PER_TURN: usize = 8;
+pub(crate) const READS_PER_TURN: usize = 8;
 
 /// How a relay ends.
 pub(crate) enum RelayEnd {
-    /// The server owes nothing, and the pool mode takes it back.
-    Over,
+    /// The server owes nothing, and the pool mode takes it back; since when.
+    Over(Instant),
     /// The next process is to have the client, and its server with it.
     CalledOver,
     /// The client's session is over.
@@ -43,6 +43,10 @@ impl Session {
         let worker = self.worker.clone();
         let mut buffer = worker.buffer();
         let mut io = server.io.borrow_mut();
+        // Who has nothing to say is not asked again in this turn. The server comes first, since most
+        // likely its answer is what we were woken for; unless the buffer holds a request.
+        let (mut client_rests, mut server_rests) = (false, false);
+        let mut asked = self.fresh.is_some();
         for _ in 0..READS_PER_TURN {
             if let Some(kill) = self.entry.killed() {
                 return Poll::Ready(RelayEnd::Client(End::Killed(kill)));
@@ -50,22 +54,29 @@ impl Session {
             if self.is_still(Some(&io)) {
                 return Poll::Pending;
             }
-            let moved = self
-                .relay_client(cx, server, &mut io, &mut buffer)
-                .and_then(|from_client| {
-                    let from_server = self.relay_server(cx, server, &mut io, &mut buffer)?;
-                    Ok(from_client | from_server)
-                });
-            match moved {
-                Ok(true) => {}
-                Ok(false) if io.is_between_transactions() => {
+            if !server_rests && !std::mem::take(&mut asked) {
+                match self.relay_server(cx, server, &mut io, &mut buffer) {
+                    // Its answers may be what the client's next request waits for.
+                    Ok(true) => client_rests &= !self.waits,
+                    Ok(false) => server_rests = true,
+                    Err(end) => return Poll::Ready(end),
+                }
+            }
+            if !client_rests {
+                match self.relay_client(cx, server, &mut io, &mut buffer) {
+                    Ok(moved) => client_rests = !moved,
+                    Err(end) => return Poll::Ready(end),
+                }
+            }
+            if client_rests && server_rests {
+                return if io.is_between_transactions() {
                     if self.is_called_over() {
                         return Poll::Ready(RelayEnd::CalledOver);
                     }
-                    return self.poll_parting().map(RelayEnd::Client);
-                }
-                Ok(false) => return Poll::Pending,
-                Err(end) => return Poll::Ready(end),
+                    self.poll_parting().map(RelayEnd::Client)
+                } else {
+                    Poll::Pending
+                };
             }
         }
         // Others wait for their turn.
@@ -112,7 +123,7 @@ impl Session {
             }
         };
         self.client_said(said, server, io)?;
-        self.look_for_end(io)?;
+        self.look_for_end(io, None)?;
         // Nobody comes back here before the server has answered: it must hear the request.
         if self.waits
             && let Poll::Ready(Err(_)) = io.conn.poll_flush(cx)
@@ -305,10 +316,9 @@ impl Session {
             Poll::Pending => return Ok(false),
         };
         self.server_said(&buffer[..filled], server, io)?;
-        if io.pipeline.take_ready() {
-            self.query_done(server, io);
-        }
-        self.look_for_end(io)?;
+        let ready = io.pipeline.take_ready();
+        let now = ready.then(|| self.query_done(server, io));
+        self.look_for_end(io, now)?;
         Ok(true)
     }
 
@@ -477,25 +487,33 @@ impl Session {
         }
     }
 
-    /// ReadyForQuery came: the query is over, and the transaction perhaps.
-    fn query_done(&self, server: &Server, io: &ServerIo) {
+    /// ReadyForQuery came: the query is over, and the transaction perhaps; when that was.
+    fn query_done(&self, server: &Server, io: &ServerIo) -> Instant {
         let now = Instant::now();
         server.last_heard.set(now);
         let mut counters = self.pool.counters.borrow_mut();
         let mut meter = self.pool.meter.borrow_mut();
-        if let Some(start) = self.entry.query_start.take() {
-            let took = now.saturating_duration_since(start);
-            counters.query_time += micros(took);
-            meter.query.record(took);
+        let mut query_took = None;
+        let query_start = self.entry.query_start.take();
+        if let Some(start) = query_start {
+            let took = micros(now.saturating_duration_since(start));
+            query_took = Some(took);
+            counters.query_time += took;
+            meter.query.record_micros(took);
         }
         if io.pipeline.is_settled()
             && io.pipeline.status() == TxStatus::Idle
             && let Some(start) = self.entry.xact_start.take()
         {
-            let took = now.saturating_duration_since(start);
-            counters.xact_time += micros(took);
-            meter.xact.record(took);
+            let took = match query_took {
+                // Most transactions are one query.
+                Some(took) if query_start == Some(start) => took,
+                _ => micros(now.saturating_duration_since(start)),
+            };
+            counters.xact_time += took;
+            meter.xact.record_micros(took);
         }
+        now
     }
 
     /// Whether answers and requests match no more, in a mode in which a client that goes on like
@@ -505,7 +523,7 @@ impl Session {
     }
 
     /// Ends the relay if the server owes nothing and the pool mode takes it back.
-    fn look_for_end(&self, io: &ServerIo) -> Result<(), RelayEnd> {
+    fn look_for_end(&self, io: &ServerIo, now: Option<Instant>) -> Result<(), RelayEnd> {
         if self.is_out_of_step(io) {
             return Err(RelayEnd::Client(End::Refused(Refusal::OutOfStep)));
         }
@@ -521,7 +539,7 @@ impl Session {
         match self.mode() {
             PoolMode::Statement if !idle => Err(RelayEnd::Server(CloseReason::StatementMode)),
             PoolMode::Session => Ok(()),
-            _ if idle => Err(RelayEnd::Over),
+            _ if idle => Err(RelayEnd::Over(now.unwrap_or_else(Instant::now))),
             _ => Ok(()),
         }
     }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use net::Conn;
-use pool::pool::{Suspension, Wait};
+use pool::pool::Suspension;
 use pool::roster::{ClientState, Crossing, Kill, Notify};
 use pool::server::query::QueryError;
 use pool::server::{ServerIo, align};
@@ -25,12 +25,15 @@ use crate::client::{Admitted, Newcomer};
 use crate::handover::giving::go_over;
 use crate::handover::visits::Visit;
 use crate::process::Counted;
-use crate::relay::RelayEnd;
+use crate::relay::{READS_PER_TURN, RelayEnd};
 use crate::statements::ClientStatements;
 use crate::worker::Worker;
 
 /// What a client hears that waits for long (`query_wait_notify`), in PgBouncer's words.
 const QUEUED: &str = "No server connection available in postgres backend, client being queued";
+
+/// Requests of one client that are served in one turn, before others have theirs.
+const REQUESTS_PER_TURN: usize = 8;
 
 /// A client's session.
 pub(crate) struct Session {
@@ -42,8 +45,7 @@ pub(crate) struct Session {
     pub(crate) params: Arc<Params>,
     /// Where in the worker's buffer the client's next request stands, until anybody else reads.
     pub(crate) fresh: Option<Range<usize>>,
-    /// The server that it has already, until it is relayed to: from the start, or from before.
-    pub(crate) kept: Option<Box<Lease>>,
+    pub(crate) seat: Seat,
     /// Bytes of a message that are awaited before it is looked at.
     pub(crate) gather: usize,
     /// Whether the request at the front of what is held waits for answers of the server's.
@@ -56,6 +58,20 @@ pub(crate) struct Session {
     pub(crate) key: Registered,
     pub(crate) visit: Visit,
     _counts: [Counted; 3],
+}
+
+/// How the client is served.
+#[derive(Default)]
+pub(crate) enum Seat {
+    /// Not at all: it has asked for nothing.
+    #[default]
+    None,
+    /// It waits in line for a server; whether its connection is watched for its end.
+    InLine { watching: bool },
+    /// By this server, which may have other parameters yet.
+    Given(Lease),
+    /// By this server.
+    Taken(Lease),
 }
 
 /// Why a session is over.
@@ -139,7 +155,7 @@ impl Session {
             entry,
             pool: admitted.pool,
             params: admitted.params,
-            kept: admitted.lease.map(Box::new),
+            seat: admitted.lease.map_or(Seat::None, Seat::Given),
             fresh: None,
             gather: 0,
             waits: false,
@@ -163,7 +179,12 @@ impl Session {
             self.entry.call_over();
         }
         let end = loop {
-            match self.serve_one().await {
+            let served = poll_fn(|cx| self.poll_serve(cx)).await;
+            let aligned = match served {
+                Ok(lease) => self.align(lease).await,
+                Err(end) => Err(end),
+            };
+            match aligned {
                 Ok(()) => {}
                 Err(End::CalledOver) => {
                     if Box::pin(go_over(&mut self)).await {
@@ -176,53 +197,84 @@ impl Session {
         Box::pin(self.finish(end)).await;
     }
 
-    /// Waits for a request and has it served.
-    async fn serve_one(&mut self) -> Result<(), End> {
-        let lease = match self.kept.take() {
-            Some(lease) => *lease,
-            None => self.lease().await?,
-        };
-        if !align::agree(lease.server(), &self.params) {
-            let names = &self.worker.process.shared.names;
-            if let Some(query) = align::needed(lease.server(), names, &self.params) {
-                self.keep_request();
-                if let Err(reason) = Box::pin(self.align(&lease, &query)).await {
-                    lease.close(reason);
-                    return Err(End::ServerGone(reason));
+    /// Serves the client, one request after the other; ready with a server whose parameters are
+    /// not the client's, or with the end.
+    fn poll_serve(&mut self, cx: &mut Context<'_>) -> Poll<Result<Lease, End>> {
+        let mut requests = 0;
+        loop {
+            let lease = match std::mem::take(&mut self.seat) {
+                Seat::Taken(lease) => lease,
+                Seat::Given(lease) => match self.sit_down(lease) {
+                    Ok(lease) => lease,
+                    Err(lease) => return Poll::Ready(Ok(lease)),
+                },
+                Seat::None if requests == REQUESTS_PER_TURN => {
+                    // Others wait for their turn.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
-            }
-            self.adopt_parameters(lease.server());
-        }
-        lease.server().relays.set(true);
-        let end = poll_fn(|cx| {
+                Seat::None => {
+                    requests += 1;
+                    let request = self.poll_request(cx);
+                    self.entry.note_rest(&self.conn);
+                    ready!(request)?;
+                    let asked = self.request(cx);
+                    if let Some(lease) = asked.map_err(End::NoServer)? {
+                        self.seat = Seat::Given(lease);
+                    } else {
+                        self.keep_request();
+                        self.seat = Seat::InLine { watching: true };
+                    }
+                    continue;
+                }
+                Seat::InLine { mut watching } => {
+                    let turn = self.poll_turn(cx, &mut watching);
+                    if turn.is_pending() {
+                        self.seat = Seat::InLine { watching };
+                    }
+                    self.seat = Seat::Given(ready!(turn)?);
+                    continue;
+                }
+            };
             let end = self.poll_relay(cx, lease.server());
             self.entry.note_rest(&self.conn);
-            end
-        })
-        .await;
-        if let RelayEnd::CalledOver = end {
-            self.kept = Some(Box::new(lease));
-            return Err(End::CalledOver);
+            match end {
+                Poll::Ready(RelayEnd::CalledOver) => {
+                    self.seat = Seat::Given(lease);
+                    return Poll::Ready(Err(End::CalledOver));
+                }
+                Poll::Ready(end) => self.end_lease(lease, end)?,
+                Poll::Pending => {
+                    self.seat = Seat::Taken(lease);
+                    return Poll::Pending;
+                }
+            }
         }
-        self.end_lease(lease, end)
     }
 
-    /// Waits for a request, and for a server to serve it.
-    async fn lease(&mut self) -> Result<Lease, End> {
-        poll_fn(|cx| {
-            let request = self.poll_request(cx);
-            self.entry.note_rest(&self.conn);
-            request
-        })
-        .await?;
-        match poll_fn(|cx| Poll::Ready(self.request(cx))).await {
-            Ok(Some(lease)) => Ok(lease),
-            Ok(None) => {
-                self.keep_request();
-                self.wait().await
-            }
-            Err(error) => Err(End::NoServer(error)),
+    /// Takes the server on if it has the client's parameters; an error is a server that has not.
+    fn sit_down(&self, lease: Lease) -> Result<Lease, Lease> {
+        if !align::agree(lease.server(), &self.params) {
+            return Err(lease);
         }
+        lease.server().relays.set(true);
+        Ok(lease)
+    }
+
+    /// Gives a server this client's parameters, and takes it on.
+    async fn align(&mut self, lease: Lease) -> Result<(), End> {
+        let names = &self.worker.process.shared.names;
+        if let Some(query) = align::needed(lease.server(), names, &self.params) {
+            self.keep_request();
+            if let Err(reason) = Box::pin(self.set_parameters(&lease, &query)).await {
+                lease.close(reason);
+                return Err(End::ServerGone(reason));
+            }
+        }
+        self.adopt_parameters(lease.server());
+        lease.server().relays.set(true);
+        self.seat = Seat::Taken(lease);
+        Ok(())
     }
 
     fn request(&mut self, cx: &mut Context<'_>) -> Result<Option<Lease>, LeaseError> {
@@ -240,7 +292,7 @@ impl Session {
 
     /// Ready once a request of the client asks for a server: it is `fresh` then.
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
-        loop {
+        for _ in 0..READS_PER_TURN {
             if let Some(kill) = self.entry.killed() {
                 return Poll::Ready(Err(End::Killed(kill)));
             }
@@ -282,6 +334,9 @@ impl Session {
                 return Poll::Ready(Ok(()));
             }
         }
+        // Others wait for their turn.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Ready once the session is to end, and the client is between two messages.
@@ -353,25 +408,21 @@ impl Session {
         Ok(found)
     }
 
-    /// Waits in line for a server.
-    async fn wait(&mut self) -> Result<Lease, End> {
-        let (pool, entry) = (self.pool.clone(), self.entry.clone());
-        let mut wait = Wait::new(&pool, &entry);
-        let mut watching = true;
-        poll_fn(|cx| {
-            if let Poll::Ready(turn) = wait.poll() {
-                return Poll::Ready(turn.map_err(End::NoServer));
+    /// Waits in line for a server; whoever gets none has left the line.
+    fn poll_turn(&mut self, cx: &mut Context<'_>, watching: &mut bool) -> Poll<Result<Lease, End>> {
+        if let Poll::Ready(turn) = self.pool.poll_turn(&self.entry) {
+            return Poll::Ready(turn.map_err(End::NoServer));
+        }
+        let end = match self.entry.killed() {
+            Some(kill) => End::Killed(kill),
+            // What it asks for goes along, as far as it came.
+            None if self.entry.crossing() == Crossing::Called && self.conn.is_flushed() => {
+                End::CalledOver
             }
-            if let Some(kill) = entry.killed() {
-                return Poll::Ready(Err(End::Killed(kill)));
-            }
-            // What it asks for goes along, if it is complete as far as it came.
-            if entry.crossing() == Crossing::Called && self.gather == 0 && self.conn.is_flushed() {
-                return Poll::Ready(Err(End::CalledOver));
-            }
-            self.poll_while_waiting(cx, &mut watching).map(Err)
-        })
-        .await
+            None => ready!(self.poll_while_waiting(cx, watching)),
+        };
+        self.pool.abandon(&self.entry, Instant::now());
+        Poll::Ready(Err(end))
     }
 
     /// Looks after the connection while its client waits: ready only with the end.
@@ -397,8 +448,7 @@ impl Session {
         Poll::Pending
     }
 
-    /// Gives the server this client's parameters.
-    async fn align(&mut self, lease: &Lease, query: &[u8]) -> Result<(), CloseReason> {
+    async fn set_parameters(&self, lease: &Lease, query: &[u8]) -> Result<(), CloseReason> {
         let names = &self.worker.process.shared.names;
         let limit = self.pool.settings().server_connect_timeout;
         if tracing::enabled!(tracing::Level::TRACE) {
@@ -443,7 +493,6 @@ impl Session {
 
     /// What becomes of the lease, and whether the session goes on.
     fn end_lease(&mut self, lease: Lease, end: RelayEnd) -> Result<(), End> {
-        let now = Instant::now();
         self.entry.link.set(None);
         self.entry.held_since.set(None);
         self.entry.state.set(ClientState::Idle);
@@ -453,12 +502,17 @@ impl Session {
             statements.lease_over();
         }
         match end {
-            RelayEnd::Over | RelayEnd::CalledOver => {
+            RelayEnd::Over(now) => {
                 lease.release(now);
                 Ok(())
             }
+            // It stays here after all.
+            RelayEnd::CalledOver => {
+                lease.release(Instant::now());
+                Ok(())
+            }
             RelayEnd::Client(end) if lease.server().is_clean() => {
-                lease.release(now);
+                lease.release(Instant::now());
                 Err(end)
             }
             RelayEnd::Client(end) => {
@@ -586,6 +640,9 @@ fn close_reason(end: &End, server: &Server) -> CloseReason {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        if matches!(self.seat, Seat::InLine { .. }) {
+            self.pool.abandon(&self.entry, Instant::now());
+        }
         self.strike_off();
     }
 }

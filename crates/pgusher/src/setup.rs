@@ -66,17 +66,7 @@ impl Setup {
         env: &[(String, String)],
         tls: Tls,
     ) -> Result<Self, SetupError> {
-        let mut userlist = match &config.settings.auth_file {
-            Some(path) if !path.as_os_str().is_empty() => read_userlist(path)?,
-            _ => Userlist::parse(b""),
-        };
-        if let Some(lines) = &config.userlist {
-            let of_environment = Userlist::parse(lines.reveal().as_bytes());
-            if let Some(finding) = of_environment.finding() {
-                return Err(SetupError::Users(finding));
-            }
-            userlist.add_missing(of_environment);
-        }
+        let userlist = users_of(&config)?;
         let rules = Rules::load(&config.settings)?;
         Ok(Self {
             config: Arc::new(config),
@@ -90,6 +80,11 @@ impl Setup {
     /// The same with settings that were SET; files are read again only if others are named now,
     /// and those of TLS by `renew_tls` alone.
     pub(crate) fn with_set(&self, config: Config) -> Result<Self, SetupError> {
+        let userlist = if self.config.settings.auth_file == config.settings.auth_file {
+            self.userlist.clone()
+        } else {
+            Arc::new(users_of(&config)?)
+        };
         let rules = if Rules::are_alike(&self.config.settings, &config.settings) {
             self.rules.clone()
         } else {
@@ -97,7 +92,7 @@ impl Setup {
         };
         Ok(Self {
             config: Arc::new(config),
-            userlist: self.userlist.clone(),
+            userlist,
             rules,
             ldap: self.ldap.clone(),
             tls: self.tls.clone(),
@@ -180,6 +175,22 @@ impl Setup {
             user_timeout: settings.tcp_user_timeout.0,
         }
     }
+}
+
+/// Everybody whom files and the environment name.
+fn users_of(config: &Config) -> Result<Userlist, SetupError> {
+    let mut userlist = match &config.settings.auth_file {
+        Some(path) if !path.as_os_str().is_empty() => read_userlist(path)?,
+        _ => Userlist::parse(b""),
+    };
+    if let Some(lines) = &config.userlist {
+        let of_environment = Userlist::parse(lines.reveal().as_bytes());
+        if let Some(finding) = of_environment.finding() {
+            return Err(SetupError::Users(finding));
+        }
+        userlist.add_missing(of_environment);
+    }
+    Ok(userlist)
 }
 
 fn read_userlist(path: &Path) -> Result<Userlist, SetupError> {

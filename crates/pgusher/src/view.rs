@@ -185,6 +185,8 @@ impl Pooler {
 /// One snapshot of those that workers and control gave.
 fn put_together(parts: Vec<Snapshot>) -> Snapshot {
     let mut snapshot = Snapshot::merge(parts);
+    let lists = &mut snapshot.lists;
+    lists.login_clients = lists.login_clients.saturating_sub(lists.waiting_logins);
     snapshot.pools.push(console_pool(consoles(&snapshot)));
     snapshot
         .pools

@@ -12,10 +12,9 @@ use net::stream::Parked;
 use pool::pool::{Local, Suspension};
 use pool::roster::{ClientKind, ClientState, Crossing, Kill};
 use pool::snapshot::{Counters, MemoryRow, Snapshot};
-use pool::{ClientEntry, ClientId, LeaseError, Mail, PoolShared, Pools, Roster, WorkerId};
-use tokio::runtime::{self, Handle};
+use pool::{ClientEntry, ClientId, Mail, PoolShared, Pools, Roster, WorkerId};
+use tokio::runtime::{self, Handle, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::LocalSet;
 use wire::Replication;
 
 use crate::accept::{Admission, Intake};
@@ -30,7 +29,7 @@ use crate::setup::Setup;
 /// Bytes read at once from a client or a server; one buffer serves the whole worker.
 const READ_BUFFER: usize = 64 * 1024;
 
-/// Rows of a snapshot that are gathered at once, before others have their turn.
+/// Rows of a snapshot that are gathered, or clients that are counted, at once, before others have their turn.
 const ROWS_AT_ONCE: usize = 200;
 
 /// What control and other workers tell a worker.
@@ -102,6 +101,8 @@ pub(crate) struct Worker {
     /// What console sessions count.
     pub(crate) console_counters: RefCell<Counters>,
     setup: RefCell<Arc<Setup>>,
+    /// Clients at login that are in the roster already.
+    pub(crate) listed_logins: Cell<usize>,
     /// Sessions that are over, and whose clients are still being told why.
     pub(crate) parting: Cell<usize>,
     /// How the clients leave, once they have to.
@@ -120,16 +121,28 @@ pub(crate) struct Start {
 }
 
 impl Start {
-    /// Starts the thread.
+    /// Starts the thread; returns once its event loop is there.
     pub(crate) fn spawn(self) -> std::io::Result<thread::JoinHandle<()>> {
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
         let name = format!("worker-{}", self.id.0);
-        thread::Builder::new().name(name).spawn(move || {
-            let _alive = Alive;
-            LocalSet::new().block_on(&runtime, self.run());
-        })
+        let (ready, started) = std::sync::mpsc::sync_channel(1);
+        let thread = thread::Builder::new().name(name).spawn(move || {
+            // It stays on the thread that it was made on.
+            match runtime::Builder::new_current_thread()
+                .enable_all()
+                .build_local(LocalOptions::default())
+            {
+                Ok(runtime) => {
+                    let _ = ready.send(Ok(()));
+                    let _alive = Alive;
+                    runtime.block_on(self.run());
+                }
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                }
+            }
+        })?;
+        started.recv().map_err(std::io::Error::other)??;
+        Ok(thread)
     }
 
     async fn run(self) {
@@ -149,6 +162,7 @@ impl Start {
             process: self.process,
             pools: Pools::new(local, self.setup.config.clone()),
             console_counters: RefCell::default(),
+            listed_logins: Cell::new(0),
             parting: Cell::new(0),
             setup: RefCell::new(self.setup),
             pacing: Cell::default(),
@@ -157,7 +171,11 @@ impl Start {
         });
         worker.open_forced_pools();
         tokio::task::spawn_local(worker.pools.clone().run(self.post));
-        worker.read_mail(self.mail).await;
+        // A task as any other: what a runtime is started for waits for the event loop's next turn.
+        let mail = tokio::task::spawn_local(worker.read_mail(self.mail));
+        if let Err(error) = mail.await {
+            tracing::error!("a worker failed: {error}");
+        }
     }
 }
 
@@ -215,7 +233,10 @@ impl Worker {
                 });
             }
             WorkerMail::Summary(reply) => {
-                let _ = reply.send(self.summary());
+                let worker = self.clone();
+                tokio::task::spawn_local(async move {
+                    let _ = reply.send(worker.summary().await);
+                });
             }
             WorkerMail::AreYouThere(reply) => {
                 let _ = reply.send(());
@@ -291,11 +312,6 @@ impl Worker {
                 client.kill(Kill::DatabaseRemoved);
             }
         });
-        for pool in self.pools.all() {
-            if pool.shared.key.database == *name {
-                pool.dismiss_newcomers(LeaseError::DatabaseRemoved);
-            }
-        }
     }
 
     fn part_misplaced(&self, name: &str) {
@@ -322,9 +338,6 @@ impl Worker {
                 client.kill(Kill::ShuttingDown);
             }
         });
-        for pool in self.pools.all() {
-            pool.dismiss_newcomers(LeaseError::ShuttingDown);
-        }
     }
 
     /// Sends away those whose time has come, the longest silent first.
@@ -370,9 +383,6 @@ impl Worker {
                 client.kill(Kill::Drained);
             }
         });
-        for pool in self.pools.all() {
-            pool.dismiss_newcomers(LeaseError::ShuttingDown);
-        }
     }
 
     fn admit(self: &Rc<Self>, parked: Parked, counted: Counted, admission: Admission) {
@@ -421,7 +431,7 @@ impl Worker {
             tokio::task::yield_now().await;
         }
         let mut snapshot = survey.conclude();
-        self.add_console(&mut snapshot.totals);
+        self.complete(&mut snapshot);
         snapshot.memory.push(MemoryRow {
             name: "read_buffer",
             size: READ_BUFFER,
@@ -430,11 +440,21 @@ impl Worker {
         snapshot
     }
 
-    fn summary(&self) -> Snapshot {
+    async fn summary(&self) -> Snapshot {
+        let mut census = self.pools.census(Instant::now());
+        while census.go_on(ROWS_AT_ONCE) {
+            tokio::task::yield_now().await;
+        }
         let busy = Handle::current().metrics().worker_total_busy_duration(0);
-        let mut snapshot = self.pools.summary(Instant::now(), busy);
-        self.add_console(&mut snapshot.totals);
+        let mut snapshot = census.conclude(busy);
+        self.complete(&mut snapshot);
         snapshot
+    }
+
+    /// Adds what pools don't know.
+    fn complete(&self, snapshot: &mut Snapshot) {
+        self.add_console(&mut snapshot.totals);
+        snapshot.lists.waiting_logins = self.listed_logins.get();
     }
 
     fn add_console(&self, totals: &mut BTreeMap<String, Counters>) {
@@ -462,9 +482,7 @@ impl Worker {
     }
 
     fn leaving(&self) -> usize {
-        let pools = self.pools.all();
-        let newcomers: usize = pools.iter().map(|pool| pool.newcomers()).sum();
-        let mut count = newcomers + self.parting.get();
+        let mut count = self.parting.get();
         let roster = &self.pools.local.roster;
         roster.for_each(|client| count += usize::from(client.killed().is_some()));
         count

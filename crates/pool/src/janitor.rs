@@ -16,6 +16,15 @@ use crate::roster::{ClientEntry, Kill, Notify};
 use crate::server::{CloseReason, IdleNews, Server};
 use crate::state::ServerState;
 
+/// Which idle servers are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// Each of them.
+    All,
+    /// Those that nobody watches yet.
+    Unwatched,
+}
+
 impl Pool {
     /// Does all that is due by now.
     pub(crate) fn tick(self: &Rc<Self>, now: Instant, config: &Config) {
@@ -49,13 +58,13 @@ impl Pool {
     }
 
     /// Registers idle servers to be woken for, and closes those that went away or spoke.
-    pub(crate) fn watch_idle(self: &Rc<Self>, cx: &mut Context<'_>, all: bool) {
+    pub(crate) fn watch_idle(self: &Rc<Self>, watch: Watch) {
+        let cx = &mut Context::from_waker(&self.stir);
         let mut gone = Vec::new();
         for (place, server) in self.idle_servers() {
-            if !all && server.watched.replace(true) {
+            if server.watched.replace(true) && watch == Watch::Unwatched {
                 continue;
             }
-            server.watched.set(true);
             match server.poll_idle(cx) {
                 IdleNews::Quiet => {}
                 IdleNews::Gone => gone.push((place, CloseReason::Crashed)),
@@ -99,11 +108,12 @@ impl Pool {
 
     /// Closes a free server if the pool has shrunk and holds too many; true if so.
     pub(crate) fn close_surplus(self: &Rc<Self>, place: ServerId) -> bool {
-        let settings = self.settings();
-        settings.pool_size.is_some_and(|size| {
-            let most = size.saturating_add(settings.reserve_pool_size);
-            self.close_above(place, most, CloseReason::Surplus)
-        })
+        let most = {
+            let settings = self.settings.borrow();
+            let size = settings.pool_size;
+            size.map(|size| size.saturating_add(settings.reserve_pool_size))
+        };
+        most.is_some_and(|most| self.close_above(place, most, CloseReason::Surplus))
     }
 
     /// Closes a free server if the pool, over all workers, holds more than `min`; true if so.
@@ -197,7 +207,7 @@ impl Pool {
     fn fill_minimum(self: &Rc<Self>, now: Instant) {
         let min = self.settings().min_pool_size;
         // Who waits asks by itself.
-        let nobody_asks = self.wanted() == 0 && self.owners.waiting() == 0;
+        let nobody_asks = self.wanted() == 0 && self.owners.waiting.len() == 0;
         let min = min.max(u32::from(nobody_asks && self.shared.is_unreachable()));
         if self.local.shared.is_departing() {
             return;

@@ -34,9 +34,6 @@ pub enum LeaseError {
     /// The database is no longer in the configuration.
     #[error("database removed")]
     DatabaseRemoved,
-    /// The process shuts down, and no more servers are lent.
-    #[error("server shutting down")]
-    ShuttingDown,
     /// The server refused the login.
     #[error("{}", .0.for_client())]
     LoginRefused(Arc<LoginFailure>),
@@ -50,7 +47,6 @@ impl LeaseError {
             Self::QueryTimeout => "query_timeout",
             Self::LoginFailing { .. } => "server login has been failing",
             Self::DatabaseRemoved => "database removed",
-            Self::ShuttingDown => "server shutting down",
             Self::LoginRefused(_) => "server login failed",
         }
     }

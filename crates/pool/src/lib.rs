@@ -21,10 +21,14 @@ pub mod state;
 pub mod statements;
 
 mod cancels;
+pub mod census;
 mod eviction;
 mod janitor;
+mod line;
 mod opening;
 pub mod report;
+mod stirs;
+mod ticks;
 
 #[cfg(test)]
 mod dice;

@@ -29,6 +29,12 @@ pub const BOUNDS: [u64; 19] = [
     100_000_000,
 ];
 
+/// Whole microseconds, as the counters have them.
+pub fn micros(duration: Duration) -> u64 {
+    let whole = duration.as_secs().saturating_mul(1_000_000);
+    whole.saturating_add(duration.subsec_micros().into())
+}
+
 /// Durations, counted in buckets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Histogram {
@@ -41,7 +47,11 @@ pub struct Histogram {
 impl Histogram {
     /// Counts one.
     pub fn record(&mut self, took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.record_micros(micros(took));
+    }
+
+    /// Counts one, in microseconds.
+    pub fn record_micros(&mut self, micros: u64) {
         let place = BOUNDS.partition_point(|&bound| bound < micros);
         self.counts[place] += 1;
         self.sum = self.sum.saturating_add(micros);

@@ -164,7 +164,7 @@ impl Pool {
     }
 
     fn may_part(&self) -> bool {
-        let unused = self.clients.get() == 0 && self.newcomers.get() == 0;
+        let unused = self.clients.get() == 0 && self.newcomers.len() == 0;
         let wanted_here = self.shared.waits_elsewhere(self.local.worker);
         (unused && !wanted_here) || self.shared.needed.load(Ordering::SeqCst)
     }

@@ -4,7 +4,7 @@
 //! It counts towards every limit. A client that finds one full is in line like any other, and an
 //! idle server, which it can't use, goes.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,8 +18,9 @@ use crate::attempts::LoginFailure;
 use crate::key::ServerId;
 use crate::lease::{Lease, LeaseError};
 use crate::limits::{Owner, Permit, Purpose, Scope};
+use crate::line::{Line, Place};
 use crate::pool::Pool;
-use crate::roster::{ClientEntry, ClientState};
+use crate::roster::ClientEntry;
 use crate::server::login::LoggedIn;
 use crate::server::{CloseReason, Server};
 use crate::shared::Reported;
@@ -45,38 +46,15 @@ pub struct OwnServer {
 /// Clients of a pool, on one worker, that are about to have a server of their own.
 #[derive(Debug, Default)]
 pub(crate) struct Owners {
-    waiting: RefCell<Vec<(Rc<ClientEntry>, Instant)>>,
+    /// Those who wait for a permit or for their login.
+    pub(crate) waiting: Line,
     logins: Cell<usize>,
 }
 
 impl Owners {
-    /// How many wait for a permit or for their login.
-    pub(crate) fn waiting(&self) -> usize {
-        self.waiting.borrow().len()
-    }
-
-    /// Since when the first of them waits.
-    pub(crate) fn oldest(&self) -> Option<Instant> {
-        self.waiting.borrow().iter().map(|&(_, since)| since).min()
-    }
-
-    /// Each of them, and since when it waits.
-    pub(crate) fn in_line(&self) -> Vec<(u64, Instant)> {
-        let waiting = self.waiting.borrow();
-        let each = waiting.iter().map(|(client, since)| (client.id.0, *since));
-        each.collect()
-    }
-
     /// Logins under way.
     pub(crate) fn logins(&self) -> usize {
         self.logins.get()
-    }
-
-    /// Has them ask again: something changed.
-    pub(crate) fn wake(&self) {
-        for (client, _) in &*self.waiting.borrow() {
-            client.wake();
-        }
     }
 }
 
@@ -133,31 +111,25 @@ impl Pool {
 /// A client that waits for a server of its own.
 struct Waiting<'a> {
     pool: &'a Rc<Pool>,
-    client: &'a Rc<ClientEntry>,
+    place: Place<'a>,
     owner: Owner,
 }
 
 impl<'a> Waiting<'a> {
     fn new(pool: &'a Rc<Pool>, client: &'a Rc<ClientEntry>) -> Self {
+        let place = pool.owners.waiting.join(client);
         let owner = Owner {
             client: client.id,
             worker: pool.local.worker,
-            since: Instant::now(),
+            since: place.since,
         };
-        client.state.set(ClientState::Waiting);
-        let mut waiting = pool.owners.waiting.borrow_mut();
-        waiting.push((client.clone(), owner.since));
-        Self {
-            pool,
-            client,
-            owner,
-        }
+        Self { pool, place, owner }
     }
 
     /// Waits for a permit.
     async fn permit(&self) -> Result<OwnPermit<'a>, LeaseError> {
         poll_fn(|cx| {
-            self.client.set_waker(cx.waker());
+            self.place.client.set_waker(cx.waker());
             if self.pool.shared.database.removed.load(Ordering::Relaxed) {
                 return Poll::Ready(Err(LeaseError::DatabaseRemoved));
             }
@@ -218,7 +190,7 @@ impl<'a> Waiting<'a> {
         let now = Instant::now();
         let waited = now.saturating_duration_since(self.owner.since);
         self.pool.note_wait(waited);
-        self.pool.begin_lease(&server, self.client, now);
+        self.pool.begin_lease(&server, self.place.client, now);
         Lease::new(self.pool.clone(), place, server)
     }
 
@@ -233,9 +205,6 @@ impl<'a> Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let mut waiting = self.pool.owners.waiting.borrow_mut();
-        waiting.retain(|(client, _)| client.id != self.owner.client);
-        drop(waiting);
         self.leave_line();
     }
 }

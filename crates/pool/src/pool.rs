@@ -5,19 +5,20 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use net::TcpOptions;
 use net::stream::Target;
 use net::tls::ServerTls;
 use settings::{PoolMode, PoolSettings, SocketDir, StatementSettings};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use wire::frontend::{Policy, put_query, put_terminate};
 
 use crate::key::{ClientId, ServerId, WorkerId};
 use crate::lease::{Lease, LeaseError};
-use crate::meter::{Meter, Tallies};
+use crate::line::{Line, Place};
+use crate::meter::{Meter, Tallies, micros};
 use crate::own::Owners;
 use crate::pools::TICK;
 use crate::report::Retired;
@@ -77,6 +78,8 @@ pub struct Pool {
     pub shared: Arc<PoolShared>,
     /// What the pool shares with the worker's other pools.
     pub local: Rc<Local>,
+    /// What its idle servers wake.
+    pub(crate) stir: Waker,
     /// What it did so far.
     pub counters: RefCell<Counters>,
     /// What it measured.
@@ -86,8 +89,10 @@ pub struct Pool {
     /// What clients may send.
     policy: Cell<Policy>,
     mode: Cell<PoolMode>,
+    /// For decisions, as settings have them.
+    rules: Cell<Rules>,
     statements: Cell<Option<StatementSettings>>,
-    settings: RefCell<Rc<PoolSettings>>,
+    pub(crate) settings: RefCell<Rc<PoolSettings>>,
     pub(crate) state: RefCell<PoolState>,
     pub(crate) servers: RefCell<Vec<Option<Rc<Server>>>>,
     /// Logins under way here.
@@ -95,11 +100,9 @@ pub struct Pool {
     /// Has them look whether they are still wanted.
     pub(crate) look_at_logins: Notify,
     /// Clients at login that wait for the first server.
-    pub(crate) newcomers: Cell<usize>,
+    pub(crate) newcomers: Line,
     /// Clients at login that wait for a server of their own.
     pub(crate) owners: Owners,
-    /// Tells them that they need not, and why.
-    dismissed: watch::Sender<Option<LeaseError>>,
     /// Cancel requests that wait for their turn, and those under way.
     pub(crate) cancels_waiting: Cell<usize>,
     pub(crate) cancels_active: Cell<usize>,
@@ -112,18 +115,21 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool without servers.
+    /// A pool without servers, whose idle ones will wake `stir`.
     pub fn new(
         shared: Arc<PoolShared>,
         local: Rc<Local>,
         settings: PoolSettings,
         policy: Policy,
+        stir: Waker,
     ) -> Self {
         Self {
             shared,
             local,
+            stir,
             policy: Cell::new(policy),
             mode: Cell::new(settings.pool_mode),
+            rules: Cell::new(rules_of(&settings)),
             statements: Cell::new(settings.prepared_statements),
             counters: RefCell::default(),
             meter: RefCell::default(),
@@ -133,9 +139,8 @@ impl Pool {
             servers: RefCell::default(),
             logins: Cell::new(0),
             look_at_logins: Notify::new(),
-            newcomers: Cell::new(0),
+            newcomers: Line::default(),
             owners: Owners::default(),
-            dismissed: watch::Sender::new(None),
             cancels_waiting: Cell::new(0),
             cancels_active: Cell::new(0),
             evicting: Cell::new(false),
@@ -152,6 +157,7 @@ impl Pool {
     /// Runs the pool in another way from now on.
     pub(crate) fn set_settings(&self, settings: PoolSettings, policy: Policy) {
         self.mode.set(settings.pool_mode);
+        self.rules.set(rules_of(&settings));
         self.statements.set(settings.prepared_statements);
         self.policy.set(policy);
         *self.settings.borrow_mut() = Rc::new(settings);
@@ -230,7 +236,7 @@ impl Pool {
         if let Some(reason) = self.outdated(&server) {
             return Some(reason);
         }
-        match server.poll_idle(cx) {
+        match server.idle_news(cx) {
             IdleNews::Quiet => None,
             IdleNews::Gone => Some(CloseReason::Crashed),
             IdleNews::Spoke => Some(CloseReason::Dirty),
@@ -285,10 +291,13 @@ impl Pool {
         }
     }
 
-    /// The parameters that clients are welcomed with: known once a server has logged in.
-    pub async fn welcome(self: &Rc<Self>) -> Result<Arc<Reported>, LeaseError> {
+    /// The parameters that a client, which is in the roster, is welcomed with: known once a server
+    /// has logged in.
+    pub async fn welcome(
+        self: &Rc<Self>,
+        client: &Rc<ClientEntry>,
+    ) -> Result<Arc<Reported>, LeaseError> {
         let mut news = self.shared.welcome.subscribe();
-        let mut dismissed = self.dismissed.subscribe();
         let mut waits = None;
         loop {
             // Taken out first: what is borrowed can't be replaced.
@@ -304,11 +313,11 @@ impl Pool {
                 Welcome::Unknown => {}
             }
             let since = match &waits {
-                Some(Newcomer { since, .. }) => *since,
+                Some(Place { since, .. }) => *since,
                 None => {
-                    let newcomer = waits.insert(Newcomer::new(self));
+                    let place = waits.insert(self.newcomers.join(client));
                     self.advance(Instant::now());
-                    newcomer.since
+                    place.since
                 }
             };
             if let Some(error) = self.given_up(since.elapsed(), Instant::now()) {
@@ -318,23 +327,8 @@ impl Pool {
             tokio::select! {
                 _ = news.changed() => {}
                 () = tokio::time::sleep(TICK) => {}
-                _ = dismissed.changed() => {
-                    if let Some(why) = dismissed.borrow().clone() {
-                        return Err(why);
-                    }
-                }
             }
         }
-    }
-
-    /// How many clients at login wait for the first server.
-    pub fn newcomers(&self) -> usize {
-        self.newcomers.get()
-    }
-
-    /// Sends away the clients at login that wait for the first server.
-    pub fn dismiss_newcomers(&self, why: LeaseError) {
-        self.dismissed.send_replace(Some(why));
     }
 
     /// Whether clients can be welcomed.
@@ -379,12 +373,13 @@ impl Pool {
     }
 
     fn reset_or_lend(self: &Rc<Self>, place: ServerId, now: Instant) {
-        let settings = self.settings();
+        let settings = self.settings.borrow();
         let first = settings.reset_query.as_deref();
-        match first.or_else(|| self.probe_for_waiters(&settings)) {
-            Some(sql) => self.reset(place, sql),
-            None => self.lend(place, now),
+        if let Some(sql) = first.or_else(|| self.probe_for_waiters(&settings)) {
+            return self.reset(place, sql);
         }
+        drop(settings);
+        self.lend(place, now);
     }
 
     /// The check query, if whoever waits may have no server that was not just probed.
@@ -532,7 +527,7 @@ impl Pool {
     /// Lends what can be lent, probes what must be probed, and looks for more servers if clients
     /// still wait.
     pub(crate) fn advance(self: &Rc<Self>, now: Instant) {
-        self.owners.wake();
+        self.owners.waiting.wake();
         let rules = self.rules();
         if rules.paused {
             return;
@@ -580,7 +575,7 @@ impl Pool {
     pub(crate) fn wanted(&self) -> usize {
         let state = self.state.borrow();
         let coming = self.logins.get() + state.counts().tested;
-        let newcomers = usize::from(self.newcomers.get() > 0 && !self.is_known());
+        let newcomers = usize::from(self.newcomers.len() > 0 && !self.is_known());
         (state.waiting().len() + newcomers).saturating_sub(coming)
     }
 
@@ -818,12 +813,9 @@ impl Pool {
     }
 
     pub(crate) fn rules(&self) -> Rules {
-        let settings = self.settings.borrow();
-        let delay = settings.server_check_delay;
         Rules {
             paused: self.shared.database.is_paused(),
-            round_robin: settings.server_round_robin,
-            check_after: settings.check_query.sql().map(|_| delay),
+            ..self.rules.get()
         }
     }
 
@@ -860,24 +852,13 @@ impl Pool {
     }
 }
 
-/// A client at login that waits for the pool's first server.
-struct Newcomer<'a> {
-    pool: &'a Pool,
-    since: Instant,
-}
-
-impl<'a> Newcomer<'a> {
-    fn new(pool: &'a Pool) -> Self {
-        pool.newcomers.set(pool.newcomers.get() + 1);
-        let since = Instant::now();
-        Self { pool, since }
-    }
-}
-
-impl Drop for Newcomer<'_> {
-    fn drop(&mut self) {
-        let newcomers = &self.pool.newcomers;
-        newcomers.set(newcomers.get() - 1);
+/// The rules of a pool that is not paused.
+fn rules_of(settings: &PoolSettings) -> Rules {
+    let delay = settings.server_check_delay;
+    Rules {
+        paused: false,
+        round_robin: settings.server_round_robin,
+        check_after: settings.check_query.sql().map(|_| delay),
     }
 }
 
@@ -917,9 +898,4 @@ impl Drop for Wait<'_> {
             self.pool.abandon(self.client, Instant::now());
         }
     }
-}
-
-/// Whole microseconds, as the counters have them.
-pub fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

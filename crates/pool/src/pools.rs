@@ -5,18 +5,20 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use settings::{Config, PoolSettings};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
 use wire::frontend::Policy;
 
+use crate::janitor::Watch;
 use crate::key::PoolId;
 use crate::pool::{Local, Pool, Suspension};
 use crate::roster::{ClientEntry, ClientKind, ClientState, Kill};
 use crate::shared::{Mail, PoolShared};
+use crate::stirs::Stirs;
+use crate::ticks::Ticks;
 
 /// The maintenance pass comes three times a second: PgBouncer's own grain.
 pub const TICK: Duration = Duration::from_millis(333);
@@ -28,6 +30,8 @@ pub struct Pools {
     pub local: Rc<Local>,
     config: RefCell<Arc<Config>>,
     pools: RefCell<HashMap<PoolId, Rc<Pool>>>,
+    /// Those with an idle server that something happened to.
+    stirs: Arc<Stirs>,
     /// Whether any client may be closed for being silent.
     idle_clients_end: Cell<bool>,
     /// How many changes of addresses the pools know of.
@@ -42,6 +46,7 @@ impl Pools {
             local,
             config: RefCell::new(config),
             pools: RefCell::default(),
+            stirs: Arc::default(),
             idle_clients_end,
             moves_seen: Cell::new(0),
         })
@@ -58,7 +63,8 @@ impl Pools {
         let pool = pools.entry(shared.id).or_insert_with(|| {
             let (settings, policy) = self.settings_of(shared);
             let local = self.local.clone();
-            Rc::new(Pool::new(shared.clone(), local, settings, policy))
+            let stir = self.stirs.waker(shared.id);
+            Rc::new(Pool::new(shared.clone(), local, settings, policy, stir))
         });
         pool.clone()
     }
@@ -171,8 +177,7 @@ impl Pools {
 
     /// Reads the post and keeps the time, for ever.
     pub async fn run(self: Rc<Self>, mut post: mpsc::UnboundedReceiver<Mail>) {
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = Ticks::each(TICK);
         poll_fn(|cx| {
             while let Poll::Ready(mail) = post.poll_recv(cx) {
                 match mail {
@@ -181,7 +186,7 @@ impl Pools {
                 }
             }
             let mut due = false;
-            while ticks.poll_tick(cx).is_ready() {
+            while ticks.poll(cx).is_ready() {
                 due = true;
             }
             // Under SUSPEND nobody is blamed for the time that passes.
@@ -189,14 +194,27 @@ impl Pools {
                 self.tick(Instant::now());
             }
             if self.local.suspension.get() == Suspension::None {
-                // Woken for anything else, it was an idle server.
-                for pool in self.all() {
-                    pool.watch_idle(cx, !due);
-                }
+                self.watch_idle(cx, due);
             }
             Poll::Pending
         })
         .await;
+    }
+
+    /// Looks after idle servers to which something happened; and, when that is due, after those that
+    /// became idle of late.
+    fn watch_idle(&self, cx: &Context<'_>, due: bool) {
+        for id in self.stirs.take(cx.waker()) {
+            let pool = self.pools.borrow().get(&id).cloned();
+            if let Some(pool) = pool {
+                pool.watch_idle(Watch::All);
+            }
+        }
+        if due {
+            for pool in self.all() {
+                pool.watch_idle(Watch::Unwatched);
+            }
+        }
     }
 
     fn tick(&self, now: Instant) {

@@ -1,7 +1,8 @@
 //! What a pool looks like now, as rows of the snapshot.
 
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,8 +17,8 @@ use crate::pools::Pools;
 use crate::roster::{self, ClientEntry, ClientKind, Rest};
 use crate::server::{CloseReason, Server};
 use crate::snapshot::{
-    ClientRow, ClientState, Counters, Endpoint, HOLDERS, HolderRow, LeaseRow, LeaseState,
-    MemoryRow, PoolRow, ServerRow, Snapshot, SocketRow, WaiterRow, WorkerRow,
+    ClientRow, ClientState, Counters, Endpoint, LeaseRow, LeaseState, MemoryRow, PoolRow,
+    ServerRow, Snapshot, SocketRow, WaiterRow,
 };
 use crate::state::ServerState;
 
@@ -32,16 +33,15 @@ impl Pools {
             let each = state.servers();
             servers.extend(each.map(|(place, state)| (pool.clone(), place, state)));
         }
-        let mut clients = Vec::new();
-        self.local.roster.for_each(|client| {
-            if client.kind != ClientKind::Errand {
-                clients.push(client.clone());
-            }
-        });
+        let clients = self.clients();
+        // To make room for them time and again would take longer than to gather them.
+        snapshot.clients.reserve_exact(clients.len());
+        snapshot.servers.reserve_exact(servers.len());
         Survey {
             snapshot,
             servers,
             clients,
+            buffered: 0,
             moment: Moment {
                 now,
                 clock,
@@ -50,45 +50,19 @@ impl Pools {
         }
     }
 
-    /// The same with clients counted rather than listed, and without servers: costs little, however
-    /// many there are. `busy` is how long this worker has been at work.
-    pub fn summary(&self, now: Instant, busy: Duration) -> Snapshot {
-        let mut snapshot = self.counts(now);
-        let mut longest = BinaryHeap::with_capacity(HOLDERS + 1);
+    /// Clients, errands aside.
+    pub(crate) fn clients(&self) -> Vec<Rc<ClientEntry>> {
+        let mut clients = Vec::with_capacity(self.local.roster.len());
         self.local.roster.for_each(|client| {
-            if client.kind == ClientKind::Errand {
-                return;
-            }
-            snapshot.lists.used_clients += 1;
-            let application_name = client.application_name.borrow().clone();
-            let label = [
-                client.database.clone(),
-                client.user.clone(),
-                application_name,
-            ];
-            let kind = (label, client_state(client));
-            *snapshot.client_counts.entry(kind).or_default() += 1;
-            if let Some(since) = client.held_since.get() {
-                // The latest of them is on top, and goes.
-                longest.push((since, client.id));
-                if longest.len() > HOLDERS {
-                    longest.pop();
-                }
+            if client.kind != ClientKind::Errand {
+                clients.push(client.clone());
             }
         });
-        let holder = |(since, id)| Some(holder_row(&*self.local.roster.get(id)?, since, now));
-        snapshot.holders = longest.into_iter().filter_map(holder).collect();
-        snapshot.workers = vec![WorkerRow {
-            id: self.local.worker.0,
-            clients: snapshot.lists.used_clients,
-            servers: snapshot.lists.used_servers,
-            busy,
-        }];
-        snapshot
+        clients
     }
 
     /// What is counted in pools, and in those that are gone.
-    fn counts(&self, now: Instant) -> Snapshot {
+    pub(crate) fn counts(&self, now: Instant) -> Snapshot {
         let retired = self.local.retired.borrow();
         let mut snapshot = Snapshot {
             totals: retired.totals.clone(),
@@ -150,6 +124,8 @@ pub struct Survey {
     snapshot: Snapshot,
     servers: Vec<(Rc<Pool>, ServerId, ServerState)>,
     clients: Vec<Rc<ClientEntry>>,
+    /// Bytes that their connections hold, so far.
+    buffered: usize,
     moment: Moment,
 }
 
@@ -159,9 +135,12 @@ impl Survey {
         for _ in 0..rows {
             if let Some((pool, place, state)) = self.servers.pop() {
                 let row = pool.server_row(place, state, self.moment);
+                self.buffered += row.as_ref().map_or(0, |row| row.socket.buffered());
                 self.snapshot.servers.extend(row);
             } else if let Some(client) = self.clients.pop() {
-                self.snapshot.clients.push(client_row(&client, self.moment));
+                let row = client_row(&client, self.moment);
+                self.buffered += row.socket.buffered();
+                self.snapshot.clients.push(row);
             } else {
                 return false;
             }
@@ -172,7 +151,7 @@ impl Survey {
     /// What was gathered.
     pub fn conclude(mut self) -> Snapshot {
         self.snapshot.lists.used_clients = self.snapshot.clients.len();
-        self.snapshot.memory = memory(&self.snapshot);
+        self.snapshot.memory = memory(&self.snapshot, self.buffered);
         self.snapshot
     }
 }
@@ -231,16 +210,21 @@ impl Pool {
             .filter(|waiter| self.is_session(waiter.client))
             .count();
         let oldest = state.oldest().map(|waiter| waiter.since);
-        let oldest = oldest.into_iter().chain(self.owners.oldest()).min();
+        let at_login = [&self.owners.waiting, &self.newcomers];
+        let oldest = at_login
+            .iter()
+            .filter_map(|line| line.oldest())
+            .chain(oldest)
+            .min();
         let maxwait = oldest.map(|since| now.saturating_duration_since(since));
-        let owners_waiting = self.owners.waiting();
-        let without_server = sessions_waiting + owners_waiting;
+        let at_login: usize = at_login.iter().map(|line| line.len()).sum();
+        let without_server = sessions_waiting + at_login;
         let settings = self.settings();
         PoolRow {
             database: self.shared.key.database.to_string(),
             user: self.shared.key.user.to_string(),
             cl_active: self.clients.get().saturating_sub(without_server),
-            cl_waiting: waiting + self.newcomers.get() + owners_waiting,
+            cl_waiting: waiting + at_login,
             cl_active_cancel_req: self.cancels_active.get(),
             cl_waiting_cancel_req: self.cancels_waiting.get(),
             sv_active: counts.leased,
@@ -319,14 +303,13 @@ impl Pool {
 
     fn waiter_rows(&self, now: Instant, rows: &mut Vec<WaiterRow>) {
         let state = self.state.borrow();
-        let in_line = state
-            .waiting()
-            .map(|waiter| (waiter.client.0, waiter.since));
-        let in_line = in_line.chain(self.owners.in_line());
-        rows.extend(in_line.map(|(client, since)| WaiterRow {
+        let in_line = state.waiting().map(|waiter| (waiter.client, waiter.since));
+        let at_login = [&self.owners.waiting, &self.newcomers];
+        let at_login = at_login.into_iter().flat_map(|line| line.each());
+        rows.extend(in_line.chain(at_login).map(|(client, since)| WaiterRow {
             database: self.shared.key.database.to_string(),
             user: self.shared.key.user.to_string(),
-            client,
+            client: client.0,
             waited: now.saturating_duration_since(since),
         }));
     }
@@ -341,14 +324,14 @@ impl Pool {
         let names = &self.local.shared.names;
         let application_name = server.io.try_borrow().ok().and_then(|io| {
             let place = names.find("application_name")?;
-            io.params.get(place).map(str::to_owned)
+            io.params.get(place).map(Arc::from)
         });
         let io = server.io.try_borrow();
         let rest = io.map_or_else(|_| Rest::default(), |io| Rest::of(&io.conn));
         SocketRow {
             id: server.id,
-            user: Some(self.shared.key.user.to_string()),
-            database: Some(self.shared.key.database.to_string()),
+            user: Some(self.shared.key.user.clone()),
+            database: Some(self.shared.key.database.clone()),
             replication: server.facts.replication,
             addr: endpoint(&server.facts.peer),
             local_addr: match server.facts.local {
@@ -366,7 +349,7 @@ impl Pool {
                 .tls
                 .as_ref()
                 .map_or_else(String::new, |tls| tls.cipher.to_string()),
-            application_name: application_name.unwrap_or_default(),
+            application_name: application_name.unwrap_or_else(|| "".into()),
             prepared_statements: server.io.try_borrow().map_or(0, |io| io.prepared.len()),
             fd: rest.fd,
             held: rest.held,
@@ -376,37 +359,22 @@ impl Pool {
 }
 
 /// What there is most of, by its own size; what it points to is not counted.
-fn memory(snapshot: &Snapshot) -> Vec<MemoryRow> {
-    let clients = snapshot.clients.iter().map(|client| &client.socket);
-    let servers = snapshot.servers.iter().map(|server| &server.socket);
-    let rest = clients
-        .chain(servers)
-        .map(|socket| socket.held + socket.unsent);
+fn memory(snapshot: &Snapshot, buffered: usize) -> Vec<MemoryRow> {
     let row = |name, size, used| MemoryRow { name, size, used };
     vec![
-        row("buffered_bytes", 1, rest.sum()),
+        row("buffered_bytes", 1, buffered),
         row("client", size_of::<ClientEntry>(), snapshot.clients.len()),
         row("pool", size_of::<Pool>(), snapshot.pools.len()),
         row("server", size_of::<Server>(), snapshot.servers.len()),
     ]
 }
 
-fn client_state(client: &ClientEntry) -> ClientState {
+pub(crate) fn client_state(client: &ClientEntry) -> ClientState {
     match client.state.get() {
         roster::ClientState::Idle if client.kind == ClientKind::Console => ClientState::Active,
         roster::ClientState::Idle => ClientState::Idle,
         roster::ClientState::Active => ClientState::Active,
         roster::ClientState::Waiting => ClientState::Waiting,
-    }
-}
-
-fn holder_row(client: &ClientEntry, since: Instant, now: Instant) -> HolderRow {
-    HolderRow {
-        id: client.id.0,
-        database: client.database.clone(),
-        user: client.user.clone(),
-        application_name: client.application_name.borrow().clone(),
-        held: now.saturating_duration_since(since),
     }
 }
 
@@ -418,8 +386,8 @@ fn client_row(client: &ClientEntry, moment: Moment) -> ClientRow {
     let rest = client.rest.get();
     let socket = SocketRow {
         id: client.id.0,
-        user: Some(client.user.to_string()),
-        database: Some(client.database.to_string()),
+        user: Some(client.user.clone()),
+        database: Some(client.database.clone()),
         replication: client.replication,
         addr: endpoint(&client.peer),
         local_addr: match client.local {
@@ -441,7 +409,7 @@ fn client_row(client: &ClientEntry, moment: Moment) -> ClientRow {
             .tls
             .as_ref()
             .map_or_else(String::new, ToString::to_string),
-        application_name: client.application_name.borrow().to_string(),
+        application_name: client.application_name.borrow().clone(),
         prepared_statements: client.prepared_statements.get(),
         fd: rest.fd,
         held: rest.held,

@@ -161,9 +161,9 @@ pub struct SocketRow {
     /// One counter numbers clients and servers alike.
     pub id: u64,
     /// The pool's user; none on a cancel request that found no pool.
-    pub user: Option<String>,
+    pub user: Option<Arc<str>>,
     /// The database's name in our configuration.
-    pub database: Option<String>,
+    pub database: Option<Arc<str>>,
     /// What the client's `replication` parameter asked for.
     pub replication: Replication,
     /// The other end.
@@ -185,7 +185,7 @@ pub struct SocketRow {
     /// Protocol and cipher, such as `TLSv1.3/TLS_AES_256_GCM_SHA384`; empty without TLS.
     pub tls: String,
     /// `application_name` as tracked; empty if unset.
-    pub application_name: String,
+    pub application_name: Arc<str>,
     /// Prepared statements it knows.
     pub prepared_statements: usize,
     /// The socket's number in the process, where it is known.
@@ -197,6 +197,11 @@ pub struct SocketRow {
 }
 
 impl SocketRow {
+    /// Bytes that wait in it, either way.
+    pub(crate) fn buffered(&self) -> usize {
+        self.held + self.unsent
+    }
+
     /// Rows of one pool stand together, oldest first.
     fn place(&self) -> (Option<&str>, Option<&str>, u64) {
         (self.database.as_deref(), self.user.as_deref(), self.id)
@@ -530,6 +535,8 @@ pub struct Lists {
     pub used_clients: usize,
     /// Clients still logging in.
     pub login_clients: usize,
+    /// Those among them that wait for a server, and are used ones already.
+    pub waiting_logins: usize,
     /// Places for servers that are kept ready.
     pub free_servers: usize,
     /// Server sockets of every kind.
@@ -548,6 +555,7 @@ impl AddAssign for Lists {
         self.free_clients += other.free_clients;
         self.used_clients += other.used_clients;
         self.login_clients += other.login_clients;
+        self.waiting_logins += other.waiting_logins;
         self.free_servers += other.free_servers;
         self.used_servers += other.used_servers;
         self.dns_names += other.dns_names;
@@ -743,8 +751,8 @@ mod tests {
             state: ClientState::Idle,
             socket: SocketRow {
                 id,
-                user: Some("alice".to_owned()),
-                database: Some(database.to_owned()),
+                user: Some("alice".into()),
+                database: Some(database.into()),
                 replication: Replication::None,
                 addr: Endpoint::Unix { port: 6432 },
                 local_addr: Endpoint::Unix { port: 6432 },
@@ -755,7 +763,7 @@ mod tests {
                 link: None,
                 remote_pid: 0,
                 tls: String::new(),
-                application_name: String::new(),
+                application_name: "".into(),
                 prepared_statements: 0,
                 fd: None,
                 held: 0,

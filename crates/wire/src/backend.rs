@@ -101,6 +101,7 @@ impl Outflow {
         if done > 0 && self.at_boundary() && pipeline.owes_fake() {
             return Ok(Action::Forward(done));
         }
+        let mut in_query = pipeline.is_in_query();
         while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
             if done > 0 && pipeline.is_lost() {
                 break;
@@ -113,6 +114,11 @@ impl Outflow {
                     done = done.saturating_add(self.scanner.enter(header, rest));
                     continue;
                 }
+                // Of these, a simple query may have any number.
+                b'T' | b'C' if in_query && !may_drop_all(header) => {
+                    done = done.saturating_add(self.scanner.enter(header, rest));
+                    continue;
+                }
                 b't' | b'T' | b'n' if let Some(about) = pipeline.describes() => {
                     let whole = rest.len() >= header.frame_len();
                     if done > 0 || (!whole && header.frame_len() <= READ_LEN_MAX) {
@@ -120,7 +126,7 @@ impl Outflow {
                     }
                     return Ok(self.description(header, rest, about, pipeline));
                 }
-                tag if pipeline.swallows(tag) => {
+                tag if !in_query && pipeline.swallows(tag) => {
                     if done > 0 || rest.len() < header.frame_len() {
                         break;
                     }
@@ -179,6 +185,7 @@ impl Outflow {
             if pipeline.owes_fake() {
                 break;
             }
+            in_query = pipeline.is_in_query();
         }
         Ok(if done > 0 {
             Action::Forward(done)

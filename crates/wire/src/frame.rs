@@ -140,7 +140,9 @@ pub fn put_untagged(out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
 
 /// Appends a string and its terminator; a NUL inside ends the string early.
 pub fn put_str(out: &mut Vec<u8>, text: &str) {
-    out.extend(text.bytes().take_while(|&byte| byte != 0));
+    let text = text.as_bytes();
+    let end = memchr::memchr(0, text).unwrap_or(text.len());
+    out.extend_from_slice(text.get(..end).unwrap_or(text));
     out.push(0);
 }
 

@@ -208,6 +208,12 @@ impl Pipeline {
         self.copying && !self.holds(Request::CopyEnd)
     }
 
+    /// True while a simple query is answered, other than by a COPY: then nothing but its end, an
+    /// error or what is no answer changes anything here.
+    pub fn is_in_query(&self) -> bool {
+        self.phase == Phase::Busy && !self.copying && self.front() == Some(Request::Query)
+    }
+
     /// Whether a request may be sent now; Syncs and COPY data always may.
     pub fn gate(&self) -> Gate {
         let in_doubt = self.doubtful > 0;

@@ -118,6 +118,38 @@ async fn who_changes_the_password_everywhere_gets_in_with_the_new_one() {
 }
 
 #[tokio::test]
+async fn a_reload_has_ldap_asked_in_another_way() {
+    let slapd = Slapd::start(&people()).await;
+    let fake = FakeServer::start().await;
+    let options = |unit: &str| {
+        let port = slapd.port();
+        let suffix = format!("ldapsuffix=,ou={unit},dc=example,dc=net");
+        format!("ldapserver=127.0.0.1 ldapport={port} ldapprefix=uid= {suffix}")
+    };
+    let mut pooler = pgusher(1)
+        .database("shop", &format!("{} user=clerk", fake.conn_info("shop")))
+        .set("auth_type", "ldap")
+        .set("auth_ldap_options", options("people"))
+        .start()
+        .await;
+    for (user, unit, other) in [
+        ("alice", "people", "closed"),
+        ("mallory", "closed", "people"),
+    ] {
+        assert_eq!(outcome(&pooler, user, "secret", "shop").await, "in");
+        let reloads = pooler.log_count("settings changed");
+        pooler.rewrite(|setup| setup.set("auth_ldap_options", options(other)));
+        // Nobody gets in to the console.
+        pooler.signal(testkit::Signal::SIGHUP);
+        pooler
+            .wait_for_log_count("settings changed", reloads + 1)
+            .await;
+        let told = outcome(&pooler, user, "secret", "shop").await;
+        assert_eq!(told, REFUSED, "{user} is of {unit}");
+    }
+}
+
+#[tokio::test]
 async fn a_search_finds_who_is_to_be_asked_for_the_password() {
     let slapd = Slapd::start(&people()).await;
     let fake = FakeServer::start().await;

@@ -181,3 +181,12 @@ async fn version_and_help_need_no_file() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_command_line_that_makes_no_sense_ends_in_1_as_with_pgbouncer() {
+    for arg in ["--bogus", "-Z", "another.ini"] {
+        let exit = pgusher(1).arg(arg).run_to_exit().await;
+        assert_eq!(exit.status.code(), Some(1), "{arg}: {}", exit.log);
+        assert!(exit.log.contains("error: unexpected argument"), "{arg}");
+    }
+}

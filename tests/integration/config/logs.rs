@@ -50,6 +50,21 @@ async fn statistics_are_logged_each_period_unless_switched_off() {
 }
 
 #[tokio::test]
+async fn statistics_follow_a_reload() {
+    let mut pooler = pgusher(1).set("stats_period", 3600).start().await;
+    let mut silent = pgusher(1)
+        .set("stats_period", 1)
+        .set("log_stats", 0)
+        .start()
+        .await;
+    pooler.reload(|setup| setup.set("stats_period", 1)).await;
+    pooler.wait_for_log_count("stats: ", 2).await;
+    assert_eq!(silent.log_count("stats: "), 0);
+    silent.reload(|setup| setup.set("log_stats", 1)).await;
+    silent.wait_for_log("stats: ").await;
+}
+
+#[tokio::test]
 async fn verbose_says_how_much_is_logged() {
     let pooler = pgusher(1).user("alice", "a").start().await;
     let refused = async || outcome(&pooler, "alice", "wrong", "nowhere").await;

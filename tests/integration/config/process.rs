@@ -3,13 +3,20 @@
 use std::{
     fmt::Write,
     fs,
-    path::PathBuf,
+    os::{
+        fd::AsRawFd,
+        unix::fs::{MetadataExt, PermissionsExt},
+    },
+    path::{Path, PathBuf},
     process::{Child, Command},
 };
 
 use nix::{
-    sys::signal::kill,
-    unistd::{Pid, Uid},
+    sys::{
+        signal::kill,
+        socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect},
+    },
+    unistd::{Group, Pid, Uid, getegid, getgroups},
 };
 use testkit::{Account, Address, FakeClient, Scratch, Signal, eventually};
 
@@ -51,6 +58,72 @@ async fn a_pid_file_of_a_living_process_forbids_a_second_one_and_a_stale_one_doe
 
 fn socket(pooler: &testkit::Pooler) -> PathBuf {
     pooler.dir().join(format!(".s.PGSQL.{}", pooler.port()))
+}
+
+#[tokio::test]
+async fn the_unix_socket_is_open_to_those_whom_the_settings_name() {
+    for mode in [0o777, 0o700, 0o660] {
+        let pooler = pgusher(1).set("unix_socket_mode", format!("0{mode:o}"));
+        let pooler = pooler.start().await;
+        let metadata = fs::metadata(socket(&pooler)).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, mode);
+    }
+    let exit = pgusher(1).set("unix_socket_group", "no_such_group");
+    let exit = exit.run_to_exit().await;
+    assert_eq!(exit.status.code(), Some(1), "{}", exit.log);
+}
+
+#[tokio::test]
+async fn the_unix_socket_may_belong_to_another_group() {
+    let group_of = |path: &Path| fs::metadata(path).map(|socket| socket.gid());
+    if Uid::effective().is_root() {
+        let daemon = Group::from_name("daemon").unwrap().unwrap().gid.as_raw();
+        let (scratch, ini) = ini_of_a_socket("unix_socket_group = daemon");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pgusher"));
+        let command = command.args(["-q", "-u", "nobody"]).arg(&ini);
+        let _started = Started(command.spawn().unwrap());
+        let socket = scratch.path().join(".s.PGSQL.6432");
+        eventually("the socket to be the daemon's", || {
+            group_of(&socket).is_ok_and(|group| group == daemon)
+        })
+        .await;
+        return;
+    }
+    let mut others = getgroups().unwrap();
+    others.retain(|gid| *gid != getegid());
+    for gid in others {
+        let Some(group) = Group::from_gid(gid).unwrap() else {
+            continue;
+        };
+        let pooler = pgusher(1).set("unix_socket_group", &group.name);
+        let pooler = pooler.start().await;
+        assert_eq!(group_of(&socket(&pooler)).unwrap(), gid.as_raw());
+    }
+}
+
+#[tokio::test]
+async fn as_many_wait_to_be_taken_in_as_listen_backlog_says() {
+    for backlog in [1, 40] {
+        let mut pooler = pgusher(1).set("listen_backlog", backlog).start().await;
+        pooler.signal(Signal::SIGSTOP);
+        let address = UnixAddr::new(&socket(&pooler)).unwrap();
+        // Linux lets one more in.
+        let mut in_line = Vec::new();
+        for place in 0..=backlog + 1 {
+            let flags = SockFlag::SOCK_NONBLOCK;
+            let client =
+                nix::sys::socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)
+                    .unwrap();
+            let connected = connect(client.as_raw_fd(), &address);
+            assert_eq!(
+                connected.is_ok(),
+                place <= backlog,
+                "{place}: {connected:?}"
+            );
+            in_line.push(client);
+        }
+        pooler.signal(Signal::SIGCONT);
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use testkit::{FakeClient, FakeServer, Message, Pooler, eventually_async};
+use testkit::{FakeClient, FakeServer, Gate, Login, Message, Pooler, eventually_async};
 
 use super::{operator, shop};
 use crate::support::{WORKERS, wait_for_waiting};
@@ -61,6 +61,89 @@ async fn a_full_pool_tells_who_fills_it_and_who_waits() {
 }
 
 #[tokio::test]
+async fn whoever_waits_at_login_for_the_first_server_is_in_line_too() {
+    for workers in WORKERS {
+        let gate = Gate::closed();
+        let fake = FakeServer::setup().login(Login::Behind(gate.clone()));
+        let fake = fake.start().await;
+        let pooler = shop(workers, &fake).start().await;
+        let console = pooler.console().await;
+        let mut logins = Vec::new();
+        for name in ["first", "second", "third"] {
+            logins.push(at_login(&pooler, name).await);
+            wait_for_waiting(&pooler, logins.len() as i64).await;
+        }
+        let pool = console.pool("shop", "alice").await;
+        assert_eq!(pool.number("cl_active"), 0);
+        assert!(pool.number("maxwait") > 0 || pool.number("maxwait_us") > 0);
+        let waiters = console.show("WAITERS").await;
+        let told = |row: &testkit::Row| {
+            let columns = ["place", "client_user", "application_name"];
+            columns.map(|column| row[column].to_owned()).join(" ")
+        };
+        assert_eq!(
+            waiters.iter().map(told).collect::<Vec<_>>(),
+            ["1 alice first", "2 alice second", "3 alice third"]
+        );
+        let clients = console.show("CLIENTS").await;
+        let waiting = clients.iter().filter(|row| row["state"] == *"waiting");
+        assert_eq!(waiting.count(), 3);
+        for (list, items) in [("used_clients", 4), ("login_clients", 0)] {
+            let row = console.show_row("LISTS", "list", list).await;
+            assert_eq!(row.number("items"), items, "{list}");
+        }
+
+        let kill = format!("KILL_CLIENT {}", &waiters[1]["id"]);
+        console.run(&kill).await;
+        let mut killed = logins.remove(1);
+        let killed = killed.expect_error().await;
+        assert_eq!(killed.text(), "admin forced disconnect");
+        wait_for_waiting(&pooler, 2).await;
+        gate.open();
+        for login in &mut logins {
+            login.read_welcome().await;
+        }
+        assert!(console.show("WAITERS").await.is_empty());
+        let pool = console.pool("shop", "alice").await;
+        assert_eq!(
+            (pool.number("cl_active"), pool.number("cl_waiting")),
+            (2, 0)
+        );
+    }
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_server_that_is_away_is_in_line_from_login_on() {
+    for workers in WORKERS {
+        let fake = FakeServer::start().await;
+        fake.stop_listening().await;
+        let pooler = shop(workers, &fake).set("server_login_retry", 100);
+        let pooler = pooler.start().await;
+        let console = pooler.console().await;
+        let mut login = at_login(&pooler, "till").await;
+        pooler.wait_for_log("closing because: connect failed").await;
+        let waiters = console.show("WAITERS").await;
+        assert_eq!(waiters.len(), 1);
+        assert_eq!(&waiters[0]["application_name"], "till");
+        assert_eq!(console.pool("shop", "alice").await.number("cl_waiting"), 1);
+        console.run("KILL shop").await;
+        let told = login.expect_error().await;
+        assert_eq!(told.text(), "database removed");
+    }
+}
+
+/// A client of alice's who has proven who she is, and is not welcomed yet.
+async fn at_login(pooler: &Pooler, application_name: &str) -> FakeClient {
+    let mut client = FakeClient::connect(&pooler.address()).await;
+    let name = ("application_name", application_name);
+    client
+        .startup(&[("user", "alice"), ("database", "shop"), name])
+        .await;
+    client.answer_scram("a").await;
+    client
+}
+
+#[tokio::test]
 async fn what_the_file_says_otherwise_is_told_until_it_is_followed() {
     let fake = FakeServer::start().await;
     let mut pooler = shop(1, &fake).start().await;
@@ -108,12 +191,12 @@ async fn a_file_that_can_not_be_read_is_an_error_and_changes_nothing() {
     let ini = ini.map(|entry| entry.unwrap().path());
     let ini = ini.filter(|path| path.extension().is_some_and(|ending| ending == "ini"));
     for path in ini {
-        fs::write(path, "[pgbouncer]\nnonsense = 1\n").unwrap();
+        fs::write(path, "[pgbouncer]\nnonsense = 1\nfolly = 1\n").unwrap();
     }
     let answer = operator(&pooler).await.query("SHOW CONFIG_DIFF").await;
     let error = answer[0].error_fields().unwrap();
     assert_eq!(error.get('C'), "F0000");
-    pooler.wait_for_log("SHOW CONFIG_DIFF: ").await;
+    pooler.wait_for_log_count("SHOW CONFIG_DIFF: ", 2).await;
 }
 
 #[tokio::test]

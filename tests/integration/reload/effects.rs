@@ -1,11 +1,14 @@
 //! What settings do when RELOAD brings them, to clients who are there and to those who come.
 
-use testkit::{Console, FakeClient, FakeServer, Message, Pooler, eventually_async};
+mod looks;
 
-use crate::support::{before, client, clients, numbered, server_of, words};
+use testkit::{Ask, Console, FakeServer, Pooler, PoolerSetup, Step};
+
+use self::looks::account;
+use crate::support::{before, number};
 
 /// Settings with two values each, and what is seen with the one and the other.
-const ROWS: [(&str, [&str; 2], [&str; 2]); 24] = [
+const ROWS: [(&str, [&str; 2], [&str; 2]); 41] = [
     (
         "admin_users",
         ["testkit_admin", "testkit_admin, alice"],
@@ -16,22 +19,40 @@ const ROWS: [(&str, [&str; 2], [&str; 2]); 24] = [
         ["0", "1"],
         ["till", "till - 127.0.0.1"],
     ),
+    ("auth_dbname", ["app", "aside"], ["app", "aside"]),
     (
         "auth_file",
         ["{dir}/userlist.txt", "{dir}/few.txt"],
         ["in", NO_TRUST],
     ),
     (
+        "auth_hba_file",
+        ["{dir}/open.conf", "{dir}/shut.conf"],
+        ["in", "FATAL 08P01 login rejected"],
+    ),
+    (
+        "auth_ident_file",
+        ["{dir}/ours.conf", "{dir}/theirs.conf"],
+        ["in", "FATAL 08P01 unix socket login rejected"],
+    ),
+    (
+        "auth_query",
+        ["LOOK $1", "LOOK AGAIN $1"],
+        ["LOOK $1", "LOOK AGAIN $1"],
+    ),
+    (
         "auth_type",
         ["trust", "scram-sha-256"],
         ["in", "asked to prove it"],
     ),
+    ("auth_user", ["alice", "bob"], ["alice", "bob"]),
     ("default_pool_size", ["1", "3"], ["1", "3"]),
     (
         "ignore_startup_parameters",
         ["", "hue"],
         ["FATAL 08P01 unsupported startup parameter: hue", "in"],
     ),
+    ("log_format", ["pgbouncer", "json"], ["text", "JSON"]),
     ("log_connections", ["1", "0"], ["1", "0"]),
     ("log_disconnections", ["0", "1"], ["0", "1"]),
     ("log_pooler_errors", ["1", "0"], ["1", "0"]),
@@ -80,6 +101,9 @@ const ROWS: [(&str, [&str; 2], [&str; 2]); 24] = [
         ],
     ),
     ("max_user_connections", ["3", "2"], ["3", "2"]),
+    ("metrics_old_names", ["1", "0"], ["told", "not told"]),
+    ("min_pool_size", ["0", "3"], ["1", "3"]),
+    ("peer_id", ["3", "5"], ["3", "5"]),
     ("pool_mode", ["session", "transaction"], ["1", "0"]),
     (
         "prepared_statement_errors",
@@ -89,36 +113,112 @@ const ROWS: [(&str, [&str; 2], [&str; 2]); 24] = [
             "ERROR 26000 prepared statement \"gone\" does not exist",
         ],
     ),
+    (
+        "prepared_statement_memory",
+        ["0", "1000"],
+        ["ParseComplete", "ErrorResponse 53200"],
+    ),
+    ("scram_iterations", ["4096", "5000"], ["i=4096", "i=5000"]),
+    ("server_check_delay", ["30", "0"], ["nothing", "\"\""]),
+    (
+        "server_check_query",
+        ["<empty>", "SELECT 'well'"],
+        ["\"\"", "\"SELECT 'well'\""],
+    ),
+    (
+        "server_fast_close",
+        ["0", "1"],
+        ["stays", "FATAL 08P01 database configuration changed"],
+    ),
     ("server_lifetime", ["3600", "0"], ["the same", "another"]),
+    (
+        "server_reset_query",
+        ["DISCARD ALL", "RESET ALL"],
+        ["DISCARD ALL", "RESET ALL"],
+    ),
     (
         "server_reset_query_always",
         ["0", "1"],
         ["SELECT 1", "DISCARD ALL"],
     ),
     ("server_round_robin", ["0", "1"], ["the same", "another"]),
+    ("session_backend_pid", ["0", "1"], ["0", "1"]),
     (
         "stats_users",
         ["", "alice"],
         ["FATAL 08P01 not allowed", "in"],
     ),
+    ("verbose", ["0", "1"], ["silent", "talks"]),
 ];
+
+/// What else must be set for the setting to show what it does.
+fn along_with(key: &str) -> &'static [(&'static str, &'static str)] {
+    match key {
+        "auth_dbname" => &[("auth_user", "alice"), ("auth_query", "LOOK $1")],
+        "auth_hba_file" => &[("auth_type", "hba")],
+        "auth_ident_file" => &[("auth_type", "hba"), ("auth_hba_file", "{dir}/peer.conf")],
+        "auth_query" => &[("auth_user", "alice")],
+        "auth_user" => &[("auth_query", "LOOK $1")],
+        "scram_iterations" | "verbose" => &[("auth_type", "scram-sha-256")],
+        "server_check_query" => &[("server_check_delay", "0")],
+        "server_fast_close" | "server_reset_query" | "session_backend_pid" => {
+            &[("pool_mode", "session")]
+        }
+        _ => &[],
+    }
+}
+
+/// Files that settings may name.
+fn with_files(setup: PoolerSetup) -> PoolerSetup {
+    let me = account();
+    setup
+        .file("few.txt", "\"testkit_admin\" \"testkit_admin\"\n")
+        .file("open.conf", "host all all all trust\n")
+        .file(
+            "shut.conf",
+            "host pgbouncer all all trust\nhost all all all reject\n",
+        )
+        .file(
+            "peer.conf",
+            "local all all peer map=staff\nhost all all all trust\n",
+        )
+        .file("ours.conf", &format!("staff \"{me}\" alice\n"))
+        .file("theirs.conf", "staff nobody_at_all alice\n")
+}
+
+/// A server that knows of everybody's password, and which connection answers `SELECT server`.
+pub(super) async fn knowing() -> FakeServer {
+    let script = async |ask: Ask| {
+        if !ask.sql.starts_with("LOOK") {
+            return number(&ask);
+        }
+        let user = ask.values.first()?.as_deref();
+        Some(Step::one_row(&[("name", user), ("secret", Some("secret"))]))
+    };
+    FakeServer::setup().answer(script).start().await
+}
 
 const NO_TRUST: &str = "FATAL 08P01 \"trust\" authentication failed";
 
-struct Scene {
-    pooler: Pooler,
-    fake: FakeServer,
-    console: Console,
+/// A pooler, with `app` and `aside` on a fake server.
+pub(super) struct Scene {
+    pub(super) pooler: Pooler,
+    pub(super) fake: FakeServer,
+    pub(super) console: Console,
 }
 
 #[tokio::test]
-async fn what_a_setting_does_it_does_from_the_reload_on() {
+async fn what_a_setting_does_it_does_from_the_reload_on_and_from_the_set_on() {
+    let mut wrong = Vec::new();
     for (key, [old, new], [with_old, with_new]) in ROWS {
-        let fake = numbered().start().await;
-        let few = "\"testkit_admin\" \"testkit_admin\"\n";
+        let fake = knowing().await;
         // Servers take turns within a worker.
         let workers = if key == "server_round_robin" { 1 } else { 3 };
-        let setup = before(&fake, workers).file("few.txt", few);
+        let setup = with_files(before(&fake, workers))
+            .database("aside", &fake.conn_info("aside"))
+            .metrics();
+        let along = along_with(key).iter();
+        let setup = along.fold(setup, |setup, (key, value)| setup.set(key, value));
         let pooler = setup.set(key, old).start().await;
         let console = pooler.console().await;
         let mut scene = Scene {
@@ -126,197 +226,18 @@ async fn what_a_setting_does_it_does_from_the_reload_on() {
             fake,
             console,
         };
-        assert_eq!(scene.seen(key).await, with_old, "{key} = {old}");
+        scene.sees(&mut wrong, key, with_old).await;
         scene.pooler.rewrite(|setup| setup.set(key, new));
         scene.console.run("RELOAD").await;
-        assert_eq!(scene.seen(key).await, with_new, "{key} = {new}");
-        scene.pooler.rewrite(|setup| setup.set(key, old));
+        scene.sees(&mut wrong, key, with_new).await;
+        if key == "logfile" {
+            // It is there for good.
+            continue;
+        }
+        scene.set(key, old).await;
+        scene.sees(&mut wrong, key, with_old).await;
         scene.console.run("RELOAD").await;
-        if key != "logfile" {
-            assert_eq!(scene.seen(key).await, with_old, "{key} = {old} again");
-        }
+        scene.sees(&mut wrong, key, with_new).await;
     }
-}
-
-impl Scene {
-    /// What is seen of a setting, by clients who are gone afterwards.
-    async fn seen(&self, key: &str) -> String {
-        let seen = self.look(key).await;
-        eventually_async("nobody to be left", async || {
-            let clients = self.console.show("CLIENTS").await;
-            clients.iter().all(|client| client["database"] != *"app")
-        })
-        .await;
-        seen
-    }
-
-    async fn look(&self, key: &str) -> String {
-        match key {
-            "admin_users" | "stats_users" => self.login("pgbouncer", &[]).await,
-            "ignore_startup_parameters" => self.login("app", &[("hue", "red")]).await,
-            "auth_file" | "auth_type" | "login_notify_message" => self.login("app", &[]).await,
-            "max_client_conn" | "max_db_client_connections" | "max_user_client_connections" => {
-                let _first = client(&self.pooler, "alice").await;
-                self.login("app", &[]).await
-            }
-            "application_name_add_host" => self.application_name().await,
-            "default_pool_size" | "max_db_connections" | "max_user_connections" => {
-                self.seats(key).await
-            }
-            "log_connections" => self.lines("login attempt: db=app").await,
-            "log_disconnections" => self.lines("closing because: unsupported").await,
-            "log_pooler_errors" => self.lines("pooler error: unsupported").await,
-            "logfile" => match self.pooler.dir().join("new.log").exists() {
-                true => "a file".to_owned(),
-                false => "no file".to_owned(),
-            },
-            "max_packet_size" => self.long_query().await,
-            "max_prepared_statements" => self.statement().await,
-            "prepared_statement_errors" => self.unknown_statement().await,
-            "pool_mode" => {
-                let mut client = client(&self.pooler, "alice").await;
-                client.query("SELECT 1").await;
-                let pool = self.console.pool("app", "alice").await;
-                pool["sv_active"].to_owned()
-            }
-            "server_lifetime" | "server_round_robin" => self.next_server().await,
-            "server_reset_query_always" => {
-                client(&self.pooler, "alice").await.query("SELECT 1").await;
-                let is_idle =
-                    async || self.console.pool("app", "alice").await.number("sv_idle") == 1;
-                eventually_async("an idle server", is_idle).await;
-                self.fake.connections()[0].queries().pop().unwrap()
-            }
-            other => panic!("how is {other} seen?"),
-        }
-    }
-
-    /// How a login of alice's goes.
-    async fn login(&self, database: &str, parameters: &[(&str, &str)]) -> String {
-        let mut client = FakeClient::connect(&self.pooler.address()).await;
-        let who = [("user", "alice"), ("database", database)];
-        client.startup(&[&who, parameters].concat()).await;
-        let mut notice = None;
-        loop {
-            let message = client.read().await;
-            match message.tag {
-                b'E' => return words(&message.error_fields().unwrap()),
-                b'N' => notice = message.error_fields(),
-                b'R' if message.body[..4] != [0; 4] => return "asked to prove it".to_owned(),
-                b'Z' => return notice.map_or("in".to_owned(), |it| it.text().to_owned()),
-                _ => {}
-            }
-        }
-    }
-
-    async fn application_name(&self) -> String {
-        let mut client = FakeClient::connect(&self.pooler.address()).await;
-        let who = [
-            ("user", "alice"),
-            ("database", "app"),
-            ("application_name", "till"),
-        ];
-        client.startup(&who).await;
-        client.read_until_ready().await;
-        let row = self.console.show_row("CLIENTS", "database", "app").await;
-        row["application_name"]
-            .split(':')
-            .next()
-            .unwrap()
-            .to_owned()
-    }
-
-    /// How many servers are opened for four clients, once as many are as may be.
-    async fn seats(&self, key: &str) -> String {
-        let limit: i64 = self.console.setting(key).await.parse().unwrap();
-        let seats = if limit == 0 { 4 } else { limit };
-        let till = self.fake.gate("till");
-        till.close();
-        let mut clients: [FakeClient; 4] = clients(&self.pooler).await;
-        for client in &mut clients {
-            client.send(Message::query("HOLD till")).await;
-        }
-        till.wait_for_waiting(seats as usize).await;
-        till.open();
-        for client in &mut clients {
-            client.read_until_ready().await;
-        }
-        // None was closed meanwhile; one more may have come too late to be of use.
-        let opened = self.fake.logged_in().min(4).to_string();
-        self.console.run("RECONNECT").await;
-        self.fake.wait_for_logged_in(0).await;
-        opened
-    }
-
-    /// How many lines a refused login leaves in the log.
-    async fn lines(&self, text: &str) -> String {
-        let before = self.pooler.log_count(text);
-        let mark = self.pooler.log_count("RECONNECT command issued") + 1;
-        self.login("app", &[("hue", "red")]).await;
-        // Once this line is there, so are all before it.
-        self.console.run("RECONNECT").await;
-        let line = "RECONNECT command issued";
-        self.pooler.wait_for_log_count(line, mark).await;
-        (self.pooler.log_count(text) - before).to_string()
-    }
-
-    async fn long_query(&self) -> String {
-        let mut client = client(&self.pooler, "alice").await;
-        let sql = format!("SELECT '{}'", "x".repeat(96));
-        client.send(Message::query(&sql)).await;
-        loop {
-            let message = client.read().await;
-            match message.tag {
-                b'E' => return words(&message.error_fields().unwrap()),
-                b'C' => return message.to_string(),
-                _ => {}
-            }
-        }
-    }
-
-    /// Under which name a server sees a statement.
-    async fn statement(&self) -> String {
-        let parsed = || {
-            let servers = self.fake.connections().into_iter();
-            let all = servers.flat_map(|server| server.received());
-            all.filter(|message| message.tag == b'P')
-                .map(|message| message.to_string())
-                .collect::<Vec<_>>()
-        };
-        // No server has it yet.
-        let sql = format!("SELECT {}", parsed().len());
-        let mut client = client(&self.pooler, "alice").await;
-        client
-            .send_all(&[Message::parse("mine", &sql), Message::sync()])
-            .await;
-        client.read_until_ready().await;
-        let parse = parsed().into_iter().find(|parse| parse.contains(&sql));
-        match parse.unwrap().contains("\"mine\"") {
-            true => "as it is".to_owned(),
-            false => "renamed".to_owned(),
-        }
-    }
-
-    async fn unknown_statement(&self) -> String {
-        let mut client = client(&self.pooler, "alice").await;
-        let describe = Message::client(b'D', *b"Sgone\0");
-        client.send_all(&[describe, Message::sync()]).await;
-        words(&client.expect_error().await)
-    }
-
-    /// Whether two queries in a row go to the same server.
-    async fn next_server(&self) -> String {
-        let [mut first, mut second] = clients(&self.pooler).await;
-        for client in [&mut first, &mut second] {
-            client.query("BEGIN").await;
-        }
-        for client in [&mut first, &mut second] {
-            client.query("COMMIT").await;
-        }
-        let servers = [server_of(&mut first).await, server_of(&mut first).await];
-        match servers[0] == servers[1] {
-            true => "the same".to_owned(),
-            false => "another".to_owned(),
-        }
-    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -3,10 +3,10 @@
 use testkit::{Authority, FakeClient, FakeServer, Pooler, Signal, TlsTunnel};
 
 use super::{asking, assert_refused, believes, psql, serving, shows};
-use crate::support::{WORKERS, alice, before, servers_opened};
+use crate::support::{WORKERS, alice, before, refusal, servers_opened};
 
 /// What psql does that believes this authority alone.
-async fn strict(pooler: &Pooler, authority: &Authority) -> Result<String, String> {
+pub(super) async fn strict(pooler: &Pooler, authority: &Authority) -> Result<String, String> {
     let how = format!("host=localhost sslmode=verify-full {}", believes(authority));
     psql(pooler, &how, "SELECT 1").await
 }
@@ -133,17 +133,27 @@ async fn a_bad_file_leaves_everything_as_it_was_and_says_why() {
     }
     // The files themselves go bad.
     std::fs::write(&certificate.cert, "gone").unwrap();
-    let mut console = console(&pooler).await;
-    let told = testkit::transcript(&console.query("RELOAD").await);
-    assert!(told.contains("TLS settings could not be applied"), "{told}");
+    pooler.rewrite(|setup| setup.set("query_timeout", 100));
+    let console = pooler.console().await;
+    let failed = pooler.log_count("TLS setup failed: ");
+    let told = console.try_run("RELOAD").await.unwrap_err();
+    assert_eq!(
+        refusal(&told),
+        "ERROR F0000 RELOAD failed, see logs for additional details"
+    );
+    pooler
+        .wait_for_log_count("TLS setup failed: ", failed + 1)
+        .await;
     assert_eq!(strict(&pooler, &authority).await.as_deref(), Ok("1"));
+    assert_eq!(console.setting("query_timeout").await, "0");
     // And are mended.
     authority.issue("localhost").replace(&certificate);
     pooler.reload(|setup| setup).await;
     assert_eq!(strict(&pooler, &authority).await.as_deref(), Ok("1"));
+    assert_eq!(console.setting("query_timeout").await, "100");
 }
 
-async fn console(pooler: &Pooler) -> FakeClient {
+pub(super) async fn console(pooler: &Pooler) -> FakeClient {
     let mut console = FakeClient::connect(&pooler.address()).await;
     let login = [("user", "testkit_admin"), ("database", "pgbouncer")];
     console.startup(&login).await;

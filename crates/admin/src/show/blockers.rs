@@ -35,27 +35,27 @@ impl Line<'_> {
 
 fn columns<'a>() -> [Column<Line<'a>>; 14] {
     [
-        text("database", |line| {
-            line.server.database.clone().unwrap_or_default()
-        }),
-        text("user", |line| line.server.user.clone().unwrap_or_default()),
+        text("database", |line| or_empty(line.server.database.as_deref())),
+        text("user", |line| or_empty(line.server.user.as_deref())),
         int4("waiting", |line| fit(line.waiting.0)),
         int4("maxwait", |line| fit(line.waiting.1.as_secs())),
         text("state", |line| word(line.lease.state).to_owned()),
         int4("state_age", |line| fit(line.lease.since.as_secs())),
         int4_or_null("xact_age", |line| Some(fit(line.lease.xact?.as_secs()))),
         int4("id", |line| fit(line.client.id)),
-        text("client_user", |line| {
-            line.client.user.clone().unwrap_or_default()
-        }),
+        text("client_user", |line| or_empty(line.client.user.as_deref())),
         text("addr", |line| host(line.client.addr)),
         int4("port", |line| port(line.client.addr)),
         text("application_name", |line| {
-            line.client.application_name.clone()
+            line.client.application_name.to_string()
         }),
         int4("server_id", |line| fit(line.server.id)),
         int4("remote_pid", |line| fit(line.server.remote_pid)),
     ]
+}
+
+fn or_empty(name: Option<&str>) -> String {
+    name.unwrap_or_default().to_owned()
 }
 
 pub(super) fn table(view: &View<'_>) -> Table {

@@ -25,8 +25,12 @@ fn columns<'a>() -> [Column<Line<'a>>; 15] {
     [
         int4("fd", |line| line.fd),
         text("task", |line| line.task.to_owned()),
-        text_or_null("user", |line| line.socket.user.clone()),
-        text_or_null("database", |line| line.socket.database.clone()),
+        text_or_null("user", |line| {
+            line.socket.user.as_deref().map(str::to_owned)
+        }),
+        text_or_null("database", |line| {
+            line.socket.database.as_deref().map(str::to_owned)
+        }),
         text("addr", |line| host(line.socket.addr)),
         int4("port", |line| port(line.socket.addr)),
         withheld("cancel", oid::INT8),

@@ -51,7 +51,7 @@ pub(super) fn columns<'a>() -> [Column<Line<'a>>; 21] {
         int4("remote_pid", |line| fit(line.socket.remote_pid)),
         text("tls", |line| line.socket.tls.clone()),
         text("application_name", |line| {
-            line.socket.application_name.clone()
+            line.socket.application_name.to_string()
         }),
         int4("prepared_statements", |line| {
             fit(line.socket.prepared_statements)

@@ -30,11 +30,13 @@ fn columns<'a>() -> [Column<Line<'a>>; 11] {
                 .map(|client| (line.local_time)(client.requested_at))
         }),
         int4("id", |line| fit(line.waiter.client)),
-        text_or_null("client_user", |line| line.client?.user.clone()),
+        text_or_null("client_user", |line| {
+            line.client?.user.as_deref().map(str::to_owned)
+        }),
         text_or_null("addr", |line| Some(host(line.client?.addr))),
         int4_or_null("port", |line| Some(port(line.client?.addr))),
         text_or_null("application_name", |line| {
-            Some(line.client?.application_name.clone())
+            Some(line.client?.application_name.to_string())
         }),
     ]
 }

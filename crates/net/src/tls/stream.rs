@@ -6,7 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::records::{Records, Session, TEXT_MAX};
@@ -215,6 +215,12 @@ impl TlsStream {
             return Poll::Ready(Ok(()));
         }
         self.tcp.poll_read_ready(cx)
+    }
+
+    pub(crate) fn may_be_readable(&self) -> bool {
+        self.records.has_text()
+            || self.records.is_ended()
+            || self.tcp.try_io(Interest::READABLE, || Ok(())).is_ok()
     }
 
     /// True when the other side has closed and nothing is left to read. Looks into what has

@@ -42,7 +42,11 @@ pub(crate) fn arrive(worker: &Rc<Worker>, arrival: Arrival) -> io::Result<Box<Se
         admission: Admission::Open,
         counted: arrival.counted,
     };
-    let listed = Listed::new(worker, &newcomer, &pool, arrival.user, Replication::None);
+    let place = worker.process.shared.names.find("application_name");
+    let name = place.and_then(|place| arrival.params.get(place));
+    let name = name.unwrap_or("").into();
+    let (user, replication) = (arrival.user, Replication::None);
+    let listed = Listed::new(worker, &newcomer, &pool, user, replication, name);
     let lease = match arrival.server {
         Some(server) => Some(pool.receive_leased(*server, listed.entry())?),
         None => None,

@@ -21,7 +21,7 @@ pub(super) async fn read(conn: &mut Conn, tls: Option<&ClientTls>) -> Result<Ope
     if let Some(tls) = tls
         && conn.hold_at_least(1).await?.first() == Some(&HANDSHAKE)
     {
-        conn.accept_tls(tls).await?;
+        Box::pin(conn.accept_tls(tls)).await?;
     }
     let (mut asked_ssl, mut asked_gss) = (false, false);
     loop {
@@ -35,7 +35,7 @@ pub(super) async fn read(conn: &mut Conn, tls: Option<&ClientTls>) -> Result<Ope
                 match tls {
                     Some(tls) => {
                         conn.send_all(b"S").await?;
-                        conn.accept_tls(tls).await?;
+                        Box::pin(conn.accept_tls(tls)).await?;
                     }
                     None => conn.send_all(b"N").await?,
                 }

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use admin::Privilege;
 use auth::Identity;
@@ -108,7 +107,8 @@ pub(super) async fn run(
     let user: Arc<str> = startup.user().into();
     match &destination {
         Destination::Console => {
-            let (user, privilege) = console_privilege(worker, &setup, newcomer, user).await?;
+            let (user, privilege) =
+                Box::pin(console_privilege(worker, &setup, newcomer, user)).await?;
             let place = names.find("application_name");
             let application_name = place.and_then(|place| wishes.params.get(place));
             let admitted = AdmittedToConsole {
@@ -260,11 +260,13 @@ async fn admit(
     let pool = find_pool(worker, setup, config, &database, &wanted.who, identity)?;
     newcomer.has_done_its_part = true;
     let settings = &setup.config.settings;
+    // Thousands may stand at the door: they need no room for what comes after it.
+    let seated = Box::pin(seat(worker, setup, newcomer, &pool, &wanted));
     let Seated {
         listed,
         lease,
         reported,
-    } = seat(worker, setup, newcomer, config, &pool, &wanted).await?;
+    } = seated.await?;
     // It may have changed while the client waited.
     if database.config.load().pool_user(&wanted.who.user) != &*pool.shared.key.user {
         return Err(Kill::Reconfigured.into());
@@ -341,28 +343,33 @@ async fn seat(
     worker: &Rc<Worker>,
     setup: &Setup,
     newcomer: &mut Newcomer,
-    config: &Database,
     pool: &Rc<Pool>,
     wanted: &Wanted,
 ) -> Result<Seated, Refused> {
     let user = &wanted.who.user;
-    let list = |newcomer: &Newcomer, replication| {
-        Listed::new(worker, newcomer, pool, user.clone(), replication)
-    };
-    let limits = setup.config.client_settings(config, user);
-    let wait_max = limits.query_wait_timeout;
+    let replication = wanted.own.as_ref().map(|own| own.replication);
+    let replication = replication.unwrap_or(Replication::None);
+    let place = worker.process.shared.names.find("application_name");
+    let application_name = place.and_then(|place| wanted.wishes.params.get(place));
+    let application_name = application_name.unwrap_or("").into();
+    let listed = Listed::new(
+        worker,
+        newcomer,
+        pool,
+        user.clone(),
+        replication,
+        application_name,
+    );
     if let Some(own) = &wanted.own {
-        let listed = list(newcomer, own.replication);
-        let OwnServer { lease, reported } = listed.open_own(newcomer, own, wait_max).await?;
+        let OwnServer { lease, reported } = listed.open_own(newcomer, own).await?;
         return Ok(Seated {
             listed,
             lease: Some(lease),
             reported: reported.into(),
         });
     }
-    let reported = first_server(newcomer, pool, wait_max).await?;
+    let reported = listed.welcome(newcomer).await?;
     wanted.wishes.check(&reported.tracked)?;
-    let listed = list(newcomer, Replication::None);
     let begins_with_one =
         setup.config.settings.session_backend_pid && pool.mode() == PoolMode::Session;
     let lease = match begins_with_one {
@@ -374,27 +381,6 @@ async fn seat(
         lease,
         reported,
     })
-}
-
-/// Waits for what the pool's first server reports.
-async fn first_server(
-    newcomer: &mut Newcomer,
-    pool: &Rc<Pool>,
-    wait_max: Option<Duration>,
-) -> Result<Arc<Reported>, Refused> {
-    tokio::select! {
-        biased;
-        welcome = newcomer.unless_gone(pool.welcome()) => Ok(welcome??),
-        () = passes(wait_max) => Err(Refused::told("query_wait_timeout")),
-    }
-}
-
-/// Ends when the time is over; without a limit it never is.
-pub(super) async fn passes(limit: Option<Duration>) {
-    match limit {
-        Some(limit) => tokio::time::sleep(limit).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Counts the client among those of its database and its user, if there is room.

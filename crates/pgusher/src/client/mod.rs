@@ -13,7 +13,7 @@ mod vouched;
 mod welcome;
 
 use std::rc::Rc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use auth::Origin;
 use net::tls::{Cipher, ClientTls, HandshakeError};
@@ -194,36 +194,39 @@ async fn admit(worker: &Rc<Worker>, mut newcomer: Box<Newcomer>, login: Counted)
             *admitted,
         )))),
         Ok(Outcome::Cancel(key)) => {
-            cancel(&worker.process, &worker.setup(), &key).await;
+            Box::pin(cancel(&worker.process, &worker.setup(), &key)).await;
             None
         }
         Err(refused) => {
-            refuse(worker, &mut newcomer, &refused).await;
+            Box::pin(refuse(worker, &mut newcomer, &refused)).await;
             None
         }
     }
 }
 
-/// Ends when a login has taken `client_login_timeout`, as that is now.
+/// Ends when a login has taken `client_login_timeout`.
 async fn login_timeout(worker: &Worker, connected: Instant) {
-    loop {
+    let limit = || {
         let limit = worker.setup().config.settings.client_login_timeout;
-        let left = limit.saturating_sub(connected.elapsed());
-        if left.is_zero() && !limit.is_zero() {
-            return;
+        (!limit.is_zero()).then_some(limit)
+    };
+    passes(connected, limit).await;
+}
+
+/// Ends when so much time has passed since then, as the limit is now; without one it never is.
+async fn passes(since: Instant, limit: impl Fn() -> Option<Duration>) {
+    loop {
+        let left = limit().map(|limit| limit.saturating_sub(since.elapsed()));
+        match left {
+            Some(left) if left.is_zero() => return,
+            Some(left) => tokio::time::sleep(left.min(MOMENT)).await,
+            None => tokio::time::sleep(MOMENT).await,
         }
-        // No setting is more than a moment old, and 0 means that there is no limit yet.
-        let nap = if limit.is_zero() {
-            MOMENT
-        } else {
-            left.min(MOMENT)
-        };
-        tokio::time::sleep(nap).await;
     }
 }
 
-/// How soon a changed `client_login_timeout` counts for logins under way.
-const MOMENT: std::time::Duration = std::time::Duration::from_millis(500);
+/// How soon changed limits count for logins under way.
+const MOMENT: Duration = Duration::from_millis(500);
 
 /// What a login may turn out to be.
 enum Outcome {
@@ -279,7 +282,7 @@ async fn refuse(worker: &Worker, newcomer: &mut Newcomer, refused: &Refused) {
 }
 
 /// Longest time that a refused client may take to hear why.
-const GOODBYE: std::time::Duration = std::time::Duration::from_secs(5);
+const GOODBYE: Duration = Duration::from_secs(5);
 
 impl Newcomer {
     /// Why a login that took too long is refused.

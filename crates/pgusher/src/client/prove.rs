@@ -92,9 +92,9 @@ async fn satisfy(
             return vouched::by_certificate(setup, shown, who, map.as_deref());
         }
         Method::Ldap(options) => {
-            return elsewhere::by_ldap(worker, setup, newcomer, user, options).await;
+            return Box::pin(elsewhere::by_ldap(worker, setup, newcomer, user, options)).await;
         }
-        Method::Pam => return elsewhere::by_pam(worker, newcomer, user).await,
+        Method::Pam => return Box::pin(elsewhere::by_pam(worker, newcomer, user)).await,
     };
     challenged(worker, setup, newcomer, who, challenge).await
 }

@@ -4,16 +4,15 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pool::own::{OwnServer, OwnStartup};
 use pool::pool::Wait;
 use pool::roster::{ClientFacts, ClientKind};
-use pool::{ClientEntry, Lease, LeaseError, Pool};
+use pool::{ClientEntry, Lease, LeaseError, Pool, Reported};
 use wire::Replication;
 
-use super::login::passes;
-use super::{Newcomer, Refused};
+use super::{Newcomer, Refused, passes};
 use crate::worker::Worker;
 
 /// A client that is in the roster of its worker and counted in its pool, so that commands reach it:
@@ -33,6 +32,7 @@ impl Listed {
         pool: &Rc<Pool>,
         user: Arc<str>,
         replication: Replication,
+        application_name: Arc<str>,
     ) -> Self {
         let facts = ClientFacts {
             id: newcomer.id,
@@ -45,11 +45,12 @@ impl Listed {
             connect_time: newcomer.connect_time,
             kind: ClientKind::Session,
             replication,
-            application_name: "".into(),
+            application_name,
         };
         let entry = Rc::new(ClientEntry::new(facts, Instant::now()));
         worker.pools.local.roster.add(entry.clone());
         pool.clients.set(pool.clients.get() + 1);
+        worker.listed_logins.set(worker.listed_logins.get() + 1);
         Self {
             worker: worker.clone(),
             pool: pool.clone(),
@@ -69,21 +70,38 @@ impl Listed {
         &self.entry
     }
 
+    /// Waits for what the pool's first server reports.
+    pub(super) async fn welcome(&self, newcomer: &mut Newcomer) -> Result<Arc<Reported>, Refused> {
+        let welcome = self.in_time(self.pool.welcome(&self.entry));
+        self.unless_over(newcomer, welcome).await
+    }
+
     /// Opens a server for this client alone.
     pub(super) async fn open_own(
         &self,
         newcomer: &mut Newcomer,
         own: &OwnStartup,
-        wait_max: Option<Duration>,
     ) -> Result<OwnServer, Refused> {
-        let server = async {
-            tokio::select! {
-                biased;
-                server = self.pool.open_own(&self.entry, own) => server,
-                () = passes(wait_max) => Err(LeaseError::QueryWaitTimeout),
-            }
-        };
+        let server = self.in_time(self.pool.open_own(&self.entry, own));
         self.unless_over(newcomer, server).await
+    }
+
+    /// Waits for something no longer than `query_wait_timeout`.
+    async fn in_time<T>(
+        &self,
+        something: impl Future<Output = Result<T, LeaseError>>,
+    ) -> Result<T, LeaseError> {
+        let limit = || {
+            let config = &self.worker.setup().config;
+            let database = self.pool.shared.database.config.load();
+            let limits = config.client_settings(&database, &self.entry.user);
+            limits.query_wait_timeout
+        };
+        tokio::select! {
+            biased;
+            done = something => done,
+            () = passes(Instant::now(), limit) => Err(LeaseError::QueryWaitTimeout),
+        }
     }
 
     /// Has a server of the pool lent to this client.
@@ -124,6 +142,8 @@ impl Listed {
 
 impl Drop for Listed {
     fn drop(&mut self) {
+        let listed_logins = &self.worker.listed_logins;
+        listed_logins.set(listed_logins.get() - 1);
         if !self.handed_over {
             self.worker.pools.local.roster.remove(self.entry.id);
             self.pool.clients.set(self.pool.clients.get() - 1);

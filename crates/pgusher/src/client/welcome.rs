@@ -14,6 +14,9 @@ use wire::{CancelKey, ParamNames, Params, SqlState};
 use super::login::AdmittedToConsole;
 use super::{Newcomer, Refused};
 
+/// What a welcome takes nearly always, in bytes.
+const ROOM: usize = 512;
+
 /// Welcomes a client with what the pool's first server reported, its own values in their place.
 /// Returns the client's parameters, complete.
 pub(super) async fn to_session(
@@ -24,7 +27,7 @@ pub(super) async fn to_session(
     key: &CancelKey,
     notice: Option<&str>,
 ) -> Result<Arc<Params>, Refused> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(ROOM);
     AuthRequest::Ok.encode(&mut out);
     for (name, value) in &reported.all {
         if names.find(name).is_none() {

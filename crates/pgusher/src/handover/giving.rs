@@ -25,7 +25,7 @@ use super::successor::Successor;
 use super::visits::Who;
 use crate::pooler::{LOOK, Pooler};
 use crate::process::Process;
-use crate::session::Session;
+use crate::session::{Seat, Session};
 use crate::takeover::Talk;
 use crate::worker::{Worker, WorkerMail};
 
@@ -276,7 +276,7 @@ pub(crate) async fn go_over(session: &mut Session) -> bool {
     let gone = try_to_go(session).await;
     if gone {
         session.visit.goes_over();
-        if let Some(lease) = session.kept.take() {
+        if let Seat::Given(lease) = std::mem::take(&mut session.seat) {
             lease.goes_over();
         }
     } else {
@@ -313,13 +313,13 @@ fn portray(
 ) -> Option<(ClientRecord, Vec<OwnedFd>)> {
     let (entry, pool) = (&session.entry, &session.pool.shared);
     let mut sockets = vec![session.conn.stream().copy().ok()??];
-    let server = match &session.kept {
-        Some(lease) => {
+    let server = match &session.seat {
+        Seat::Given(lease) => {
             let (portrait, socket) = lease.server().portrait()?;
             sockets.push(socket);
             Some(server_record(process, config, pool, portrait))
         }
-        None => None,
+        _ => None,
     };
     let statements = session.statements.iter().flat_map(|it| it.named());
     let record = ClientRecord {

@@ -116,7 +116,7 @@ impl TargetRecord {
 }
 
 pub(super) fn micros(duration: Duration) -> u64 {
-    pool::pool::micros(duration)
+    pool::meter::micros(duration)
 }
 
 pub(super) fn micros_since_1970(time: SystemTime) -> u64 {

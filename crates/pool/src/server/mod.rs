@@ -283,6 +283,20 @@ impl Server {
         if io.conn.stream().poll_readable(cx).is_pending() {
             return IdleNews::Quiet;
         }
+        Self::listen(&mut io, cx)
+    }
+
+    /// The same without having anybody woken.
+    #[inline]
+    pub fn idle_news(&self, cx: &mut Context<'_>) -> IdleNews {
+        let mut io = self.io.borrow_mut();
+        if !io.conn.stream().may_be_readable() {
+            return IdleNews::Quiet;
+        }
+        Self::listen(&mut io, cx)
+    }
+
+    fn listen(io: &mut ServerIo, cx: &mut Context<'_>) -> IdleNews {
         let mut byte = [0];
         match io.conn.stream_mut().poll_read(cx, &mut byte) {
             Poll::Pending => IdleNews::Quiet,
