@@ -16,6 +16,7 @@ mod differential;
 mod dns;
 mod drivers;
 mod fairness;
+mod handover;
 mod limits;
 mod metrics;
 mod parameters;

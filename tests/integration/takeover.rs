@@ -19,7 +19,7 @@ const CANCELED: &str = "57014";
 const HEIRS: usize = 5;
 
 /// A process that takes over from the last of these, on the sockets of the first.
-async fn heir(setup: &PoolerSetup, running: &[Pooler]) -> Pooler {
+pub(crate) async fn heir(setup: &PoolerSetup, running: &[Pooler]) -> Pooler {
     let first = &running[0];
     let setup = setup.clone().arg("-R").inherited_port(first.port());
     let setup = setup.set("unix_socket_dir", first.dir().display());
@@ -58,18 +58,20 @@ async fn five_take_overs_in_a_row_go_unnoticed() {
             panic!("{failed:?}");
         }
 
-        // Each is served by the process that it came to, which ends with it.
+        // Each is served by the process that it came to, for as long as its transaction lasts.
         for (client, process) in staying.iter_mut().zip(&mut running) {
             assert_eq!(
                 client.query_value("SELECT 'still here'").await,
                 "still here"
             );
-            client.query("COMMIT").await;
             assert!(process.is_running());
         }
-        for (client, process) in staying.into_iter().zip(&mut running) {
-            client.close().await;
+        for (client, process) in staying.iter_mut().zip(&mut running) {
+            client.query("COMMIT").await;
             assert!(process.wait_exit().await.success());
+        }
+        for mut client in staying {
+            assert_eq!(client.query_value("SELECT 'moved'").await, "moved");
         }
         let before = served.load(Ordering::SeqCst);
         eventually("more clients", || {
@@ -132,7 +134,8 @@ async fn the_old_process_has_a_door_for_its_operators_and_the_new_one_the_pid_fi
     let manager = crate::support::Manager::new();
     let setup = setup.env("NOTIFY_SOCKET", &manager.path.display().to_string());
     let mut first = setup.clone().start().await;
-    let client = FakeClient::login_trust(&first.address(), "alice", "app").await;
+    let mut client = FakeClient::login_trust(&first.address(), "alice", "app").await;
+    client.query("BEGIN").await;
     let second = heir(&setup, std::slice::from_ref(&first)).await;
     for told in ["READY=1", &format!("MAINPID={}", second.pid()), "READY=1"] {
         assert_eq!(manager.hears(), told);
@@ -226,7 +229,7 @@ async fn whoever_speaks_another_version_is_refused_and_nothing_has_happened() {
             "refused: expected pgusher take-over 1\n",
         ),
         // It leaves before it has taken anything.
-        ("pgusher take-over 1\n", "sockets\n"),
+        ("pgusher take-over 1\n", "hands 1 0\nsockets\n"),
     ] {
         let mut stranger = std::os::unix::net::UnixStream::connect(&place).unwrap();
         stranger.write_all(hello.as_bytes()).unwrap();

@@ -25,6 +25,11 @@ impl Md5Secret {
             .then(|| Self(Zeroizing::new(digits)))
     }
 
+    /// The text that PostgreSQL stores.
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new([PREFIX, &*self.0].concat())
+    }
+
     /// Hashes a password for a user.
     pub fn from_password(password: &Password, user: &str) -> Self {
         Self(hex_md5(password.as_bytes(), user.as_bytes()))

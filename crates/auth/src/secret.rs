@@ -44,6 +44,15 @@ impl Secret {
         Self::Plain(Password::new(""))
     }
 
+    /// The text that [`Self::parse`] reads: as good as the password to whoever has it.
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(match self {
+            Self::Plain(password) => password.as_bytes().to_vec(),
+            Self::Md5(hash) => hash.encode().to_vec(),
+            Self::Scram(verifier) => verifier.encode().as_bytes().to_vec(),
+        })
+    }
+
     /// True if no password can match.
     pub fn is_blank(&self) -> bool {
         matches!(self, Self::Plain(password) if password.is_empty())
@@ -114,6 +123,20 @@ mod tests {
         assert_eq!(kind("md5e8a48653851e28c69d0506508fb27fc5"), "Md5(…)");
         assert_eq!(kind("secret"), "Plain(…)");
         assert_eq!(kind(""), "Blank");
+    }
+
+    #[test]
+    fn a_secret_is_written_as_it_is_read() {
+        for text in [
+            VERIFIER,
+            "md5e8a48653851e28c69d0506508fb27fc5",
+            "secret",
+            "",
+        ] {
+            let secret = Secret::parse(text.as_bytes());
+            assert_eq!(**secret.encode(), *text.as_bytes());
+            assert_eq!(Secret::parse(&secret.encode()), secret);
+        }
     }
 
     #[test]

@@ -78,7 +78,35 @@ pub struct Database {
     pub auto: bool,
 }
 
+/// Where, who and what a database's servers are: those that were opened for one entry can serve
+/// another that says the same of it.
+#[derive(Debug, PartialEq)]
+pub struct Servers<'a> {
+    dbname: &'a str,
+    hosts: &'a [Host],
+    port: u16,
+    user: Option<&'a str>,
+    auth_query: Option<&'a str>,
+    auth_dbname: Option<&'a DbName>,
+    connect_query: Option<&'a str>,
+    startup: Vec<(&'a str, &'a str)>,
+}
+
 impl Database {
+    /// Where, who and what its servers are.
+    pub fn servers(&self) -> Servers<'_> {
+        Servers {
+            dbname: self.dbname(),
+            hosts: &self.hosts,
+            port: self.port,
+            user: self.user.as_deref(),
+            auth_query: self.auth_query.as_deref(),
+            auth_dbname: self.auth_dbname.as_ref(),
+            connect_query: self.connect_query.as_deref(),
+            startup: self.startup_parameters().collect(),
+        }
+    }
+
     /// A database about which the configuration says nothing but its name.
     pub fn new(name: &str) -> Self {
         Self {

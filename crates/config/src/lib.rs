@@ -31,7 +31,9 @@ pub use crate::choices::{
     AuthType, LoadBalanceHosts, LogFormat, PoolMode, SslMode, StatementErrors, TlsNegotiation,
 };
 pub use crate::config::Config;
-pub use crate::database::{CONSOLE_DATABASE, DATABASE_NAME_LEN_MAX, Database, PasswordSource};
+pub use crate::database::{
+    CONSOLE_DATABASE, DATABASE_NAME_LEN_MAX, Database, PasswordSource, Servers,
+};
 pub use crate::effective::{ClientSettings, PoolSettings, StatementSettings};
 pub use crate::finding::{ConfigError, Finding, Place, Problem, SettingError};
 pub use crate::host::{Host, SocketDir};

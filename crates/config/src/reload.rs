@@ -121,14 +121,7 @@ impl DatabaseChange {
 ///
 /// A new password alone does not unseat servers that are logged in.
 fn same_servers(old: &Database, new: &Database) -> bool {
-    old.dbname() == new.dbname()
-        && old.hosts == new.hosts
-        && old.port == new.port
-        && old.user == new.user
-        && old.auth_query == new.auth_query
-        && old.auth_dbname == new.auth_dbname
-        && old.connect_query == new.connect_query
-        && old.startup_parameters().eq(new.startup_parameters())
+    old.servers() == new.servers()
 }
 
 fn database_changes(old: &Config, new: &Config) -> Vec<(String, DatabaseChange)> {

@@ -43,6 +43,18 @@ pub struct ParkedConn {
     stream: Parked,
 }
 
+impl ParkedConn {
+    /// A connection that another process has sent.
+    pub fn arrived(stream: Parked) -> Self {
+        Self { stream }
+    }
+
+    /// The socket.
+    pub fn into_stream(self) -> Parked {
+        self.stream
+    }
+}
+
 impl Conn {
     /// Wraps a connected socket.
     pub fn new(stream: Stream) -> Self {
@@ -316,6 +328,11 @@ impl Conn {
             Poll::Pending
         })
         .await
+    }
+
+    /// What is held.
+    pub fn held(&self) -> &[u8] {
+        &self.held
     }
 
     /// How much is held.

@@ -17,7 +17,30 @@ pub async fn send(stream: &UnixStream, words: &[u8], passed: &[BorrowedFd<'_>]) 
         return Err(io::Error::other("too many descriptors for one message"));
     }
     let raw: Vec<RawFd> = passed.iter().map(|fd| fd.as_raw_fd()).collect();
-    let rights = [ControlMessage::ScmRights(&raw)];
+    if send_some(stream, words, &raw).await? < words.len() {
+        return Err(io::ErrorKind::WriteZero.into());
+    }
+    Ok(())
+}
+
+/// Sends words of any length, and descriptors that go with the first of them. Given up halfway,
+/// nobody knows how far it came.
+pub async fn send_all(
+    stream: &UnixStream,
+    mut words: &[u8],
+    passed: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let mut raw: Vec<RawFd> = passed.iter().map(|fd| fd.as_raw_fd()).collect();
+    while !words.is_empty() {
+        let sent = send_some(stream, words, &raw).await?;
+        raw.clear();
+        words = words.get(sent..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+async fn send_some(stream: &UnixStream, words: &[u8], raw: &[RawFd]) -> io::Result<usize> {
+    let rights = [ControlMessage::ScmRights(raw)];
     let rights = if raw.is_empty() { &[] } else { &rights[..] };
     let send = || {
         let words = [IoSlice::new(words)];
@@ -30,11 +53,7 @@ pub async fn send(stream: &UnixStream, words: &[u8], passed: &[BorrowedFd<'_>]) 
             None,
         )?)
     };
-    let sent = stream.async_io(Interest::WRITABLE, send).await?;
-    if sent < words.len() {
-        return Err(io::ErrorKind::WriteZero.into());
-    }
-    Ok(())
+    stream.async_io(Interest::WRITABLE, send).await
 }
 
 /// Reads what has come into `words`, and appends descriptors that came with it; 0 is the end.
@@ -92,6 +111,18 @@ mod tests {
         let mut none = Vec::new();
         assert_eq!(receive(&there, &mut words, &mut none).await.unwrap(), 5);
         assert!(none.is_empty());
+        let long = vec![7; 1 << 20];
+        let one = [std::os::fd::AsFd::as_fd(&arrived)];
+        let (sent, read) = tokio::join!(send_all(&here, &long, &one), async {
+            let (mut read, mut fds) = (0, Vec::new());
+            while read < long.len() {
+                read += receive(&there, &mut words, &mut fds).await.unwrap();
+            }
+            assert_eq!(fds.len(), 1, "it comes once, with the first of the words");
+            read
+        });
+        sent.unwrap();
+        assert_eq!(read, long.len());
         drop(here);
         assert_eq!(receive(&there, &mut words, &mut none).await.unwrap(), 0);
     }

@@ -10,8 +10,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt};
-use socket2::{SockRef, TcpKeepalive};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use socket2::{Domain, SockRef, TcpKeepalive, Type};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use tokio::net::{TcpStream, UnixStream};
@@ -40,6 +40,31 @@ pub enum Parked {
     Unix(std::os::unix::net::UnixStream),
     /// TCP, encrypted.
     Tls(Box<ParkedTls>),
+}
+
+impl Parked {
+    /// A connected socket that another process has sent, in the clear.
+    pub fn arrived(fd: OwnedFd) -> io::Result<Self> {
+        let socket = socket2::Socket::from(fd);
+        if socket.r#type()? != Type::STREAM || socket.is_listener()? {
+            return Err(io::Error::other("not a connection's socket"));
+        }
+        socket.set_nonblocking(true)?;
+        match socket.domain()? {
+            Domain::UNIX => Ok(Self::Unix(socket.into())),
+            Domain::IPV4 | Domain::IPV6 => Ok(Self::Tcp(socket.into())),
+            _ => Err(io::Error::other("neither a TCP nor a unix socket")),
+        }
+    }
+
+    /// The socket, for another process; `None` if what it carries is encrypted.
+    pub fn into_fd(self) -> Option<OwnedFd> {
+        match self {
+            Self::Tcp(stream) => Some(stream.into()),
+            Self::Unix(stream) => Some(stream.into()),
+            Self::Tls(_) => None,
+        }
+    }
 }
 
 /// Where a socket can be connected to.
@@ -212,6 +237,15 @@ impl Stream {
             Self::Tls(stream) => Some(stream.tcp().as_raw_fd()),
             Self::Unix(stream) => Some(stream.as_raw_fd()),
             Self::Closed => None,
+        }
+    }
+
+    /// The socket once more, for another process; `None` if what it carries is encrypted.
+    pub fn copy(&self) -> io::Result<Option<OwnedFd>> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd().try_clone_to_owned().map(Some),
+            Self::Unix(stream) => stream.as_fd().try_clone_to_owned().map(Some),
+            Self::Tls(_) | Self::Closed => Ok(None),
         }
     }
 

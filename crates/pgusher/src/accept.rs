@@ -182,6 +182,11 @@ impl Listeners {
         }))
     }
 
+    /// The generation of processes that begins with this one, if another hands over to it.
+    pub(crate) fn generation(&self) -> Option<u32> {
+        self.heir.as_ref()?.generation()
+    }
+
     /// Whether others may take the sockets over: those that were given are not ours to hand on.
     pub(crate) fn are_ours(&self) -> bool {
         !self.given

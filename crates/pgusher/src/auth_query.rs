@@ -9,21 +9,20 @@ use std::future::poll_fn;
 use std::mem;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use auth::Secret;
-use net::PeerAddr;
 use pool::pool::Wait;
-use pool::roster::{ClientFacts, ClientKind, Kill};
+use pool::roster::Kill;
 use pool::server::align;
 use pool::server::query::{self, QueryError, Row};
-use pool::{ClientEntry, ClientId, CloseReason, Lease, LeaseError, Pool};
+use pool::{ClientEntry, CloseReason, Lease, LeaseError, Pool};
 use tokio::sync::{Notify, oneshot};
-use wire::Replication;
 
+use crate::errand::Place;
 use crate::worker::Worker;
 
 /// Longest time that a query goes on which nobody waits for any more: strangers who come and go
@@ -73,7 +72,7 @@ pub(crate) type Answer = Result<Option<Arc<Found>>, Failure>;
 #[derive(Debug)]
 pub(crate) struct Questions {
     lines: Mutex<HashMap<Question, Line>>,
-    next_errand: AtomicU64,
+    pub(crate) next_errand: AtomicU64,
 }
 
 /// Those who want the answer to one question, and came too late for the query under way.
@@ -167,17 +166,12 @@ struct Errand {
     left: Arc<Notify>,
 }
 
-/// An errand's place among its worker's clients, which leads to a server.
-struct Place {
-    worker: Rc<Worker>,
-    entry: Rc<ClientEntry>,
-}
-
 impl Errand {
     async fn run(self) {
         let questions = &self.worker.process.questions;
+        let (database, auth_user) = (&self.question.database, &self.question.auth_user);
         while !questions.closes(&self.question) {
-            let place = Place::new(&self.worker, &self.question);
+            let place = Place::new(&self.worker, database, auth_user);
             let (askers, answer) = match self.lease(&place.entry).await {
                 Ok(Some(lease)) => {
                     let mut askers = questions.take(&self.question);
@@ -311,41 +305,5 @@ impl Errand {
         let (key, user) = (&self.pool.shared.key, &self.question.user);
         tracing::error!(name: "auth_query_failed", "{key}: {what} (asked for user {user})");
         Failure::Query
-    }
-}
-
-impl Place {
-    fn new(worker: &Rc<Worker>, question: &Question) -> Self {
-        let next = &worker.process.questions.next_errand;
-        let facts = ClientFacts {
-            id: ClientId(next.fetch_add(1, Ordering::Relaxed)),
-            user: question.auth_user.clone(),
-            pool_user: question.auth_user.clone(),
-            database: question.database.clone(),
-            // It comes from nowhere, and is shown nowhere.
-            peer: PeerAddr::Unix {
-                pid: 0,
-                uid: 0,
-                port: 0,
-            },
-            local: None,
-            tls: None,
-            connect_time: SystemTime::now(),
-            kind: ClientKind::Errand,
-            replication: Replication::None,
-            application_name: "".into(),
-        };
-        let entry = Rc::new(ClientEntry::new(facts, Instant::now()));
-        worker.pools.local.roster.add(entry.clone());
-        Self {
-            worker: worker.clone(),
-            entry,
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.worker.pools.local.roster.remove(self.entry.id);
     }
 }

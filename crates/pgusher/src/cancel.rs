@@ -73,6 +73,29 @@ impl Registered {
         }
     }
 
+    /// The key that a client was given by the process before this one; `None` if another has it.
+    pub(crate) fn adopt(
+        process: &Arc<Process>,
+        worker: WorkerId,
+        client: ClientId,
+        key: CancelKey,
+    ) -> Option<Self> {
+        let mut shard = process
+            .keys
+            .shard(&key)
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Entry::Vacant(entry) = shard.entry(key.clone()) else {
+            return None;
+        };
+        entry.insert((worker, client));
+        drop(shard);
+        Some(Self {
+            process: process.clone(),
+            key,
+        })
+    }
+
     /// The key.
     pub(crate) fn key(&self) -> &CancelKey {
         &self.key

@@ -22,7 +22,8 @@ pub struct Cli {
     /// Do not log to stderr
     #[arg(short, long)]
     pub quiet: bool,
-    /// Take over from the running process, which serves its clients until they leave
+    /// Take over from the running process: its sockets at once, its clients and servers as they
+    /// become idle. Clients behind TLS stay with it until they leave
     #[arg(short = 'R', long)]
     pub reboot: bool,
     /// Account to run as, once the sockets are open

@@ -13,6 +13,8 @@ mod daemon;
 mod drain;
 mod elders;
 mod entrypoint;
+mod errand;
+mod handover;
 mod healthcheck;
 mod http;
 mod insight;

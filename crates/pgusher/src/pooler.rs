@@ -52,6 +52,8 @@ pub(crate) struct Pooler {
     pub(crate) doors: tokio::sync::Mutex<()>,
     logging: Logging,
     pub(crate) manager: Manager,
+    /// Asks for all that goes to the next process to be on its way.
+    pub(crate) flush: RefCell<Option<mpsc::UnboundedSender<oneshot::Sender<()>>>>,
     /// Told when the process may end.
     over: Notify,
     unused_since: RefCell<HashMap<Arc<str>, Instant>>,
@@ -85,6 +87,7 @@ impl Pooler {
             endpoint: RefCell::default(),
             doors: tokio::sync::Mutex::default(),
             logging,
+            flush: RefCell::default(),
             over: Notify::new(),
             unused_since: RefCell::default(),
         });

@@ -12,6 +12,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::auth_query::Questions;
 use crate::cancel::CancelKeys;
 use crate::elders::Elders;
+use crate::handover::successor::Successor;
+use crate::handover::visits::Visits;
 use crate::peers::Peers;
 use crate::queue::Queue;
 use crate::stage::Stage;
@@ -55,6 +57,12 @@ pub(crate) struct Process {
     pub(crate) pam: Queue,
     /// Console sessions.
     pub(crate) consoles: Arc<AtomicU32>,
+    /// Logged-in clients by database and user.
+    pub(crate) visits: Visits,
+    /// Clients that the process has which we took over from.
+    pub(crate) guests: Arc<AtomicU32>,
+    /// The process that has taken over from this one.
+    successor: Mutex<Option<Arc<Successor>>>,
     /// What the process as a whole does.
     stage: watch::Sender<Stage>,
     users: Mutex<HashMap<Arc<str>, Arc<AtomicU32>>>,
@@ -83,6 +91,9 @@ impl Process {
             ldap: Queue::new("LDAP"),
             pam: Queue::new("PAM"),
             consoles: Arc::default(),
+            visits: Visits::default(),
+            guests: Arc::default(),
+            successor: Mutex::default(),
             stage: watch::Sender::default(),
             users: Mutex::default(),
             derived: Mutex::default(),
@@ -105,10 +116,20 @@ impl Process {
         let _ = self.stage.subscribe().wait_for(|now| *now == stage).await;
     }
 
-    /// Client sockets of all workers.
+    /// Client sockets of all workers, and the clients of the process that we took over from.
     pub(crate) fn clients(&self) -> u32 {
-        let loads = self.loads.iter();
+        let loads = self.loads.iter().chain([&self.guests]);
         loads.map(|load| load.load(Ordering::SeqCst)).sum()
+    }
+
+    /// The process that has taken over from this one, while it is there.
+    pub(crate) fn successor(&self) -> Option<Arc<Successor>> {
+        lock(&self.successor).clone()
+    }
+
+    /// Another process has taken over, or is gone again.
+    pub(crate) fn set_successor(&self, successor: Option<Arc<Successor>>) {
+        *lock(&self.successor) = successor;
     }
 
     /// Logged-in clients of a user, over all databases.

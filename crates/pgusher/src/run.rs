@@ -213,6 +213,10 @@ async fn serve(
     let names = ParamNames::new(settings.track_extra_parameters.iter());
     let shared = Arc::new(Shared::new(names, posts));
     shared.resolver.set_terms(Terms::from(settings));
+    if let Some(generation) = listeners.generation() {
+        shared.begin_generation(generation);
+        shared.limits(|limits| limits.await_census());
+    }
     let salt_key = SaltKey::fresh()?;
     let process = Arc::new(Process::new(shared, control, mails, salt_key));
     for (id, (mail, post)) in mail_ends.into_iter().zip(post_ends).enumerate() {

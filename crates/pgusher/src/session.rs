@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use net::Conn;
 use pool::pool::Suspension;
-use pool::roster::{ClientState, Kill, Notify};
+use pool::roster::{ClientState, Crossing, Kill, Notify};
 use pool::server::query::QueryError;
 use pool::server::{ServerIo, align};
 use pool::{ClientEntry, CloseReason, Lease, LeaseError, Pool, Server};
@@ -22,6 +22,8 @@ use wire::{Params, Replication, Severity, SqlState};
 
 use crate::cancel::Registered;
 use crate::client::{Admitted, Newcomer};
+use crate::handover::giving::go_over;
+use crate::handover::visits::Visit;
 use crate::process::Counted;
 use crate::relay::{READS_PER_TURN, RelayEnd};
 use crate::statements::ClientStatements;
@@ -43,7 +45,7 @@ pub(crate) struct Session {
     pub(crate) params: Arc<Params>,
     /// Where in the worker's buffer the client's next request stands, until anybody else reads.
     pub(crate) fresh: Option<Range<usize>>,
-    seat: Seat,
+    pub(crate) seat: Seat,
     /// Bytes of a message that are awaited before it is looked at.
     pub(crate) gather: usize,
     /// Whether the request at the front of what is held waits for answers of the server's.
@@ -52,14 +54,15 @@ pub(crate) struct Session {
     pub(crate) statements: Option<Box<ClientStatements>>,
     /// Whether the client has part of a message, so that it would misread whatever came next.
     cut_off: bool,
-    connected: Instant,
-    _key: Registered,
+    pub(crate) connected: Instant,
+    pub(crate) key: Registered,
+    pub(crate) visit: Visit,
     _counts: [Counted; 3],
 }
 
 /// How the client is served.
 #[derive(Default)]
-enum Seat {
+pub(crate) enum Seat {
     /// Not at all: it has asked for nothing.
     #[default]
     None,
@@ -77,6 +80,8 @@ pub(crate) enum End {
     Terminated,
     /// The client's connection closed or broke.
     Lost,
+    /// The next process is to have it: no end at all, if it can be helped.
+    CalledOver,
     /// The session was told to end.
     Killed(Kill),
     /// The client sent what it may not.
@@ -92,7 +97,7 @@ impl End {
     fn for_client(&self) -> Option<(SqlState, String)> {
         let violation = SqlState::PROTOCOL_VIOLATION;
         match self {
-            Self::Terminated | Self::Lost => None,
+            Self::Terminated | Self::Lost | Self::CalledOver => None,
             Self::Killed(kill) => Some((kill.sqlstate(), kill.for_client().to_owned())),
             Self::Refused(Refusal::Header(hex)) => {
                 Some((violation, format!("bad packet header: '{hex}'")))
@@ -110,6 +115,7 @@ impl End {
         match self {
             Self::Terminated => "client close request",
             Self::Lost => "client unexpected eof",
+            Self::CalledOver => "handed over",
             Self::Killed(kill) => kill.for_client(),
             Self::Refused(refusal) => match refusal {
                 Refusal::SimpleQuery => "PQexec disallowed",
@@ -156,7 +162,8 @@ impl Session {
             statements: None,
             cut_off: false,
             connected: newcomer.connected,
-            _key: admitted.key,
+            key: admitted.key,
+            visit: admitted.visit,
             _counts: [newcomer.counted, database, user],
         }
     }
@@ -168,14 +175,23 @@ impl Session {
             Poll::Ready(())
         })
         .await;
+        if self.worker.process.shared.is_departing() && self.entry.tls.is_none() {
+            self.entry.call_over();
+        }
         let end = loop {
             let served = poll_fn(|cx| self.poll_serve(cx)).await;
             let aligned = match served {
                 Ok(lease) => self.align(lease).await,
                 Err(end) => Err(end),
             };
-            if let Err(end) = aligned {
-                break end;
+            match aligned {
+                Ok(()) => {}
+                Err(End::CalledOver) => {
+                    if Box::pin(go_over(&mut self)).await {
+                        return;
+                    }
+                }
+                Err(end) => break end,
             }
         };
         Box::pin(self.finish(end)).await;
@@ -223,6 +239,10 @@ impl Session {
             let end = self.poll_relay(cx, lease.server());
             self.entry.note_rest(&self.conn);
             match end {
+                Poll::Ready(RelayEnd::CalledOver) => {
+                    self.seat = Seat::Given(lease);
+                    return Poll::Ready(Err(End::CalledOver));
+                }
                 Poll::Ready(end) => self.end_lease(lease, end)?,
                 Poll::Pending => {
                     self.seat = Seat::Taken(lease);
@@ -303,6 +323,9 @@ impl Session {
                 match self.conn.poll_fill(cx, &mut buffer) {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(End::Lost)),
                     Poll::Ready(Ok(filled)) => filled,
+                    Poll::Pending if self.is_called_over() => {
+                        return Poll::Ready(Err(End::CalledOver));
+                    }
                     Poll::Pending => return self.poll_parting().map(Err),
                 }
             };
@@ -324,6 +347,14 @@ impl Session {
             }
             _ => Poll::Pending,
         }
+    }
+
+    /// Whether the next process is to have the client, and can: it is between two messages.
+    pub(crate) fn is_called_over(&self) -> bool {
+        self.entry.crossing() == Crossing::Called
+            && self.intake.at_boundary()
+            && !self.conn.has_held()
+            && self.conn.is_flushed()
     }
 
     /// Whether SUSPEND holds and nothing is on its way: then nothing more is read, from the client
@@ -384,6 +415,10 @@ impl Session {
         }
         let end = match self.entry.killed() {
             Some(kill) => End::Killed(kill),
+            // What it asks for goes along, as far as it came.
+            None if self.entry.crossing() == Crossing::Called && self.conn.is_flushed() => {
+                End::CalledOver
+            }
             None => ready!(self.poll_while_waiting(cx, watching)),
         };
         self.pool.abandon(&self.entry, Instant::now());
@@ -471,6 +506,11 @@ impl Session {
                 lease.release(now);
                 Ok(())
             }
+            // It stays here after all.
+            RelayEnd::CalledOver => {
+                lease.release(Instant::now());
+                Ok(())
+            }
             RelayEnd::Client(end) if lease.server().is_clean() => {
                 lease.release(Instant::now());
                 Err(end)
@@ -521,6 +561,7 @@ impl Session {
     fn strike_off(&self) {
         if self.worker.pools.local.roster.remove(self.entry.id) {
             self.pool.clients.set(self.pool.clients.get() - 1);
+            self.pool.part_with_idle();
         }
     }
 

@@ -61,8 +61,11 @@ impl Pooler {
         self.close_to_clients().await;
         let closed = Instant::now();
         loop {
-            let clients = self.client_count().await;
+            // Whom the process before us still has counts here.
+            let guests = self.process.guests.load(Ordering::SeqCst) as usize;
+            let clients = self.client_count().await + guests;
             if clients == 0 {
+                self.give_the_rest().await;
                 break;
             }
             let patience = self.setup().config.settings.shutdown_drain_timeout;

@@ -111,6 +111,22 @@ pub(crate) struct Desk<'a> {
 }
 
 impl ClientStatements {
+    /// The names, and what they mean, of a client that comes from another process.
+    pub(crate) fn of(named: Vec<(Box<[u8]>, Arc<Statement>)>, statements: &Statements) -> Self {
+        let bytes = named.iter().map(|(name, _)| NAME_OVERHEAD + name.len());
+        Self {
+            // It had them before: no limit takes them away.
+            charge: statements.charge(bytes.sum(), None),
+            names: named.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// The names, and what they mean.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (&[u8], &Statement)> {
+        self.names.iter().map(|(name, it)| (&**name, &**it))
+    }
+
     /// How many names there are.
     pub(crate) fn len(&self) -> usize {
         self.names.len()

@@ -1,16 +1,19 @@
-//! `-R`: a new process takes the listening sockets over from the running one, which goes on serving
-//! its clients until they leave.
+//! `-R`: a new process takes the listening sockets over from the running one, and then its clients
+//! and servers.
 //!
 //! ```text
 //! new  pgusher take-over 1
 //! old  door PATH                    where an earlier process can still be reached, for each of them
+//!      hands VERSION GENERATION     in which words it would hand clients and servers over
 //!      sockets                      they come with this word: first the one that is spoken through
-//! new  taken                        it is about to take connections in
+//! new  taken VERSION                it is about to take connections in
 //! old  door PATH                    it takes none any more, and can be reached there
 //! ```
 //!
 //! Until `taken` the old process serves on as if nothing were; should the new one end before that,
-//! nothing has happened. Between the two last lines connections wait in the kernel's queue.
+//! nothing has happened. Between the two last lines connections wait in the kernel's queue. Behind
+//! the last one follows what `handover` has; unless one of them does not know the other's words for
+//! it: then it is plain `taken`, and the old process keeps its clients until they leave.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -30,6 +33,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use crate::accept::Listeners;
+use crate::handover::VERSION;
 use crate::http::Endpoint;
 use crate::pooler::Pooler;
 
@@ -38,6 +42,7 @@ const HELLO: &str = "pgusher take-over 1";
 const SOCKETS: &str = "sockets";
 const TAKEN: &str = "taken";
 const DOOR: &str = "door ";
+const HANDS: &str = "hands ";
 
 /// Longest line of the conversation.
 const LINE_MAX: usize = 4096;
@@ -53,7 +58,7 @@ fn meeting_place(settings: &Settings) -> Option<PathBuf> {
 }
 
 /// The conversation, line by line.
-struct Talk {
+pub(crate) struct Talk {
     stream: UnixStream,
     heard: Vec<u8>,
     sockets: Vec<OwnedFd>,
@@ -66,6 +71,11 @@ impl Talk {
             heard: Vec::new(),
             sockets: Vec::new(),
         }
+    }
+
+    /// The way to the other process, and what was heard and not understood.
+    pub(crate) fn into_parts(self) -> (UnixStream, Vec<u8>, Vec<OwnedFd>) {
+        (self.stream, self.heard, self.sockets)
     }
 
     async fn say(&self, line: &str) -> io::Result<()> {
@@ -106,6 +116,8 @@ fn unexpected(line: &str) -> io::Error {
 pub(crate) struct Heir {
     talk: Talk,
     doors: Vec<PathBuf>,
+    /// The old process's generation, if we know its words for handing over.
+    hands: Option<u32>,
     /// Where the next one will ask.
     meeting: Listener,
 }
@@ -122,11 +134,14 @@ impl Heir {
         };
         let mut talk = Talk::new(stream);
         let mut doors = Vec::new();
+        let mut hands = None;
         talk.say(HELLO).await?;
         loop {
             let line = talk.hear().await?;
             if let Some(door) = line.strip_prefix(DOOR) {
                 doors.push(PathBuf::from(door));
+            } else if let Some(offer) = line.strip_prefix(HANDS) {
+                hands = understood(offer);
             } else if line == SOCKETS {
                 break;
             } else {
@@ -139,6 +154,7 @@ impl Heir {
             meeting: meeting.ok_or_else(|| unexpected("sockets, and sends none"))?,
             talk,
             doors,
+            hands,
         };
         Ok(Some((heir, sockets.collect())))
     }
@@ -146,12 +162,33 @@ impl Heir {
     /// Takes the clients to come: from now on the processes that serve the others are reached by
     /// their `doors` only.
     async fn take(&mut self) -> io::Result<()> {
-        self.talk.say(TAKEN).await?;
+        match self.hands {
+            Some(_) => self.talk.say(&format!("{TAKEN} {VERSION}")).await?,
+            None => self.talk.say(TAKEN).await?,
+        }
         let line = self.talk.hear().await?;
         let door = line.strip_prefix(DOOR).ok_or_else(|| unexpected(&line))?;
         self.doors.push(PathBuf::from(door));
         Ok(())
     }
+
+    /// The generation of processes that begins with this one, if the old one hands anything over
+    /// but its sockets.
+    pub(crate) fn generation(&self) -> Option<u32> {
+        Some(self.hands?.saturating_add(1))
+    }
+}
+
+/// The generation in an offer to hand clients and servers over, if its version is ours.
+fn understood(offer: &str) -> Option<u32> {
+    let (version, generation) = offer.split_once(' ')?;
+    if version.parse() != Ok(VERSION) {
+        tracing::warn!(
+            "the running process hands over in version {version}, we in {VERSION}: it keeps its clients"
+        );
+        return None;
+    }
+    generation.parse().ok()
 }
 
 fn is_nobody(error: &io::Error) -> bool {
@@ -171,13 +208,19 @@ impl Pooler {
         let heir = self.listeners.borrow_mut().heir.take();
         let meeting = match heir {
             Some(mut heir) => {
-                if let Err(error) = heir.take().await {
-                    // The sockets are ours all the same.
-                    tracing::warn!("take-over: {error}");
-                }
+                let taken = heir.take().await;
                 self.listeners.borrow().claim();
                 heir.meeting.claim_file();
                 self.process.elders.replace(heir.doors);
+                match taken {
+                    Ok(()) if heir.hands.is_some() => self.take(heir.talk).await,
+                    Ok(()) => self.takes_nothing(),
+                    // The sockets are ours all the same.
+                    Err(error) => {
+                        tracing::warn!("take-over: {error}");
+                        self.takes_nothing();
+                    }
+                }
                 let settings = &self.setup().config.settings;
                 Endpoint::open(settings).await.start(self);
                 heir.meeting
@@ -205,9 +248,9 @@ async fn await_heir(pooler: Rc<Pooler>, meeting: Arc<Listener>, place: PathBuf) 
     while let Ok(stream) = watched.accept().await.and_then(Stream::unpark) {
         match hand_over(&pooler, stream, &meeting).await {
             // The place is the heir's now.
-            Ok(talk) => {
+            Ok((talk, hands)) => {
                 meeting.leave_file();
-                return part(&pooler, talk, &place).await;
+                return part(&pooler, talk, hands, &place).await;
             }
             Err(error) => tracing::warn!("take-over failed: {error}"),
         }
@@ -227,8 +270,20 @@ fn listen(place: &Path) -> io::Result<Listener> {
     Listener::unix(place, &options, &mode)
 }
 
+/// What the heir gets.
+enum Hands {
+    /// All that it can use.
+    All,
+    /// The listening sockets alone.
+    Sockets,
+}
+
 /// Gives away the listening sockets; returns when they have been taken.
-async fn hand_over(pooler: &Pooler, stream: Stream, meeting: &Listener) -> io::Result<Talk> {
+async fn hand_over(
+    pooler: &Pooler,
+    stream: Stream,
+    meeting: &Listener,
+) -> io::Result<(Talk, Hands)> {
     let own = geteuid().as_raw();
     let pid = match stream.peer_addr(0)? {
         PeerAddr::Unix { uid, pid, .. } if uid == own || uid == 0 => pid,
@@ -250,22 +305,31 @@ async fn hand_over(pooler: &Pooler, stream: Stream, meeting: &Listener) -> io::R
     for door in pooler.process.elders.doors() {
         talk.say(&format!("{DOOR}{}", door.display())).await?;
     }
+    let generation = pooler.process.shared.generation();
+    talk.say(&format!("{HANDS}{VERSION} {generation}")).await?;
     let mut sockets = vec![meeting.copy()?];
     sockets.extend(pooler.listeners.borrow().copies()?);
     let borrowed: Vec<_> = sockets.iter().map(std::os::fd::AsFd::as_fd).collect();
     send(&talk.stream, format!("{SOCKETS}\n").as_bytes(), &borrowed).await?;
-    match talk.hear().await?.as_str() {
-        TAKEN => {
-            pooler.manager.succeeded_by(pid);
-            Ok(talk)
+    let answer = talk.hear().await?;
+    let version = answer.strip_prefix(TAKEN).map(str::trim_start);
+    let hands = match version.ok_or_else(|| unexpected(&answer))? {
+        version if version.parse() == Ok(VERSION) => Hands::All,
+        version => {
+            let version = if version.is_empty() { "none" } else { version };
+            tracing::warn!(
+                "the new process takes over in version {version}, we hand over in {VERSION}: we keep our clients"
+            );
+            Hands::Sockets
         }
-        other => Err(unexpected(other)),
-    }
+    };
+    pooler.manager.succeeded_by(pid);
+    Ok((talk, hands))
 }
 
 /// Takes no connections in any more, but for cancel requests and operators who know the way; ends
 /// with the last client.
-async fn part(pooler: &Rc<Pooler>, talk: Talk, place: &Path) {
+async fn part(pooler: &Rc<Pooler>, talk: Talk, hands: Hands, place: &Path) {
     let mut door = place.as_os_str().to_owned();
     door.push(format!(".{}", std::process::id()));
     let door = PathBuf::from(door);
@@ -282,6 +346,8 @@ async fn part(pooler: &Rc<Pooler>, talk: Talk, place: &Path) {
     tracing::info!(name: "taken_over", "another process has taken over, we can be reached at {}", door.display());
     if let Err(error) = talk.say(&format!("{DOOR}{}", door.display())).await {
         tracing::warn!("take-over: {error}");
+    } else if let Hands::All = hands {
+        pooler.give(talk);
     }
     pooler.retire();
 }

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant, SystemTime};
 use net::Stream;
 use net::stream::Parked;
 use pool::pool::{Local, Suspension};
-use pool::roster::{ClientKind, ClientState, Kill};
+use pool::roster::{ClientKind, ClientState, Crossing, Kill};
 use pool::snapshot::{Counters, MemoryRow, Snapshot};
-use pool::{ClientId, Mail, Pools, Roster, WorkerId};
+use pool::{ClientEntry, ClientId, Mail, PoolShared, Pools, Roster, WorkerId};
 use tokio::runtime::{self, Handle, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 use wire::Replication;
@@ -20,6 +20,9 @@ use wire::Replication;
 use crate::accept::{Admission, Intake};
 use crate::client;
 use crate::drain::{Drain, Due, Pacing, SILENCE};
+use crate::errand::lend;
+use crate::handover::arrival::Arrival;
+use crate::handover::giving;
 use crate::process::{Counted, Process};
 use crate::setup::Setup;
 
@@ -78,6 +81,14 @@ pub(crate) enum WorkerMail {
     Stirring(oneshot::Sender<usize>),
     /// End the sessions among them.
     EndStirring,
+    /// Another process has taken over: send the clients there.
+    CallOver,
+    /// Hand over servers that can be spared.
+    PartWithIdle,
+    /// A client of the process that we took over from.
+    Arrive(Box<Arrival>),
+    /// That process wants to open a server of this pool: answer when it may.
+    Lend(Arc<PoolShared>, oneshot::Sender<()>),
     /// Databases were paused, resumed, removed, or their servers must be replaced.
     LookAgain,
 }
@@ -264,7 +275,34 @@ impl Worker {
                 let _ = reply.send(self.pools.stirring());
             }
             WorkerMail::EndStirring => self.pools.end_stirring(),
+            WorkerMail::CallOver => {
+                tokio::task::spawn_local(giving::call_over(self.clone()));
+            }
+            WorkerMail::PartWithIdle => self.pools.part_with_idle(),
+            WorkerMail::Arrive(arrival) => self.take_on(*arrival),
+            WorkerMail::Lend(pool, reply) => {
+                tokio::task::spawn_local(lend(self.clone(), pool, reply));
+            }
             WorkerMail::LookAgain => self.pools.look_again(Instant::now()),
+        }
+    }
+
+    /// The clients that another process could have.
+    pub(crate) fn movable(&self) -> Vec<Rc<ClientEntry>> {
+        let mut movable = Vec::new();
+        self.pools.local.roster.for_each(|client| {
+            if is_movable(client) {
+                movable.push(client.clone());
+            }
+        });
+        movable
+    }
+
+    fn take_on(self: &Rc<Self>, arrival: Arrival) {
+        match client::arrive(self, arrival) {
+            Ok(session) => drop(tokio::task::spawn_local(session.run())),
+            // It left while it was on its way.
+            Err(error) => tracing::debug!("a client did not arrive: {error}"),
         }
     }
 
@@ -310,12 +348,16 @@ impl Worker {
             .get()
             .unwrap_or_else(|| Pacing::new(self.sessions()));
         let due = pacing.due(&drain, now);
+        let departing = self.process.shared.is_departing();
         let mut leaving = Vec::new();
         self.pools.local.roster.for_each(|client| {
             let enough = match due {
                 Due::All => true,
                 Due::Silent(_) => client.silent_for(now).is_some_and(|it| it >= SILENCE),
             };
+            // Who goes over to another process need not leave.
+            let goes_over = departing && is_movable(client);
+            let enough = enough && !goes_over;
             if enough && client.kind == ClientKind::Session && client.dismissed().is_none() {
                 leaving.push(client.clone());
             }
@@ -470,4 +512,12 @@ impl Worker {
             let _ = reply.send(());
         });
     }
+}
+
+/// Whether another process could have this client.
+fn is_movable(client: &ClientEntry) -> bool {
+    client.kind == ClientKind::Session
+        && client.tls.is_none()
+        && client.replication == Replication::None
+        && client.crossing() != Crossing::Stays
 }

@@ -35,6 +35,7 @@ impl Pool {
         self.fill_minimum(now);
         self.use_reserve(now);
         self.advance(now);
+        self.part_with_idle();
     }
 
     /// Whether it has clients or servers, or is about to.
@@ -208,6 +209,9 @@ impl Pool {
         // Who waits asks by itself.
         let nobody_asks = self.wanted() == 0 && self.owners.waiting.len() == 0;
         let min = min.max(u32::from(nobody_asks && self.shared.is_unreachable()));
+        if self.local.shared.is_departing() {
+            return;
+        }
         if min == 0 || self.shared.servers.load(Ordering::SeqCst) >= min || self.rules().paused {
             return;
         }

@@ -88,6 +88,12 @@ impl Lease {
         self.pool.release(self.place, &self.server, now);
     }
 
+    /// Another process has the server now, and its client: what is left of it here is forgotten.
+    pub fn goes_over(mut self) {
+        self.over = true;
+        self.pool.went_over(self.place);
+    }
+
     /// The server is of no more use.
     pub fn close(mut self, reason: CloseReason) {
         self.over = true;

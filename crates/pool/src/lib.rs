@@ -9,6 +9,7 @@ pub mod labels;
 pub mod lease;
 pub mod limits;
 pub mod meter;
+pub mod moving;
 pub mod own;
 pub mod pool;
 pub mod pools;

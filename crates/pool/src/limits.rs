@@ -4,11 +4,14 @@
 //! counts are never too low. `Limits` decides and never waits; it sits behind one short lock
 //! that is taken when servers open and close, never when they are lent.
 
+pub mod kin;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use self::kin::{Kin, Share};
 use crate::key::{ClientId, PoolId, PoolKey, WorkerId};
 
 /// Logins that may be under way at once in one pool.
@@ -57,6 +60,8 @@ pub enum Permit {
     Retrying,
     /// The database or the user has too many servers: ask for one to be evicted.
     Full(Scope),
+    /// The limits are another process's, which was asked.
+    Asked,
 }
 
 /// Whose servers count towards a limit.
@@ -104,6 +109,7 @@ pub struct Limits {
     askers: VecDeque<Asker>,
     /// Owners to whom a permit was passed that they have not picked up yet.
     passed: HashSet<ClientId>,
+    kin: Kin,
 }
 
 #[derive(Debug)]
@@ -115,6 +121,7 @@ struct PoolCount {
     closing: u32,
     outage: Option<Outage>,
     gauge: Gauge,
+    share: Share,
 }
 
 /// Logins fail, and none has succeeded since they began to.
@@ -148,6 +155,7 @@ impl Limits {
             closing: 0,
             outage: None,
             gauge,
+            share: Share::default(),
         };
         self.pools.insert(pool, count);
     }
@@ -183,7 +191,7 @@ impl Limits {
                 }
                 self.take(pool);
             }
-            Permit::Full(_) if !for_minimum => self.put_in_line(Asker {
+            Permit::Full(_) | Permit::Asked if !for_minimum => self.put_in_line(Asker {
                 pool,
                 worker,
                 purpose,
@@ -214,12 +222,14 @@ impl Limits {
                 self.take(pool);
             }
             Permit::Retrying => {}
-            Permit::PoolFull | Permit::Busy | Permit::Full(_) => self.put_in_line(Asker {
-                pool,
-                worker: owner.worker,
-                purpose,
-                owner: Some(owner),
-            }),
+            Permit::PoolFull | Permit::Busy | Permit::Full(_) | Permit::Asked => {
+                self.put_in_line(Asker {
+                    pool,
+                    worker: owner.worker,
+                    purpose,
+                    owner: Some(owner),
+                })
+            }
         }
         permit
     }
@@ -239,23 +249,50 @@ impl Limits {
     }
 
     fn judge(&mut self, pool: PoolId, bounds: Bounds, purpose: Purpose, now: Instant) -> Permit {
-        let Some(count) = self.pools.get_mut(&pool) else {
+        if let Some(count) = self.pools.get_mut(&pool)
+            && count.has_room_within(bounds, purpose)
+        {
+            count.bounds = bounds;
+            if let Some(outage) = count.outage
+                && outage.rests(now, bounds.login_retry)
+            {
+                return Permit::Retrying;
+            }
+            if !count.may_log_in() {
+                return Permit::Busy;
+            }
+        }
+        self.judge_room(pool, bounds, purpose)
+    }
+
+    /// Whether there is room, whether or not a login may begin now.
+    fn judge_room(&mut self, pool: PoolId, bounds: Bounds, purpose: Purpose) -> Permit {
+        let awaits_census = self.is_census_awaited();
+        let Some(count) = self.pools.get_mut(&pool).filter(|_| !awaits_census) else {
             return Permit::PoolFull;
         };
         count.bounds = bounds;
+        let for_minimum = matches!(purpose, Purpose::Minimum(_));
         if !count.has_room(purpose) {
+            if !for_minimum {
+                self.need(Scope::Pool, pool);
+            }
             return Permit::PoolFull;
         }
-        if let Some(outage) = count.outage
-            && outage.rests(now, bounds.login_retry)
-        {
-            return Permit::Retrying;
-        }
-        if !count.may_log_in() {
-            return Permit::Busy;
+        if !self.is_within_quota(pool) {
+            if for_minimum {
+                return Permit::PoolFull;
+            }
+            self.ask_heir(pool);
+            return Permit::Asked;
         }
         match self.full(pool) {
-            Some(scope) => Permit::Full(scope),
+            Some(scope) => {
+                if !for_minimum {
+                    self.need(scope, pool);
+                }
+                Permit::Full(scope)
+            }
             None => Permit::Granted,
         }
     }
@@ -327,6 +364,7 @@ impl Limits {
         while let Some(&asker) = self.askers.get(place) {
             let fits = |count: &PoolCount| count.has_room(asker.purpose) && count.may_log_in();
             let allowed = self.pools.get(&asker.pool).is_some_and(fits);
+            let allowed = allowed && self.is_within_quota(asker.pool);
             if allowed && self.full(asker.pool).is_none() {
                 self.askers.remove(place);
                 self.take(asker.pool);
@@ -445,8 +483,14 @@ impl Limits {
 
     fn take(&mut self, pool: PoolId) {
         if let Some(count) = self.pools.get_mut(&pool) {
-            count.servers += 1;
             count.logins += 1;
+        }
+        self.count_open(pool);
+    }
+
+    fn count_open(&mut self, pool: PoolId) {
+        if let Some(count) = self.pools.get_mut(&pool) {
+            count.servers += 1;
             count.gauge.store(count.servers, Ordering::SeqCst);
             *self
                 .databases
@@ -457,9 +501,15 @@ impl Limits {
     }
 
     fn give_back(&mut self, pool: PoolId) {
+        self.count_closed(pool);
+        self.closed_for_heir(pool);
+    }
+
+    fn count_closed(&mut self, pool: PoolId) {
         if let Some(count) = self.pools.get_mut(&pool) {
             debug_assert!(count.servers > 0, "a permit given back twice");
             count.servers = count.servers.saturating_sub(1);
+            count.share.forgo();
             count.gauge.store(count.servers, Ordering::SeqCst);
             lower(&mut self.databases, &count.key.database);
             lower(&mut self.users, &count.key.user);
@@ -516,12 +566,14 @@ impl PoolCount {
     }
 
     fn has_room(&self, purpose: Purpose) -> bool {
-        let size = self.bounds.pool;
+        self.has_room_within(self.bounds, purpose)
+    }
+
+    fn has_room_within(&self, bounds: Bounds, purpose: Purpose) -> bool {
+        let size = bounds.pool;
         match purpose {
             Purpose::Waiter => size == 0 || self.servers < size,
-            Purpose::Reserve => {
-                size == 0 || self.servers < size.saturating_add(self.bounds.reserve)
-            }
+            Purpose::Reserve => size == 0 || self.servers < size.saturating_add(bounds.reserve),
             Purpose::Minimum(min) => self.servers < min && (size == 0 || self.servers < size),
         }
     }

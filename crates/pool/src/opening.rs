@@ -26,10 +26,12 @@ impl Pool {
         }
     }
 
-    /// A quick look before the lock: whoever closes a server looks at the waiters after it.
+    /// A quick look before the lock: whoever closes a server looks at the waiters after it. What the
+    /// process before us has must be asked for there.
     fn is_full(&self) -> bool {
         let size = self.settings().pool_size;
-        size.is_some_and(|size| self.shared.servers.load(Ordering::SeqCst) >= size)
+        !self.local.shared.has_elder()
+            && size.is_some_and(|size| self.shared.servers.load(Ordering::SeqCst) >= size)
     }
 
     /// Opens a server if the limits allow it.
@@ -50,7 +52,7 @@ impl Pool {
                 }
                 false
             }
-            Permit::PoolFull | Permit::Busy | Permit::Retrying => false,
+            Permit::PoolFull | Permit::Busy | Permit::Retrying | Permit::Asked => false,
         }
     }
 

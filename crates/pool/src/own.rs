@@ -155,7 +155,7 @@ impl<'a> Waiting<'a> {
                         None => Poll::Pending,
                     }
                 }
-                Permit::Busy => Poll::Pending,
+                Permit::Busy | Permit::Asked => Poll::Pending,
             }
         })
         .await

@@ -432,6 +432,7 @@ impl Pool {
 
     fn now_idle(self: &Rc<Self>, place: ServerId) {
         self.idle_changed();
+        self.part_with_idle();
         if self.rules().paused {
             self.close(place, CloseReason::Paused);
         } else if self.shared.waits_elsewhere(self.local.worker) {
@@ -762,7 +763,7 @@ impl Pool {
         }
     }
 
-    fn forget(&self, place: ServerId) -> Option<Rc<Server>> {
+    pub(crate) fn forget(&self, place: ServerId) -> Option<Rc<Server>> {
         let server = self.servers.borrow_mut().get_mut(place.0)?.take()?;
         if server.facts.is_own() {
             self.shared.own_servers.fetch_sub(1, Ordering::SeqCst);

@@ -126,6 +126,13 @@ impl Pools {
         }
     }
 
+    /// Has every pool hand over what it can spare.
+    pub fn part_with_idle(&self) {
+        for pool in self.all() {
+            pool.part_with_idle();
+        }
+    }
+
     /// Follows SUSPEND and its end.
     pub fn suspend(&self, suspension: Suspension) {
         self.local.suspension.set(suspension);

@@ -90,6 +90,17 @@ impl Kill {
     }
 }
 
+/// Whether a session goes over to the next process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crossing {
+    /// Nobody has asked for it.
+    Uncalled,
+    /// As soon as it is between two transactions.
+    Called,
+    /// It can't, and is not asked again.
+    Stays,
+}
+
 /// What a waiting client is woken with.
 #[derive(Debug)]
 pub enum Turn {
@@ -146,6 +157,8 @@ pub struct ClientEntry {
     pub given_up: Cell<bool>,
     kill: Cell<Option<Kill>>,
     dismissed: Cell<Option<Kill>>,
+    /// Whether it goes over to the next process.
+    crossing: Cell<Crossing>,
     /// What its connection holds.
     pub(crate) rest: Cell<Rest>,
     turn: RefCell<Option<Turn>>,
@@ -235,6 +248,7 @@ impl ClientEntry {
             given_up: Cell::new(false),
             kill: Cell::new(None),
             dismissed: Cell::new(None),
+            crossing: Cell::new(Crossing::Uncalled),
             rest: Cell::default(),
             turn: RefCell::new(None),
             waker: RefCell::new(None),
@@ -285,6 +299,24 @@ impl ClientEntry {
     /// Why the session is to end between two transactions, if it is.
     pub fn dismissed(&self) -> Option<Kill> {
         self.dismissed.get()
+    }
+
+    /// Tells the session to go over to the next process once it is between two transactions.
+    pub fn call_over(&self) {
+        if self.crossing.get() == Crossing::Uncalled {
+            self.crossing.set(Crossing::Called);
+            self.wake();
+        }
+    }
+
+    /// The session can't go over.
+    pub fn stays(&self) {
+        self.crossing.set(Crossing::Stays);
+    }
+
+    /// Whether the session goes over to the next process.
+    pub fn crossing(&self) -> Crossing {
+        self.crossing.get()
     }
 
     /// How long the client has asked for nothing; `None` while anything that it asked for goes on.

@@ -22,6 +22,9 @@ use crate::server::turns::Turns;
 use crate::server::version::Versions;
 use crate::statements::Statements;
 
+/// Numbers of one generation of processes: what follows them is the next one's.
+pub const GENERATION_BITS: u32 = 32;
+
 /// Labels of each kind, until a configuration says how many.
 const LABELS: usize = 500;
 
@@ -74,6 +77,10 @@ pub struct Shared {
     limits: Mutex<Limits>,
     /// Whether anybody is in line for a permit under a shared limit.
     wanted: AtomicBool,
+    /// Whether another process has taken over.
+    departing: AtomicBool,
+    /// Whether the process that we took over from still has servers.
+    has_elder: AtomicBool,
     /// Whether all databases are under PAUSE, those to come as well.
     paused: Arc<AtomicBool>,
     registry: Mutex<Registry>,
@@ -143,6 +150,8 @@ pub struct PoolShared {
     aged_out: AtomicU64,
     /// How logins have been failing, until one succeeds.
     pub(crate) failing: Mutex<Option<Failing>>,
+    /// Whether the process that has taken over waits for a server that is idle here.
+    pub(crate) needed: AtomicBool,
     /// Workers whose clients wait.
     waiting: AtomicU64,
     /// Workers with an idle server.
@@ -236,6 +245,8 @@ impl Shared {
             resolver: Resolver::default(),
             limits: Mutex::default(),
             wanted: AtomicBool::new(false),
+            departing: AtomicBool::new(false),
+            has_elder: AtomicBool::new(false),
             paused: Arc::default(),
             registry: Mutex::default(),
             labels: Mutex::new(Labels::new(LABELS)),
@@ -248,6 +259,39 @@ impl Shared {
     /// The next number for a client or a server.
     pub fn next_id(&self) -> u64 {
         self.ids.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Numbers clients, servers and statements as is right for this generation of processes: what
+    /// those before have numbered, and what they still may, is below.
+    pub fn begin_generation(&self, generation: u32) {
+        let start = u64::from(generation) << GENERATION_BITS;
+        self.ids.fetch_max(start, Ordering::SeqCst);
+        self.statements.begin_after(start);
+    }
+
+    /// How many processes took over from one another before this one.
+    pub fn generation(&self) -> u32 {
+        let generation = self.ids.load(Ordering::SeqCst) >> GENERATION_BITS;
+        u32::try_from(generation).unwrap_or(u32::MAX)
+    }
+
+    /// Another process has taken over, or is gone again.
+    pub fn set_departing(&self, departing: bool) {
+        self.departing.store(departing, Ordering::SeqCst);
+    }
+
+    /// Whether another process has taken over.
+    pub fn is_departing(&self) -> bool {
+        self.departing.load(Ordering::Relaxed)
+    }
+
+    /// Whether the process that we took over from still has servers that count here.
+    pub fn set_has_elder(&self, has_elder: bool) {
+        self.has_elder.store(has_elder, Ordering::SeqCst);
+    }
+
+    pub(crate) fn has_elder(&self) -> bool {
+        self.has_elder.load(Ordering::SeqCst)
     }
 
     /// Number of workers.
@@ -454,6 +498,11 @@ impl Shared {
         pool
     }
 
+    /// The pool of this name, if it is in use.
+    pub fn find_pool(&self, key: &PoolKey) -> Option<Arc<PoolShared>> {
+        lock(&self.registry).pools.get(key).cloned()
+    }
+
     /// The pool of this number.
     pub fn pool_by_id(&self, id: PoolId) -> Option<Arc<PoolShared>> {
         lock(&self.registry).by_id.get(&id).cloned()
@@ -488,6 +537,7 @@ impl PoolShared {
             versions: Mutex::default(),
             aged_out: AtomicU64::new(0),
             failing: Mutex::default(),
+            needed: AtomicBool::new(false),
             waiting: AtomicU64::new(0),
             idle: AtomicU64::new(0),
             tickets: (0..workers).map(|_| AtomicU64::new(0)).collect(),
@@ -535,6 +585,16 @@ impl PoolShared {
     /// have found it right.
     pub fn set_typed_password(&self, password: Password) {
         lock(&self.credentials).typed = Some(password);
+    }
+
+    /// What clients' logins brought: a typed password, auth_query's secret, keys.
+    pub(crate) fn of_clients(&self) -> (Option<Password>, Option<Secret>, Option<ScramKeys>) {
+        let held = lock(&self.credentials);
+        (
+            held.typed.clone(),
+            held.queried.clone(),
+            held.scram_keys.clone(),
+        )
     }
 
     /// Keeps the keys derived for the server's salt: the next login needs them again.

@@ -46,6 +46,17 @@ struct Table {
     used: AtomicUsize,
 }
 
+/// What is known of a statement that came from another process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Legacy {
+    /// Its number there, and on servers.
+    pub id: u64,
+    /// What clients were told that it takes and returns, as a digest; 0: nobody asked.
+    pub shape: u64,
+    /// Whether its result has changed since.
+    pub superseded: bool,
+}
+
 /// A share of the memory that prepared statements may take, given back when dropped.
 #[derive(Debug)]
 pub struct Charge {
@@ -84,15 +95,7 @@ impl Statements {
         }
         // Numbered while the table is held: what takes another's place there is always newer.
         let id = self.ids.fetch_add(1, Ordering::Relaxed) + 1;
-        let statement = Arc::new(Statement {
-            id,
-            name: format!("PGBOUNCER_{id}").into_bytes().into(),
-            drops_all: definition_drops_all(&definition),
-            definition: definition.clone(),
-            superseded: AtomicBool::new(false),
-            shape: AtomicU64::new(0),
-            table: self.table.clone(),
-        });
+        let statement = self.make(id, definition.clone(), Legacy::default());
         by_definition.insert(definition, Arc::downgrade(&statement));
         statement
     }
@@ -102,6 +105,56 @@ impl Statements {
     pub fn supersede(&self, statement: &Statement) {
         statement.superseded.store(true, Ordering::Relaxed);
         statement.leave_table();
+    }
+
+    /// A statement that another process has handed over, under the number that it has on servers
+    /// there: it takes its place here, unless one of the same definition is here already.
+    pub fn adopt(&self, definition: &[u8], legacy: Legacy) -> Arc<Statement> {
+        if !legacy.superseded
+            && let Some(statement) = self.find(definition)
+        {
+            return statement;
+        }
+        self.table.charge(OVERHEAD + definition.len(), None);
+        let new = self.make(legacy.id, definition.into(), legacy);
+        if legacy.superseded {
+            return new;
+        }
+        let mut by_definition = lock(&self.table.by_definition);
+        if let Some(other) = by_definition.get(definition).and_then(Weak::upgrade) {
+            // Dropped, the new one locks the table itself.
+            drop(by_definition);
+            return other;
+        }
+        by_definition.insert(new.definition.clone(), Arc::downgrade(&new));
+        new
+    }
+
+    /// The same for a server that has it under that very number, whatever is here already.
+    pub fn adopt_on_server(&self, definition: &[u8], legacy: Legacy) -> Arc<Statement> {
+        let statement = self.adopt(definition, legacy);
+        if statement.id == legacy.id {
+            return statement;
+        }
+        self.table.charge(OVERHEAD + definition.len(), None);
+        self.make(legacy.id, definition.into(), legacy)
+    }
+
+    fn make(&self, id: u64, definition: Arc<[u8]>, legacy: Legacy) -> Arc<Statement> {
+        Arc::new(Statement {
+            id,
+            name: format!("PGBOUNCER_{id}").into_bytes().into(),
+            drops_all: definition_drops_all(&definition),
+            definition,
+            superseded: AtomicBool::new(legacy.superseded),
+            shape: AtomicU64::new(legacy.shape),
+            table: self.table.clone(),
+        })
+    }
+
+    /// Numbers statements from here on: those below are another process's.
+    pub(crate) fn begin_after(&self, id: u64) {
+        self.ids.fetch_max(id, Ordering::Relaxed);
     }
 
     /// The statement that took the place of a superseded one.
@@ -142,6 +195,15 @@ impl Statement {
     /// True once its result has changed.
     pub fn is_superseded(&self) -> bool {
         self.superseded.load(Ordering::Relaxed)
+    }
+
+    /// What another process has to know of it.
+    pub fn legacy(&self) -> Legacy {
+        Legacy {
+            id: self.id,
+            shape: self.shape.load(Ordering::Relaxed),
+            superseded: self.is_superseded(),
+        }
     }
 
     /// Whether clients were told what it takes and returns.
@@ -268,6 +330,35 @@ mod tests {
         drop(old);
         assert_eq!(all.get(ONE, None).unwrap().id, new.id);
         drop(new);
+        assert_eq!((all.len(), all.used()), (0, 0));
+    }
+
+    #[test]
+    fn a_statement_of_another_process_keeps_its_number_unless_its_definition_is_here() {
+        let all = Statements::default();
+        all.begin_after(1 << 32);
+        let old = Legacy {
+            id: 7,
+            shape: 3,
+            superseded: false,
+        };
+        let one = all.adopt(ONE, old);
+        assert_eq!((one.id, &*one.name), (7, &b"PGBOUNCER_7"[..]));
+        assert!(one.agrees(3) && !one.agrees(4));
+        assert_eq!(all.get(ONE, None).unwrap().id, 7);
+        let two = all.get(TWO, None).unwrap();
+        assert_eq!(two.id, (1 << 32) + 1);
+        let late = Legacy { id: 8, ..old };
+        assert_eq!(all.adopt(TWO, late).id, two.id);
+        // A server has it by its number, and keeps that.
+        let on_server = all.adopt_on_server(TWO, late);
+        assert_eq!((on_server.id, all.find(TWO).unwrap().id), (8, two.id));
+        let changed = Legacy {
+            superseded: true,
+            ..late
+        };
+        assert!(all.adopt(ONE, changed).is_superseded());
+        drop((one, two, on_server));
         assert_eq!((all.len(), all.used()), (0, 0));
     }
 

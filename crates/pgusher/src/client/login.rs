@@ -21,6 +21,8 @@ use super::startup::Wishes;
 use super::{Newcomer, Outcome, Refused, startup, welcome};
 use crate::accept::Admission;
 use crate::cancel::Registered;
+use crate::handover::successor::{NoRoom, enter};
+use crate::handover::visits::Visit;
 use crate::process::Counted;
 use crate::setup::Setup;
 use crate::stage::Stage;
@@ -36,6 +38,8 @@ pub(crate) struct Admitted {
     pub(crate) key: Registered,
     /// Count it among the clients of its database and its user.
     pub(crate) counts: [Counted; 2],
+    /// The same for the process that takes over.
+    pub(crate) visit: Visit,
 }
 
 /// Who a client is, and what it asked for in its startup packet.
@@ -246,6 +250,9 @@ async fn admit(
         return Err(Refused::Told(format!("database \"{name}\" is disabled")));
     }
     let counts = count_in(worker, setup, config, &database, &wanted.who.user)?;
+    let who = (database.name.clone(), wanted.who.user.clone());
+    let visit = enter(&worker.process, newcomer.id.0, who).await;
+    let visit = visit.map_err(|NoRoom| Refused::told("client connections exceeded"))?;
     // Counted first, looked at then: whoever forgets unused databases does it the other way round.
     if database.removed.load(Ordering::SeqCst) {
         return Err(Refused::told("database removed"));
@@ -286,6 +293,7 @@ async fn admit(
         params,
         key,
         counts,
+        visit,
     })
 }
 

@@ -1,5 +1,6 @@
 //! A new connection: from its first packet to a session, a console, a cancel request, or a refusal.
 
+mod arrive;
 mod elsewhere;
 mod first;
 mod login;
@@ -32,6 +33,7 @@ use crate::session::Session;
 use crate::stage::Stage;
 use crate::worker::Worker;
 
+pub(crate) use self::arrive::arrive;
 use self::first::Opening;
 pub(crate) use self::login::{Admitted, AdmittedToConsole};
 

@@ -65,6 +65,11 @@ impl Listed {
         self.entry.clone()
     }
 
+    /// The entry.
+    pub(super) fn entry(&self) -> &ClientEntry {
+        &self.entry
+    }
+
     /// Waits for what the pool's first server reports.
     pub(super) async fn welcome(&self, newcomer: &mut Newcomer) -> Result<Arc<Reported>, Refused> {
         let welcome = self.in_time(self.pool.welcome(&self.entry));

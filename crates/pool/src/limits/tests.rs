@@ -717,7 +717,7 @@ impl Schedule {
     fn check_refusal(&self, place: usize, purpose: Purpose, refused: Permit) {
         let pool = &self.pools[place];
         match refused {
-            Permit::Granted => unreachable!(),
+            Permit::Granted | Permit::Asked => unreachable!(),
             Permit::Full(scope) => assert!(self.is_full(place, scope)),
             Permit::PoolFull => match purpose {
                 Purpose::Minimum(min) if pool.held() >= min => {}

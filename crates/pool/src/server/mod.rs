@@ -3,6 +3,7 @@
 pub mod align;
 pub mod cancel;
 pub mod login;
+pub mod portrait;
 pub mod prepared;
 pub mod query;
 pub(crate) mod turns;
@@ -150,6 +151,8 @@ pub enum CloseReason {
     DatabaseRemoved,
     /// The pool shrank.
     Surplus,
+    /// Another process has taken over, and can't have this one.
+    TakenOver,
     /// It closed the connection, or the connection broke.
     Crashed,
     /// It said something while nobody had asked.
@@ -191,6 +194,7 @@ impl CloseReason {
             Self::Reconfigured => "database configuration changed",
             Self::Moved => "obsolete connection",
             Self::DatabaseRemoved => "database removed",
+            Self::TakenOver => "another process has taken over",
             Self::Surplus => "too many servers in the pool",
             Self::Crashed => "server conn crashed?",
             Self::Dirty => "idle server got dirty",

@@ -104,6 +104,12 @@ impl Prepared {
         Some(entry.statement)
     }
 
+    /// Those that can be bound, the least recently used first.
+    pub fn usable(&self) -> impl Iterator<Item = &Arc<Statement>> {
+        let entries = self.statements.iter().rev().map(|(_, entry)| entry);
+        entries.filter(|entry| !entry.stale).map(|it| &it.statement)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.statements.len()

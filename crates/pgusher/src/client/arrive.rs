@@ -1,0 +1,86 @@
+//! A client that logged in at the process before this one, and has come over.
+
+use std::io;
+use std::rc::Rc;
+
+use net::stream::Parked;
+use net::{Conn, PeerAddr, Stream};
+use wire::Replication;
+
+use super::seat::Listed;
+use super::{Admitted, Newcomer};
+use crate::accept::Admission;
+use crate::handover::arrival::Arrival;
+use crate::session::Session;
+use crate::statements::ClientStatements;
+use crate::worker::Worker;
+
+/// Its session, as it was there.
+pub(crate) fn arrive(worker: &Rc<Worker>, arrival: Arrival) -> io::Result<Box<Session>> {
+    let pool = worker.pools.get(&arrival.pool);
+    let (mut conn, peer) = match connect(worker, arrival.socket) {
+        Ok(connected) => connected,
+        Err(error) => {
+            if let Some(server) = arrival.server {
+                pool.turn_away(*server);
+            }
+            return Err(error);
+        }
+    };
+    conn.hold(&arrival.held);
+    let newcomer = Newcomer {
+        id: arrival.id,
+        peer,
+        local: conn.stream().local_addr(),
+        conn,
+        connected: arrival.connected,
+        connect_time: arrival.connect_time,
+        label: String::new(),
+        // Its key is made already.
+        minor: 0,
+        has_done_its_part: true,
+        admission: Admission::Open,
+        counted: arrival.counted,
+    };
+    let place = worker.process.shared.names.find("application_name");
+    let name = place.and_then(|place| arrival.params.get(place));
+    let name = name.unwrap_or("").into();
+    let (user, replication) = (arrival.user, Replication::None);
+    let listed = Listed::new(worker, &newcomer, &pool, user, replication, name);
+    let lease = match arrival.server {
+        Some(server) => Some(pool.receive_leased(*server, listed.entry())?),
+        None => None,
+    };
+    let admitted = Admitted {
+        listed,
+        pool,
+        lease,
+        params: arrival.params,
+        key: arrival.key,
+        counts: arrival.counts,
+        visit: arrival.visit,
+    };
+    let mut session = Session::new(worker.clone(), newcomer, admitted);
+    session.entry.request_time.set(arrival.request_time);
+    let names = arrival.statements.len();
+    session.entry.prepared_statements.set(names);
+    if names > 0 {
+        let statements = &worker.process.shared.statements;
+        let statements = ClientStatements::of(arrival.statements, statements);
+        session.statements = Some(Box::new(statements));
+    }
+    Ok(Box::new(session))
+}
+
+/// Its connection, and who is at the other end.
+fn connect(worker: &Worker, socket: Parked) -> io::Result<(Conn, PeerAddr)> {
+    let setup = worker.setup();
+    let stream = Stream::unpark(socket)?;
+    let peer = stream.peer_addr(setup.config.settings.listen_port)?;
+    if let Stream::Tcp(tcp) = &stream
+        && let Err(error) = setup.tcp_options().apply(tcp)
+    {
+        tracing::warn!("cannot set options of a client's socket: {error}");
+    }
+    Ok((Conn::new(stream), peer))
+}
