@@ -106,6 +106,8 @@ async fn as_many_wait_to_be_taken_in_as_listen_backlog_says() {
     for backlog in [1, 40] {
         let mut pooler = pgusher(1).set("listen_backlog", backlog).start().await;
         pooler.signal(Signal::SIGSTOP);
+        // Until all of its threads rest, one of them may still take somebody in.
+        eventually("all threads to stop", || are_stopped(pooler.pid())).await;
         let address = UnixAddr::new(&socket(&pooler)).unwrap();
         // Linux lets one more in.
         let mut in_line = Vec::new();
@@ -124,6 +126,15 @@ async fn as_many_wait_to_be_taken_in_as_listen_backlog_says() {
         }
         pooler.signal(Signal::SIGCONT);
     }
+}
+
+/// Whether all threads of a process are stopped.
+fn are_stopped(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads.flatten().all(|thread| {
+        let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+        status.lines().any(|line| line == "State:\tT (stopped)")
+    })
 }
 
 #[tokio::test]
