@@ -170,12 +170,18 @@ impl Scene {
             client.send(Message::query("HOLD till")).await;
         }
         till.wait_for_waiting(seats).await;
+        // Whoever comes free may be closed for another's sake: they are counted before that.
+        eventually_async("all to have a seat or none to come", async || {
+            let pool = self.console.pool("app", "alice").await;
+            pool.number("cl_active") + pool.number("cl_waiting") == 4
+                && pool.number("sv_login") == 0
+        })
+        .await;
+        let opened = self.fake.logged_in().min(4).to_string();
         till.open();
         for client in &mut clients {
             client.read_until_ready().await;
         }
-        // None was closed meanwhile; one more may have come too late to be of use.
-        let opened = self.fake.logged_in().min(4).to_string();
         self.console.run("RECONNECT").await;
         self.fake.wait_for_logged_in(0).await;
         opened
