@@ -193,6 +193,7 @@ async fn a_bad_line_is_skipped_and_named_in_the_log() {
     assert_eq!(outcome(&pooler, "alice", "right", "shop").await, "in");
     let told = outcome(&pooler, "bob", "", "shop").await;
     assert_eq!(told, "FATAL 08P01 no authentication method is found");
+    pooler.wait_for_log_count("the line is skipped", 4).await;
     expect![[r#"
         ident.conf: line 3: expected a map, a system user and a database user; the line is skipped
         hba.conf: line 3: "localhost" is no address: expected all, an address with /bits, or an address and a mask; the line is skipped
