@@ -29,8 +29,6 @@ pub(crate) const READS_PER_TURN: usize = 8;
 pub(crate) enum RelayEnd {
     /// The server owes nothing, and the pool mode takes it back; since when.
     Over(Instant),
-    /// The next process is to have the client, and its server with it.
-    CalledOver,
     /// The client's session is over.
     Client(End),
     /// The server is of no more use, for this reason.
@@ -71,7 +69,7 @@ impl Session {
             if client_rests && server_rests {
                 return if io.is_between_transactions() {
                     if self.is_called_over() {
-                        return Poll::Ready(RelayEnd::CalledOver);
+                        return Poll::Ready(RelayEnd::Client(End::CalledOver));
                     }
                     self.poll_parting().map(RelayEnd::Client)
                 } else {

@@ -239,7 +239,8 @@ impl Session {
             let end = self.poll_relay(cx, lease.server());
             self.entry.note_rest(&self.conn);
             match end {
-                Poll::Ready(RelayEnd::CalledOver) => {
+                // It keeps its server, which goes along.
+                Poll::Ready(RelayEnd::Client(End::CalledOver)) => {
                     self.seat = Seat::Given(lease);
                     return Poll::Ready(Err(End::CalledOver));
                 }
@@ -504,11 +505,6 @@ impl Session {
         match end {
             RelayEnd::Over(now) => {
                 lease.release(now);
-                Ok(())
-            }
-            // It stays here after all.
-            RelayEnd::CalledOver => {
-                lease.release(Instant::now());
                 Ok(())
             }
             RelayEnd::Client(end) if lease.server().is_clean() => {

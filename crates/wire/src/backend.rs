@@ -109,16 +109,11 @@ impl Outflow {
             let Some(header) = FrameHeader::peek(rest)? else {
                 break;
             };
+            if is_of_no_account(header, in_query) {
+                done = done.saturating_add(self.scanner.enter(header, rest));
+                continue;
+            }
             match header.tag {
-                b'D' | b'd' => {
-                    done = done.saturating_add(self.scanner.enter(header, rest));
-                    continue;
-                }
-                // Of these, a simple query may have any number.
-                b'T' | b'C' if in_query && !may_drop_all(header) => {
-                    done = done.saturating_add(self.scanner.enter(header, rest));
-                    continue;
-                }
                 b't' | b'T' | b'n' if let Some(about) = pipeline.describes() => {
                     let whole = rest.len() >= header.frame_len();
                     if done > 0 || (!whole && header.frame_len() <= READ_LEN_MAX) {
@@ -231,6 +226,16 @@ impl Outflow {
             Some(failure) => Action::Failed { len, body, failure },
             None => Action::Forward(len),
         }
+    }
+}
+
+/// Whether a message changes nothing in the pipeline: rows, and of a simple query's answer what it
+/// may have any number of.
+fn is_of_no_account(header: FrameHeader, in_query: bool) -> bool {
+    match header.tag {
+        b'D' | b'd' => true,
+        b'T' | b'C' => in_query && !may_drop_all(header),
+        _ => false,
     }
 }
 

@@ -8,7 +8,7 @@ use net::{Conn, PeerAddr, Stream};
 use wire::Replication;
 
 use super::seat::Listed;
-use super::{Admitted, Newcomer};
+use super::{Admitted, Newcomer, meet};
 use crate::accept::Admission;
 use crate::handover::arrival::Arrival;
 use crate::session::Session;
@@ -74,13 +74,7 @@ pub(crate) fn arrive(worker: &Rc<Worker>, arrival: Arrival) -> io::Result<Box<Se
 
 /// Its connection, and who is at the other end.
 fn connect(worker: &Worker, socket: Parked) -> io::Result<(Conn, PeerAddr)> {
-    let setup = worker.setup();
     let stream = Stream::unpark(socket)?;
-    let peer = stream.peer_addr(setup.config.settings.listen_port)?;
-    if let Stream::Tcp(tcp) = &stream
-        && let Err(error) = setup.tcp_options().apply(tcp)
-    {
-        tracing::warn!("cannot set options of a client's socket: {error}");
-    }
+    let peer = meet(worker, &stream)?;
     Ok((Conn::new(stream), peer))
 }

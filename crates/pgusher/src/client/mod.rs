@@ -138,16 +138,10 @@ pub(crate) async fn serve(
     login: Counted,
     admission: Admission,
 ) {
-    let port = worker.setup().config.settings.listen_port;
-    let Ok(peer) = stream.peer_addr(port) else {
+    let Ok(peer) = meet(&worker, &stream) else {
         // Gone before we looked.
         return;
     };
-    if let Stream::Tcp(tcp) = &stream
-        && let Err(error) = worker.setup().tcp_options().apply(tcp)
-    {
-        tracing::warn!("cannot set options of a client's socket: {error}");
-    }
     let newcomer = Box::new(Newcomer {
         id: ClientId(worker.process.shared.next_id()),
         local: stream.local_addr(),
@@ -167,6 +161,18 @@ pub(crate) async fn serve(
         Some(Entry::Console(session)) => Box::pin(session.run()).await,
         None => {}
     }
+}
+
+/// Who is at the other end of a client's socket, which gets its options.
+fn meet(worker: &Worker, stream: &Stream) -> std::io::Result<PeerAddr> {
+    let setup = worker.setup();
+    let peer = stream.peer_addr(setup.config.settings.listen_port)?;
+    if let Stream::Tcp(tcp) = stream
+        && let Err(error) = setup.tcp_options().apply(tcp)
+    {
+        tracing::warn!("cannot set options of a client's socket: {error}");
+    }
+    Ok(peer)
 }
 
 /// Takes a connection through its login. `None`: it is over.

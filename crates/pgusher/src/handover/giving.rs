@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use pool::limits::Scope;
 use pool::limits::kin::News;
 use pool::pool::Suspension;
 use pool::server::ParkedServer;
@@ -18,9 +17,7 @@ use tokio::time::timeout;
 
 use super::link::{self, Post, Reader};
 use super::origin::{micros, micros_since_1970, origin, place, statement, values};
-use super::record::{
-    Bytes, ClientRecord, Frame, GuestsRecord, NeedRecord, RestRecord, ServerRecord,
-};
+use super::record::{Bytes, ClientRecord, Frame, GuestsRecord, RestRecord, ServerRecord};
 use super::successor::Successor;
 use super::visits::Who;
 use crate::pooler::{LOOK, Pooler};
@@ -227,25 +224,13 @@ async fn listen(pooler: &Pooler, mut reader: Reader, successor: &Successor) -> s
         match frame {
             Frame::Answer(answer) => successor.answered(&answer),
             Frame::Grant(place) => {
-                let key = PoolKey {
-                    database: place.database.into(),
-                    user: place.user.into(),
-                };
-                if let Some(pool) = shared.find_pool(&key) {
+                if let Some(pool) = shared.find_pool(&place.into()) {
                     let passed = shared.limits(|limits| limits.granted(pool.id));
                     shared.deliver(passed);
                 }
             }
-            Frame::Needed(NeedRecord { scope, place }) => {
-                let scope = match scope {
-                    0 => Scope::Pool,
-                    1 => Scope::Database,
-                    _ => Scope::User,
-                };
-                let like = PoolKey {
-                    database: place.database.into(),
-                    user: place.user.into(),
-                };
+            Frame::Needed(need) => {
+                let (scope, like) = (need.scope(), need.place.into());
                 shared.note_need(scope, &like);
                 // It may be the process before us that has it.
                 shared.limits(|limits| limits.need_of_elder(scope, &like));

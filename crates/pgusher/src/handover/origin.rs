@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use net::stream::Target;
+use pool::limits::Scope;
 use pool::moving::params_of;
 use pool::statements::{Legacy, Statement};
 use pool::{PoolKey, Shared};
 use settings::{Config, Database};
 use wire::{ParamNames, Params};
 
-use super::record::{Bytes, Place, StatementRecord, TargetRecord, Values};
+use super::record::{Bytes, NeedRecord, Place, StatementRecord, TargetRecord, Values};
 
 /// Where a database's servers come from, in words that are compared only: those of one process can
 /// serve in another if it says the same.
@@ -30,6 +31,36 @@ pub(super) fn place(database: &str, user: &str) -> Place {
 impl From<&PoolKey> for Place {
     fn from(key: &PoolKey) -> Self {
         place(&key.database, &key.user)
+    }
+}
+
+impl From<Place> for PoolKey {
+    fn from(place: Place) -> Self {
+        Self {
+            database: place.database.into(),
+            user: place.user.into(),
+        }
+    }
+}
+
+impl NeedRecord {
+    pub(super) fn new(scope: Scope, like: &PoolKey) -> Self {
+        let scope = match scope {
+            Scope::Pool => 0,
+            Scope::Database => 1,
+            Scope::User => 2,
+        };
+        let place = like.into();
+        Self { scope, place }
+    }
+
+    /// What is in the way.
+    pub(super) fn scope(&self) -> Scope {
+        match self.scope {
+            0 => Scope::Pool,
+            1 => Scope::Database,
+            _ => Scope::User,
+        }
     }
 }
 

@@ -11,7 +11,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use auth::{Password, ScramKeys, Secret};
-use pool::limits::Scope;
 use pool::limits::kin::News;
 use pool::moving::Keepsakes;
 use pool::snapshot::PoolerState;
@@ -94,13 +93,7 @@ impl Pooler {
 async fn pass_needs_on(mut needs: mpsc::UnboundedReceiver<News>, post: Post) {
     while let Some(news) = needs.recv().await {
         if let News::Needed(scope, key) = news {
-            let scope = match scope {
-                Scope::Pool => 0,
-                Scope::Database => 1,
-                Scope::User => 2,
-            };
-            let place = (&key).into();
-            post.send(&Frame::Needed(NeedRecord { scope, place }));
+            post.send(&Frame::Needed(NeedRecord::new(scope, &key)));
         }
     }
 }
