@@ -1,6 +1,6 @@
 //! What operators order reaches replication clients, too.
 
-use testkit::{FakeClient, Login, Message, Pooler, Signal};
+use testkit::{FakeClient, Login, Message, Pooler, Signal, eventually_async};
 
 use super::{follower, follower_to_be, last_words, let_in, pooler_with_seats};
 use crate::support::{WORKERS, alice, server_of, wait_for_waiting};
@@ -84,7 +84,12 @@ async fn pause_waits_for_replication_and_new_clients_wait_for_resume() {
             console.run("PAUSE app").await;
             console
         });
-        pooler.wait_for_log("PAUSE 'app' command issued").await;
+        let onlooker = pooler.console().await;
+        eventually_async("app to be paused", async || {
+            let app = onlooker.show_row("DATABASES", "name", "app").await;
+            app.number("paused") == 1
+        })
+        .await;
         let next = follower_to_be(&pooler).await;
         wait_for_waiting(&pooler, 1).await;
         assert!(!pausing.is_finished());
