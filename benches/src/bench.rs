@@ -119,7 +119,16 @@ impl Scene<'_> {
                 self.side_by_side(load, round).await?;
             }
             Kind::Storm(storm) => {
-                let round = async |it: &Running| storm::round(it, storm).await;
+                let other = match storm.elsewhere {
+                    true => {
+                        let load = storm.inside;
+                        let other = stage.start(Subject::ONE_WORKER, load.door, load.lines);
+                        Some(other.await?)
+                    }
+                    false => None,
+                };
+                let door = other.as_ref();
+                let round = async |it: &Running| storm::round(it, door.unwrap_or(it), storm).await;
                 self.side_by_side(storm.inside, round).await?;
             }
             _ => self.play_afresh().await?,

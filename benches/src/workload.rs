@@ -123,6 +123,9 @@ pub(crate) const WORKLOADS: &[Workload] = &[
     storm("storm-tls-scram", Door::TlsScram, Onrush::Flood),
     storm("arrivals-scram", Door::Scram, Onrush::Paced(500)),
     storm("arrivals-tls-scram", Door::TlsScram, Onrush::Paced(500)),
+    storm_elsewhere("elsewhere-scram", Door::Scram, Onrush::Flood),
+    storm_elsewhere("elsewhere-tls-scram", Door::TlsScram, Onrush::Flood),
+    storm_elsewhere("elsewhere-arrivals-tls", Door::TlsScram, Onrush::Paced(500)),
     calls("calls-simple-32", Work::Simple).aims(&[(CallsPerTransaction, Aim::Amount(4.2))]),
     calls("calls-prepared-32", Work::Prepared).aims(&[(SendsPerTransaction, Aim::Amount(2.0))]),
     instructions("instructions-simple-16", Work::Simple, 16).aims(FEW_INSTRUCTIONS),
@@ -245,8 +248,18 @@ const fn storm(name: &'static str, door: Door, onrush: Onrush) -> Workload {
         inside,
         logins: 1000,
         onrush,
+        elsewhere: false,
     };
     of(name, Kind::Storm(storm))
+}
+
+/// The same, if those who come went to another pooler: what nobody could better.
+const fn storm_elsewhere(name: &'static str, door: Door, onrush: Onrush) -> Workload {
+    let mut workload = storm(name, door, onrush);
+    if let Kind::Storm(storm) = &mut workload.kind {
+        storm.elsewhere = true;
+    }
+    workload
 }
 
 const fn idle(name: &'static str, clients: usize, door: Door) -> Workload {

@@ -40,6 +40,8 @@ pub(crate) struct Storm {
     pub(crate) logins: u64,
     /// How they come.
     pub(crate) onrush: Onrush,
+    /// Whether they come to another pooler: what becomes worse then is the machine's doing.
+    pub(crate) elsewhere: bool,
 }
 
 /// How clients come who log in.
@@ -54,13 +56,17 @@ pub(crate) enum Onrush {
 /// How long those inside are watched before the storm.
 const CALM: Duration = Duration::from_secs(2);
 
-/// One round.
-pub(crate) async fn round(running: &Running, storm: Storm) -> Result<Vec<Figure>, Failure> {
+/// One round: some are at work in `running`, and others come to `door`.
+pub(crate) async fn round(
+    running: &Running,
+    door: &Running,
+    storm: Storm,
+) -> Result<Vec<Figure>, Failure> {
     const LIMIT: Duration = Duration::from_secs(60);
-    watched_over(running, LIMIT, measure(running, storm)).await
+    watched_over(running, LIMIT, measure(running, door, storm)).await
 }
 
-async fn measure(running: &Running, storm: Storm) -> Result<Vec<Figure>, Failure> {
+async fn measure(running: &Running, door: &Running, storm: Storm) -> Result<Vec<Figure>, Failure> {
     let crowd = Crowd::gather(storm.inside, running.address()).await?;
     let (crowd, _) = crowd
         .work(Order::Times(storm.inside.work.warm_up()))
@@ -72,7 +78,7 @@ async fn measure(running: &Running, storm: Storm) -> Result<Vec<Figure>, Failure
     };
     let (crowd, mut before, ()) = watched_until(crowd, calm).await?;
     let started = Instant::now();
-    let (crowd, mut during, logins) = watched_until(crowd, arrive(running, storm)).await?;
+    let (crowd, mut during, logins) = watched_until(crowd, arrive(door, storm)).await?;
     let took = started.elapsed();
     crowd.leave().await?;
 
@@ -112,8 +118,8 @@ pub(super) async fn watched_each_until<T>(
 
 /// Has the others come, from a thread of their own; and how many did. The thread takes what others
 /// leave of this machine's processors: in life, those who come bring their own.
-async fn arrive(running: &Running, storm: Storm) -> Result<u64, Failure> {
-    let address = running.address();
+async fn arrive(door: &Running, storm: Storm) -> Result<u64, Failure> {
+    let address = door.address();
     let (tell, told) = oneshot::channel();
     thread::spawn(move || {
         let come = async {
