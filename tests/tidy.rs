@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use settings::{NOT_YET, SETTINGS, Setting, When};
 
 /// The floors from left to right, by the names that dependents call them, and where they are.
-const FLOORS: [(&str, &str); 7] = [
+const FLOORS: [(&str, &str); 8] = [
     ("wire", "crates/wire"),
     ("auth", "crates/auth"),
     ("settings", "crates/config"),
+    ("events", "crates/events"),
     ("net", "crates/net"),
     ("pool", "crates/pool"),
     ("admin", "crates/admin"),
@@ -114,7 +115,7 @@ fn the_workspace_lists_its_floors_from_left_to_right() {
 fn the_floor_plan_names_every_room_and_no_other() {
     let plan = read("crates/README.md");
     for floor in [
-        "wire", "auth", "config", "net", "pool", "admin", "pgusher", "testkit",
+        "wire", "auth", "config", "events", "net", "pool", "admin", "pgusher", "testkit",
     ] {
         let rows = section(&plan, &format!("\n### `{floor}`"), "\n#");
         let names = rows

@@ -18,12 +18,7 @@ const fn idle(key: &'static str) -> NotYet {
 }
 
 /// Every setting that parses but does not act yet.
-pub const NOT_YET: &[NotYet] = &[
-    idle("job_name"),
-    idle("pkt_buf"),
-    idle("sbuf_loopcnt"),
-    idle("tcp_defer_accept"),
-];
+pub const NOT_YET: &[NotYet] = &[idle("job_name"), idle("pkt_buf"), idle("sbuf_loopcnt")];
 
 /// The keys of `config` that ask for something which does not act yet, each once.
 pub fn not_yet(config: &Config) -> Vec<&'static str> {

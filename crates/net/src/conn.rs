@@ -10,8 +10,8 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use events::Socket;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use wire::frame::FrameHeader;
 
 use crate::stream::{Parked, Stream};
@@ -99,7 +99,7 @@ impl Conn {
         tls.conclude(self.put_tls(stream)?).await
     }
 
-    fn take_tcp(&mut self) -> Result<TcpStream, HandshakeError> {
+    fn take_tcp(&mut self) -> Result<Socket, HandshakeError> {
         match std::mem::replace(&mut self.stream, Stream::Closed) {
             Stream::Tcp(tcp) => Ok(tcp),
             other => {
@@ -261,7 +261,7 @@ impl Conn {
             io::Result::Ok(())
         };
         // Whatever goes wrong now, the connection is over.
-        let _ = tokio::time::timeout(LINGER, last).await;
+        let _ = events::time::timeout(LINGER, last).await;
     }
 
     /// Sends what is unsent, waiting for room.
@@ -316,9 +316,7 @@ impl Conn {
     /// socket, and hides its end.
     pub async fn gone(&mut self) -> io::Error {
         poll_fn(|cx| {
-            if let Err(error) = ready!(self.stream.poll_readable(cx)) {
-                return Poll::Ready(error);
-            }
+            ready!(self.stream.poll_readable(cx));
             if self.stream.is_at_end() {
                 return Poll::Ready(io::ErrorKind::UnexpectedEof.into());
             }

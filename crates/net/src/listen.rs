@@ -8,10 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use events::Watch;
 use mio::net::{TcpListener, UnixListener};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use crate::resolve::resolve;
 use crate::stream::{Parked, unix_path};
@@ -159,6 +158,31 @@ impl Listener {
         }
     }
 
+    /// Whether the kernel keeps a TCP connection back until its first bytes are there, or a second
+    /// has passed (`TCP_DEFER_ACCEPT`, tcp(7)).
+    pub fn set_deferred(&self, deferred: bool) -> io::Result<()> {
+        let Self::Tcp(listener) = self else {
+            return Ok(());
+        };
+        let seconds = libc::c_int::from(deferred);
+        let len = size_of_val(&seconds) as libc::socklen_t;
+        #[expect(unsafe_code, reason = "no library of ours has a name for the option")]
+        // SAFETY: the kernel reads `len` bytes of an integer that outlives the call.
+        let outcome = unsafe {
+            libc::setsockopt(
+                listener.as_raw_fd(),
+                libc::IPPROTO_TCP,
+                libc::TCP_DEFER_ACCEPT,
+                (&raw const seconds).cast(),
+                len,
+            )
+        };
+        match outcome {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
     /// Takes the connection that is first in the kernel's queue; `WouldBlock` if there is none.
     pub fn accept(&self) -> io::Result<Parked> {
         match self {
@@ -209,26 +233,19 @@ impl AsRawFd for Listener {
     }
 }
 
-/// A listener that is registered with the event loop of the thread that made this.
+/// A listener that the event loop of the thread that made this watches.
 #[derive(Debug)]
-pub struct Watched(AsyncFd<Arc<Listener>>);
+pub struct Watched(Watch<Arc<Listener>>);
 
 impl Watched {
     /// Registers a listener.
-    #[expect(
-        unsafe_code,
-        reason = "the loop is told a number, which must stay that socket's"
-    )]
     pub fn new(listener: Arc<Listener>) -> io::Result<Self> {
-        // SAFETY: a `Listener` has the same open socket for all its life, and lives as long as this.
-        let watched = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) };
-        Ok(Self(watched?))
+        Watch::new(listener).map(Self)
     }
 
     /// Waits for the next connection. It belongs to no event loop yet: mostly another one takes it.
     pub async fn accept(&self) -> io::Result<Parked> {
-        let accept = |listener: &Arc<Listener>| listener.accept();
-        self.0.async_io(Interest::READABLE, accept).await
+        self.0.when_readable(|listener| listener.accept()).await
     }
 }
 
@@ -248,8 +265,8 @@ impl UnixMode {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_given_socket_listens_and_its_file_stays_when_we_go() {
+    #[test]
+    fn a_given_socket_listens_and_its_file_stays_when_we_go() {
         let path = std::env::temp_dir().join(format!("pgusher-given-{}", std::process::id()));
         let _ = fs::remove_file(&path);
         let held = std::os::unix::net::UnixListener::bind(&path).unwrap();
@@ -258,9 +275,11 @@ mod tests {
         assert!(given.is_unix());
         assert_eq!(given.place(), format!("unix:{}", path.display()));
         let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
-        let watched = Watched::new(given.into()).unwrap();
-        watched.accept().await.unwrap();
-        drop(watched);
+        let accepted = events::run(async {
+            let watched = Watched::new(given.into())?;
+            watched.accept().await
+        });
+        accepted.unwrap().unwrap();
         assert!(path.exists());
         fs::remove_file(&path).unwrap();
 
@@ -268,8 +287,8 @@ mod tests {
         assert!(!Listener::given(tcp.into()).unwrap().is_unix());
     }
 
-    #[tokio::test]
-    async fn what_does_not_listen_is_not_taken_for_a_listener() {
+    #[test]
+    fn what_does_not_listen_is_not_taken_for_a_listener() {
         let (stream, _) = std::os::unix::net::UnixStream::pair().unwrap();
         let datagram = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         assert!(Listener::given(stream.into()).is_err());

@@ -1,20 +1,17 @@
 //! A connection's socket: TCP, unix or TLS, alike to those above.
 
 use std::fmt;
-use std::io::{self, Read as _};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use events::Socket;
 use nix::sys::socket::{getsockopt, sockopt};
-use socket2::{Domain, SockRef, TcpKeepalive, Type};
+use socket2::{Domain, SockAddr, SockRef, TcpKeepalive, Type};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-
-use tokio::net::{TcpStream, UnixStream};
 
 use crate::tls::{ParkedTls, Secured, TlsStream};
 
@@ -22,9 +19,9 @@ use crate::tls::{ParkedTls, Secured, TlsStream};
 #[derive(Debug)]
 pub enum Stream {
     /// TCP, v4 or v6.
-    Tcp(TcpStream),
+    Tcp(Socket),
     /// A unix socket.
-    Unix(UnixStream),
+    Unix(Socket),
     /// TCP, encrypted: in a box, so that the others stay small.
     Tls(Box<TlsStream>),
     /// Closed here, or gone to another event loop: reads as its end.
@@ -151,7 +148,7 @@ pub struct TcpOptions {
 
 impl TcpOptions {
     /// Sets the options, and TCP_NODELAY always, on a connected socket.
-    pub fn apply(&self, stream: &TcpStream) -> io::Result<()> {
+    pub fn apply(&self, stream: &impl AsFd) -> io::Result<()> {
         let socket = SockRef::from(stream);
         socket.set_tcp_nodelay(true)?;
         if self.keepalive {
@@ -183,12 +180,12 @@ impl Stream {
     pub async fn connect(target: &Target, options: &TcpOptions) -> io::Result<Self> {
         match target {
             Target::Tcp(addr, _) => {
-                let stream = TcpStream::connect(addr).await?;
+                let stream = Socket::connect(&SockAddr::from(*addr)).await?;
                 options.apply(&stream)?;
                 Ok(Self::Tcp(stream))
             }
             Target::Unix(path) => {
-                let stream = UnixStream::connect(unix_path(path)).await?;
+                let stream = Socket::connect(&SockAddr::unix(unix_path(path))?).await?;
                 Ok(Self::Unix(stream))
             }
         }
@@ -197,8 +194,8 @@ impl Stream {
     /// Takes the socket out of this thread's event loop.
     pub fn park(self) -> io::Result<Parked> {
         match self {
-            Self::Tcp(stream) => stream.into_std().map(Parked::Tcp),
-            Self::Unix(stream) => stream.into_std().map(Parked::Unix),
+            Self::Tcp(stream) => Ok(Parked::Tcp(stream.into_fd()?.into())),
+            Self::Unix(stream) => Ok(Parked::Unix(stream.into_fd()?.into())),
             Self::Tls(stream) => stream.park().map(|it| Parked::Tls(Box::new(it))),
             Self::Closed => Err(closed()),
         }
@@ -207,17 +204,26 @@ impl Stream {
     /// Registers a socket with this thread's event loop.
     pub fn unpark(parked: Parked) -> io::Result<Self> {
         match parked {
-            Parked::Tcp(stream) => TcpStream::from_std(stream).map(Self::Tcp),
-            Parked::Unix(stream) => UnixStream::from_std(stream).map(Self::Unix),
+            Parked::Tcp(stream) => Socket::new(stream.into()).map(Self::Tcp),
+            Parked::Unix(stream) => Socket::new(stream.into()).map(Self::Unix),
             Parked::Tls(parked) => TlsStream::unpark(*parked).map(|it| Self::Tls(Box::new(it))),
         }
+    }
+
+    /// Registers a socket that was just accepted. Mostly its first bytes are there already.
+    pub fn accepted(parked: Parked) -> io::Result<Self> {
+        let stream = Self::unpark(parked)?;
+        if let Self::Tcp(socket) | Self::Unix(socket) = &stream {
+            socket.expect_bytes();
+        }
+        Ok(stream)
     }
 
     /// Who is at the other end; `unix_port` is what the name of a unix socket carries.
     pub fn peer_addr(&self, unix_port: u16) -> io::Result<PeerAddr> {
         match self {
-            Self::Tcp(stream) => stream.peer_addr().map(PeerAddr::Tcp),
-            Self::Tls(stream) => stream.tcp().peer_addr().map(PeerAddr::Tcp),
+            Self::Tcp(stream) => peer_of(stream),
+            Self::Tls(stream) => peer_of(stream.tcp()),
             Self::Unix(stream) => {
                 let peer = getsockopt(stream, sockopt::PeerCredentials)?;
                 Ok(PeerAddr::Unix {
@@ -233,9 +239,9 @@ impl Stream {
     /// Its number in the process.
     pub fn fd(&self) -> Option<RawFd> {
         match self {
-            Self::Tcp(stream) => Some(stream.as_raw_fd()),
-            Self::Tls(stream) => Some(stream.tcp().as_raw_fd()),
-            Self::Unix(stream) => Some(stream.as_raw_fd()),
+            Self::Tcp(stream) => Some(stream.as_fd().as_raw_fd()),
+            Self::Tls(stream) => Some(stream.tcp().as_fd().as_raw_fd()),
+            Self::Unix(stream) => Some(stream.as_fd().as_raw_fd()),
             Self::Closed => None,
         }
     }
@@ -243,8 +249,7 @@ impl Stream {
     /// The socket once more, for another process; `None` if what it carries is encrypted.
     pub fn copy(&self) -> io::Result<Option<OwnedFd>> {
         match self {
-            Self::Tcp(stream) => stream.as_fd().try_clone_to_owned().map(Some),
-            Self::Unix(stream) => stream.as_fd().try_clone_to_owned().map(Some),
+            Self::Tcp(stream) | Self::Unix(stream) => stream.copy().map(Some),
             Self::Tls(_) | Self::Closed => Ok(None),
         }
     }
@@ -252,8 +257,8 @@ impl Stream {
     /// Our end's address; `None` for unix sockets.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(stream) => stream.local_addr().ok(),
-            Self::Tls(stream) => stream.tcp().local_addr().ok(),
+            Self::Tcp(stream) => SockRef::from(stream).local_addr().ok()?.as_socket(),
+            Self::Tls(stream) => SockRef::from(stream.tcp()).local_addr().ok()?.as_socket(),
             Self::Unix(_) | Self::Closed => None,
         }
     }
@@ -273,8 +278,7 @@ impl Stream {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         match self {
-            Self::Tcp(stream) => read(stream, cx, buffer),
-            Self::Unix(stream) => read(stream, cx, buffer),
+            Self::Tcp(stream) | Self::Unix(stream) => stream.poll_read(cx, buffer),
             Self::Tls(stream) => stream.poll_read(cx, buffer),
             Self::Closed => Poll::Ready(Ok(0)),
         }
@@ -288,8 +292,7 @@ impl Stream {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         match self {
-            Self::Tcp(stream) => receive(stream, cx, buffer),
-            Self::Unix(stream) => receive(stream, cx, buffer),
+            Self::Tcp(stream) | Self::Unix(stream) => stream.poll_recv(cx, buffer),
             Self::Tls(stream) => stream.poll_read(cx, buffer),
             Self::Closed => Poll::Ready(Ok(0)),
         }
@@ -298,8 +301,7 @@ impl Stream {
     /// Writes as much as the socket takes. What is encrypted has to be flushed, too.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tcp(stream) | Self::Unix(stream) => stream.poll_write(cx, bytes),
             Self::Tls(stream) => stream.poll_write(cx, bytes),
             Self::Closed => Poll::Ready(Err(closed())),
         }
@@ -322,20 +324,18 @@ impl Stream {
     }
 
     /// Ready when there may be something to read, the end of the stream included; nothing is read.
-    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Tcp(stream) => stream.poll_read_ready(cx),
-            Self::Unix(stream) => stream.poll_read_ready(cx),
+            Self::Tcp(stream) | Self::Unix(stream) => stream.poll_readable(cx),
             Self::Tls(stream) => stream.poll_readable(cx),
-            Self::Closed => Poll::Ready(Ok(())),
+            Self::Closed => Poll::Ready(()),
         }
     }
 
     /// False if there is surely nothing to read; asks nobody, and wakes nobody later.
     pub fn may_be_readable(&self) -> bool {
         match self {
-            Self::Tcp(stream) => stream.try_io(Interest::READABLE, || Ok(())).is_ok(),
-            Self::Unix(stream) => stream.try_io(Interest::READABLE, || Ok(())).is_ok(),
+            Self::Tcp(stream) | Self::Unix(stream) => stream.may_be_readable(),
             Self::Tls(stream) => stream.may_be_readable(),
             Self::Closed => true,
         }
@@ -345,8 +345,7 @@ impl Stream {
     pub fn is_at_end(&mut self) -> bool {
         let mut byte = [std::mem::MaybeUninit::uninit()];
         let peeked = match self {
-            Self::Tcp(stream) => SockRef::from(&*stream).peek(&mut byte),
-            Self::Unix(stream) => SockRef::from(&*stream).peek(&mut byte),
+            Self::Tcp(stream) | Self::Unix(stream) => SockRef::from(&*stream).peek(&mut byte),
             Self::Tls(stream) => return stream.is_at_end(),
             Self::Closed => return true,
         };
@@ -360,8 +359,7 @@ impl Stream {
     /// to be flushed, too.
     pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.try_write(bytes),
-            Self::Unix(stream) => stream.try_write(bytes),
+            Self::Tcp(stream) | Self::Unix(stream) => stream.try_write(bytes),
             Self::Tls(stream) => stream.try_write(bytes),
             Self::Closed => Err(closed()),
         }
@@ -376,78 +374,17 @@ impl Stream {
 
     /// Ends our side of the stream and waits until the kernel took it.
     pub async fn shutdown(&mut self) -> io::Result<()> {
-        use tokio::io::AsyncWriteExt as _;
         match self {
-            Self::Tcp(stream) => stream.shutdown().await,
-            Self::Unix(stream) => stream.shutdown().await,
+            Self::Tcp(stream) | Self::Unix(stream) => stream.shutdown(),
             Self::Tls(stream) => stream.shutdown().await,
             Self::Closed => Ok(()),
         }
     }
 }
 
-fn read(
-    stream: &mut (impl AsyncRead + Unpin),
-    cx: &mut Context<'_>,
-    buffer: &mut [u8],
-) -> Poll<io::Result<usize>> {
-    let mut buffer = ReadBuf::new(buffer);
-    let result = Pin::new(stream).poll_read(cx, &mut buffer);
-    result.map_ok(|()| buffer.filled().len())
-}
-
-/// What tokio's sockets have in common.
-trait Socket: AsFd {
-    fn try_receive(&self, job: impl FnOnce() -> io::Result<()>) -> io::Result<()>;
-    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-}
-
-impl Socket for TcpStream {
-    fn try_receive(&self, job: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        self.try_io(Interest::READABLE, job)
-    }
-    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_read_ready(cx)
-    }
-}
-
-impl Socket for UnixStream {
-    fn try_receive(&self, job: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        self.try_io(Interest::READABLE, job)
-    }
-    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_read_ready(cx)
-    }
-}
-
-#[inline]
-fn receive(
-    stream: &impl Socket,
-    cx: &mut Context<'_>,
-    buffer: &mut [u8],
-) -> Poll<io::Result<usize>> {
-    loop {
-        let mut received = None;
-        // What it returns only tells whether the socket is to be waited for.
-        let _ = stream.try_receive(|| match (&*SockRef::from(stream)).read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
-            result => {
-                // Less than there was room for: the socket is empty, and the kernel tells of more.
-                // As in tokio's own `poll_read`.
-                let empty = matches!(result, Ok(count) if (1..buffer.len()).contains(&count));
-                received = Some(result);
-                if empty {
-                    Err(io::ErrorKind::WouldBlock.into())
-                } else {
-                    Ok(())
-                }
-            }
-        });
-        if let Some(result) = received {
-            return Poll::Ready(result);
-        }
-        ready!(stream.poll_ready(cx))?;
-    }
+fn peer_of(stream: &Socket) -> io::Result<PeerAddr> {
+    let peer = SockRef::from(stream).peer_addr()?;
+    peer.as_socket().map(PeerAddr::Tcp).ok_or_else(closed)
 }
 
 fn closed() -> io::Error {
@@ -466,10 +403,9 @@ pub fn unix_path(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_socket_has_the_options_that_were_asked_for() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
-        let listener = listener.expect("a listener");
+    #[test]
+    fn a_socket_has_the_options_that_were_asked_for() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
         let target = listener.local_addr().expect("its address");
         let options = TcpOptions {
             keepalive: true,
@@ -479,8 +415,14 @@ mod tests {
             socket_buffer: 0,
             user_timeout: Duration::from_millis(7700),
         };
-        let stream = Stream::connect(&Target::Tcp(target, None), &options).await;
-        let Ok(Stream::Tcp(stream)) = stream else {
+        let asked = options.clone();
+        let stream = events::run(async move {
+            let target = Target::Tcp(target, None);
+            Stream::connect(&target, &asked)
+                .await
+                .and_then(Stream::park)
+        });
+        let Ok(Ok(Parked::Tcp(stream))) = stream else {
             panic!("no connection");
         };
         let socket = SockRef::from(&stream);

@@ -220,6 +220,17 @@ impl Listeners {
         self.close()
     }
 
+    /// Has the kernel do with those who connect as the settings say.
+    pub(crate) fn tune(&self, settings: &Settings) {
+        for door in &self.doors {
+            let tuned = door.listener.set_deferred(settings.tcp_defer_accept != 0);
+            if let Err(error) = tuned {
+                let place = door.listener.place();
+                tracing::warn!("cannot set tcp_defer_accept of {place}: {error}");
+            }
+        }
+    }
+
     /// Takes clients in from now on, or again.
     pub(crate) fn start(&mut self, process: &Arc<Process>) {
         for door in self.doors.iter_mut().filter(|door| door.open.is_none()) {
@@ -276,7 +287,7 @@ impl Door {
         match &process.workers[..] {
             // A worker that is gone takes the process with it.
             [worker] => drop(worker.send(WorkerMail::TakeIn(intake))),
-            _ => drop(tokio::task::spawn_local(intake.run(process.clone()))),
+            _ => events::spawn(intake.run(process.clone())),
         }
     }
 
@@ -333,7 +344,7 @@ async fn take_in(watched: &Watched, process: &Process, console_only: &AtomicBool
             Ok(parked) => admit(parked, process, admission),
             Err(error) => {
                 tracing::warn!(name: "accept_failed", "accept failed: {error}");
-                tokio::time::sleep(BREATH).await;
+                events::time::sleep(BREATH).await;
             }
         }
     }

@@ -103,7 +103,7 @@ pub(crate) async fn ask(worker: &Rc<Worker>, pool: &Rc<Pool>, question: Question
             question,
             left: left.clone(),
         };
-        tokio::task::spawn_local(errand.run());
+        events::spawn(errand.run());
     }
     let _leaving = Leaving(left);
     // An errand answers all before it ends.
@@ -225,7 +225,7 @@ impl Errand {
             for asker in askers {
                 asker.closed().await;
             }
-            tokio::time::sleep(ABANDONED_MAX).await;
+            events::time::sleep(ABANDONED_MAX).await;
         };
         tokio::select! {
             biased;

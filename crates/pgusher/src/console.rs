@@ -128,7 +128,7 @@ impl Session {
         while let Some(more) = self.console.rest() {
             self.send(&more).await?;
             // A long table is nobody else's delay.
-            tokio::task::yield_now().await;
+            events::yield_now().await;
         }
         if self.console.is_at_rest() {
             self.request_done();

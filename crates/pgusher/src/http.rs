@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use net::listen::{ListenOptions, addresses};
-use net::{Listener, Stream, Watched};
+use net::stream::Parked;
+use net::{Listener, Watched};
 use settings::Settings;
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
@@ -127,8 +129,8 @@ async fn take_in(listener: Listener, pooler: Rc<Pooler>) {
         }
     };
     loop {
-        match watched.accept().await.and_then(Stream::unpark) {
-            Ok(Stream::Tcp(tcp)) => {
+        match watched.accept().await.and_then(tcp_of) {
+            Ok(tcp) => {
                 open.retain(|connection| !connection.is_finished());
                 if open.len() >= CONNECTIONS
                     && let Some(oldest) = open.pop_front()
@@ -138,13 +140,20 @@ async fn take_in(listener: Listener, pooler: Rc<Pooler>) {
                 let connection = tokio::task::spawn_local(converse(tcp, pooler.clone()));
                 open.push_back(connection.abort_handle());
             }
-            // This listener takes nothing else.
-            Ok(_) => {}
             Err(error) => {
                 tracing::warn!(name: "accept_failed", "accept failed for metrics: {error}");
                 tokio::time::sleep(BREATH).await;
             }
         }
+    }
+}
+
+/// The connection as hyper wants it.
+fn tcp_of(accepted: Parked) -> io::Result<TcpStream> {
+    match accepted {
+        Parked::Tcp(tcp) => TcpStream::from_std(tcp),
+        // This listener takes nothing else.
+        Parked::Unix(_) | Parked::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 

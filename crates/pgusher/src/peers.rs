@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use events::time::timeout;
 use net::dial::{Encryption, dial};
 use net::stream::Target;
 use net::{Conn, resolve::resolve};
@@ -13,7 +14,6 @@ use pool::server::cancel::land;
 use pool::server::login::socket_path;
 use settings::{Host, Peer};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::timeout;
 use wire::CancelKey;
 
 use crate::process::Counted;

@@ -108,6 +108,7 @@ impl Pooler {
     /// Carries out what consoles and signals order, until the process may end.
     pub(crate) async fn run(self: &Rc<Self>, mut orders: mpsc::UnboundedReceiver<Order>) {
         self.succeed().await;
+        self.listeners.borrow().tune(&self.setup().config.settings);
         self.listeners.borrow_mut().start(&self.process);
         self.manager.ready();
         tokio::task::spawn_local(self.clone().keep_statistics());
@@ -295,6 +296,7 @@ impl Pooler {
         let same_servers = setup.tls.has_same_servers(&self.setup().tls);
         let setup = Arc::new(setup);
         self.logging.configure(&setup.config.settings);
+        self.listeners.borrow().tune(&setup.config.settings);
         let terms = Terms::from(&setup.config.settings);
         self.process.shared.resolver.set_terms(terms);
         for pool in self.process.shared.pools() {

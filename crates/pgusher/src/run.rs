@@ -154,6 +154,7 @@ fn start_with(
         .build()?;
     let local = LocalSet::new();
     local.block_on(&runtime, async {
+        events::attach()?;
         let settings = &setup.config.settings;
         let taken_over = match cli.reboot {
             true => Listeners::take_over(settings).await?,

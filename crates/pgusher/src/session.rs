@@ -549,7 +549,7 @@ impl Session {
         put_error(&mut out, Severity::Fatal, code, &text);
         let goodbye = self.conn.send_all(&out);
         // Whoever does not read it is gone or does not care.
-        let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+        let _ = events::time::timeout(GOODBYE, goodbye).await;
         self.conn.finish().await;
     }
 

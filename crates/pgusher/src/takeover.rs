@@ -24,8 +24,8 @@ use std::time::Duration;
 
 use net::listen::{ListenOptions, UnixMode};
 use net::passing::{receive, send};
-use net::stream::unix_path;
-use net::{Listener, PeerAddr, Stream, Watched};
+use net::stream::{Parked, unix_path};
+use net::{Listener, Watched};
 use nix::unistd::geteuid;
 use pool::server::login::socket_path;
 use settings::Settings;
@@ -245,7 +245,7 @@ async fn await_heir(pooler: Rc<Pooler>, meeting: Arc<Listener>, place: PathBuf) 
         Ok(watched) => watched,
         Err(error) => return tracing::warn!("{}: {error}", place.display()),
     };
-    while let Ok(stream) = watched.accept().await.and_then(Stream::unpark) {
+    while let Ok(stream) = watched.accept().await {
         match hand_over(&pooler, stream, &meeting).await {
             // The place is the heir's now.
             Ok((talk, hands)) => {
@@ -281,17 +281,20 @@ enum Hands {
 /// Gives away the listening sockets; returns when they have been taken.
 async fn hand_over(
     pooler: &Pooler,
-    stream: Stream,
+    stream: Parked,
     meeting: &Listener,
 ) -> io::Result<(Talk, Hands)> {
-    let own = geteuid().as_raw();
-    let pid = match stream.peer_addr(0)? {
-        PeerAddr::Unix { uid, pid, .. } if uid == own || uid == 0 => pid,
-        other => return Err(io::Error::other(format!("{other} is not of our account"))),
-    };
-    let Stream::Unix(stream) = stream else {
+    let Parked::Unix(stream) = stream else {
         return Err(io::Error::other("not a unix socket"));
     };
+    let stream = UnixStream::from_std(stream)?;
+    let peer = stream.peer_cred()?;
+    let pid = peer.pid().unwrap_or_default();
+    if peer.uid() != geteuid().as_raw() && peer.uid() != 0 {
+        return Err(io::Error::other(format!(
+            "process {pid} is not of our account"
+        )));
+    }
     let mut talk = Talk::new(stream);
     let hello = talk.hear().await?;
     if hello != HELLO {

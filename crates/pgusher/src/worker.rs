@@ -13,7 +13,7 @@ use pool::pool::{Local, Suspension};
 use pool::roster::{ClientKind, ClientState, Crossing, Kill};
 use pool::snapshot::{Counters, MemoryRow, Snapshot};
 use pool::{ClientEntry, ClientId, Mail, PoolShared, Pools, Roster, WorkerId};
-use tokio::runtime::{self, Handle, LocalOptions};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use wire::Replication;
 
@@ -31,6 +31,9 @@ const READ_BUFFER: usize = 64 * 1024;
 
 /// Rows of a snapshot that are gathered, or clients that are counted, at once, before others have their turn.
 const ROWS_AT_ONCE: usize = 200;
+
+/// Clients that come in, before others have their turn.
+const ADMITTED_AT_ONCE: usize = 8;
 
 /// What control and other workers tell a worker.
 #[derive(Debug)]
@@ -125,23 +128,20 @@ impl Start {
     pub(crate) fn spawn(self) -> std::io::Result<thread::JoinHandle<()>> {
         let name = format!("worker-{}", self.id.0);
         let (ready, started) = std::sync::mpsc::sync_channel(1);
+        let control = Handle::current();
         let thread = thread::Builder::new().name(name).spawn(move || {
-            // It stays on the thread that it was made on.
-            match runtime::Builder::new_current_thread()
-                .enable_all()
-                .build_local(LocalOptions::default())
-            {
-                Ok(runtime) => {
-                    let _ = ready.send(Ok(()));
-                    let _alive = Alive;
-                    runtime.block_on(self.run());
-                }
-                Err(error) => {
-                    let _ = ready.send(Err(error));
-                }
+            let _alive = Alive;
+            // Names are looked up, and what blocks is done, by control's runtime.
+            let _elsewhere = control.enter();
+            let over = events::run(async move {
+                let _ = ready.send(());
+                self.run().await;
+            });
+            if let Err(error) = over {
+                tracing::error!("a worker failed: {error}");
             }
         })?;
-        started.recv().map_err(std::io::Error::other)??;
+        started.recv().map_err(std::io::Error::other)?;
         Ok(thread)
     }
 
@@ -170,12 +170,8 @@ impl Start {
             scratch: RefCell::default(),
         });
         worker.open_forced_pools();
-        tokio::task::spawn_local(worker.pools.clone().run(self.post));
-        // A task as any other: what a runtime is started for waits for the event loop's next turn.
-        let mail = tokio::task::spawn_local(worker.read_mail(self.mail));
-        if let Err(error) = mail.await {
-            tracing::error!("a worker failed: {error}");
-        }
+        events::spawn(worker.pools.clone().run(self.post));
+        worker.read_mail(self.mail).await;
     }
 }
 
@@ -211,8 +207,14 @@ impl Worker {
     }
 
     async fn read_mail(self: Rc<Self>, mut mail: mpsc::UnboundedReceiver<WorkerMail>) {
+        let mut admitted = 0;
         while let Some(mail) = mail.recv().await {
+            admitted += usize::from(matches!(mail, WorkerMail::Client(..)));
             self.receive(mail);
+            if admitted == ADMITTED_AT_ONCE {
+                admitted = 0;
+                events::yield_now().await;
+            }
         }
     }
 
@@ -222,19 +224,19 @@ impl Worker {
                 self.admit(parked, counted, admission);
             }
             WorkerMail::TakeIn(intake) => {
-                tokio::task::spawn_local(intake.run(self.process.clone()));
+                events::spawn_patient(intake.run(self.process.clone()));
             }
             WorkerMail::Setup(setup) => self.set_setup(setup),
             // Who asked may be gone.
             WorkerMail::Snapshot(reply) => {
                 let worker = self.clone();
-                tokio::task::spawn_local(async move {
+                events::spawn(async move {
                     let _ = reply.send(worker.snapshot().await);
                 });
             }
             WorkerMail::Summary(reply) => {
                 let worker = self.clone();
-                tokio::task::spawn_local(async move {
+                events::spawn(async move {
                     let _ = reply.send(worker.summary().await);
                 });
             }
@@ -276,12 +278,12 @@ impl Worker {
             }
             WorkerMail::EndStirring => self.pools.end_stirring(),
             WorkerMail::CallOver => {
-                tokio::task::spawn_local(giving::call_over(self.clone()));
+                events::spawn(giving::call_over(self.clone()));
             }
             WorkerMail::PartWithIdle => self.pools.part_with_idle(),
             WorkerMail::Arrive(arrival) => self.take_on(*arrival),
             WorkerMail::Lend(pool, reply) => {
-                tokio::task::spawn_local(lend(self.clone(), pool, reply));
+                events::spawn(lend(self.clone(), pool, reply));
             }
             WorkerMail::LookAgain => self.pools.look_again(Instant::now()),
         }
@@ -300,7 +302,7 @@ impl Worker {
 
     fn take_on(self: &Rc<Self>, arrival: Arrival) {
         match client::arrive(self, arrival) {
-            Ok(session) => drop(tokio::task::spawn_local(session.run())),
+            Ok(session) => events::spawn_urgent(session.run()),
             // It left while it was on its way.
             Err(error) => tracing::debug!("a client did not arrive: {error}"),
         }
@@ -386,12 +388,12 @@ impl Worker {
     }
 
     fn admit(self: &Rc<Self>, parked: Parked, counted: Counted, admission: Admission) {
-        match Stream::unpark(parked) {
+        match Stream::accepted(parked) {
             Ok(stream) => {
                 // Counted before anybody else can look.
                 let login = Counted::new(&self.process.logins);
                 let served = client::serve(self.clone(), stream, counted, login, admission);
-                tokio::task::spawn_local(served);
+                events::spawn_patient(served);
             }
             Err(error) => tracing::warn!("cannot take a client in: {error}"),
         }
@@ -428,7 +430,7 @@ impl Worker {
         let (now, clock) = (Instant::now(), SystemTime::now());
         let mut survey = self.pools.survey(now, clock, port);
         while survey.go_on(ROWS_AT_ONCE) {
-            tokio::task::yield_now().await;
+            events::yield_now().await;
         }
         let mut snapshot = survey.conclude();
         self.complete(&mut snapshot);
@@ -443,10 +445,9 @@ impl Worker {
     async fn summary(&self) -> Snapshot {
         let mut census = self.pools.census(Instant::now());
         while census.go_on(ROWS_AT_ONCE) {
-            tokio::task::yield_now().await;
+            events::yield_now().await;
         }
-        let busy = Handle::current().metrics().worker_total_busy_duration(0);
-        let mut snapshot = census.conclude(busy);
+        let mut snapshot = census.conclude(events::busy_time());
         self.complete(&mut snapshot);
         snapshot
     }
@@ -503,7 +504,7 @@ impl Worker {
         let wait = self.setup.borrow().config.settings.cancel_wait_timeout;
         let wait_max = Some(wait).filter(|wait| *wait > Duration::ZERO);
         let worker = self.clone();
-        tokio::task::spawn_local(async move {
+        events::spawn(async move {
             let pools = worker.pools.all();
             let pool = pools.iter().find(|pool| pool.server_of(client).is_some());
             if let Some(pool) = pool {

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use events::time::timeout;
 use net::stream::Target;
 use settings::{Database, Host, SocketDir};
-use tokio::time::timeout;
 use wire::SqlState;
 
 use crate::own::OwnStartup;

@@ -87,14 +87,14 @@ impl Pool {
         let waiting = Counted::new(&self.cancels_waiting);
         let turn = async {
             loop {
-                tokio::time::sleep(TURN).await;
+                events::time::sleep(TURN).await;
                 if let Some(carrier) = Carrier::try_new(self) {
                     return carrier;
                 }
             }
         };
         let carrier = match wait_max {
-            Some(limit) => tokio::time::timeout(limit, turn).await.ok(),
+            Some(limit) => events::time::timeout(limit, turn).await.ok(),
             None => Some(turn.await),
         };
         drop(waiting);

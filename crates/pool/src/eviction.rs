@@ -20,7 +20,7 @@ impl Pool {
             return;
         }
         let pool = self.clone();
-        tokio::task::spawn_local(async move {
+        events::spawn(async move {
             if let Some((worker, victim)) = pool.longest_idle_anywhere(scope).await {
                 pool.local.shared.send(worker, Mail::Evict(victim));
             }

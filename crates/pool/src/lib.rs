@@ -28,7 +28,6 @@ mod line;
 mod opening;
 pub mod report;
 mod stirs;
-mod ticks;
 
 #[cfg(test)]
 mod dice;

@@ -38,10 +38,7 @@ impl PoolShared {
     pub fn keepsakes(&self) -> Keepsakes {
         let (typed, queried, scram_keys) = self.of_clients();
         let reported = match &*self.welcome.borrow() {
-            Welcome::Known(reported) => Some(Reported {
-                all: reported.all.clone(),
-                tracked: reported.tracked.clone(),
-            }),
+            Welcome::Known(reported) => Some(Reported::clone(reported)),
             Welcome::Unknown | Welcome::Refused(_) => None,
         };
         Keepsakes {

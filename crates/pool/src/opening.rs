@@ -83,7 +83,7 @@ impl Pool {
         self.logins.set(self.logins.get() + 1);
         self.shared.logging_in.fetch_add(1, Ordering::SeqCst);
         let pool = self.clone();
-        tokio::task::spawn_local(async move {
+        events::spawn(async move {
             let begun_for = pool.shared.database.generation.load(Ordering::SeqCst);
             let result = tokio::select! {
                 biased;

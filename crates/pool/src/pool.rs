@@ -326,14 +326,17 @@ impl Pool {
             // The senders live as long as the pool.
             tokio::select! {
                 _ = news.changed() => {}
-                () = tokio::time::sleep(TICK) => {}
+                () = events::time::sleep(TICK) => {}
             }
         }
     }
 
-    /// Whether clients can be welcomed.
-    fn is_known(&self) -> bool {
-        matches!(*self.shared.welcome.borrow(), Welcome::Known(_))
+    /// The same, if it is known already.
+    pub fn known_welcome(&self) -> Option<Arc<Reported>> {
+        match &*self.shared.welcome.borrow() {
+            Welcome::Known(reported) => Some(reported.clone()),
+            Welcome::Unknown | Welcome::Refused(_) => None,
+        }
     }
 
     fn just_failed(&self) -> bool {
@@ -564,7 +567,7 @@ impl Pool {
     pub(crate) fn kick(self: &Rc<Self>) {
         if !self.kicked.replace(true) {
             let pool = self.clone();
-            tokio::task::spawn_local(async move {
+            events::spawn(async move {
                 pool.kicked.set(false);
                 pool.advance(Instant::now());
             });
@@ -575,7 +578,7 @@ impl Pool {
     pub(crate) fn wanted(&self) -> usize {
         let state = self.state.borrow();
         let coming = self.logins.get() + state.counts().tested;
-        let newcomers = usize::from(self.newcomers.len() > 0 && !self.is_known());
+        let newcomers = usize::from(self.newcomers.len() > 0 && self.known_welcome().is_none());
         (state.waiting().len() + newcomers).saturating_sub(coming)
     }
 
@@ -638,7 +641,7 @@ impl Pool {
         put_query(&mut message, sql);
         let limit = self.settings.borrow().server_connect_timeout;
         let pool = self.clone();
-        tokio::task::spawn_local(async move {
+        events::spawn(async move {
             let names = &pool.local.shared.names;
             let result = query::on_server(&server, &message, names, limit).await;
             // Nobody else moves a server that was set aside; but its place may be another's by now.
@@ -699,7 +702,7 @@ impl Pool {
         let facts = server.facts.clone();
         let options = self.local.tcp.borrow().clone();
         let limit = self.settings().server_connect_timeout;
-        tokio::task::spawn_local(async move {
+        events::spawn(async move {
             if let Ok(conn) = cancel::connect(&facts, &options, limit).await {
                 let _ = cancel::land(conn, &key, limit).await;
             }

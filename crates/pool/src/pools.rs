@@ -18,7 +18,6 @@ use crate::pool::{Local, Pool, Suspension};
 use crate::roster::{ClientEntry, ClientKind, ClientState, Kill};
 use crate::shared::{Mail, PoolShared};
 use crate::stirs::Stirs;
-use crate::ticks::Ticks;
 
 /// The maintenance pass comes three times a second: PgBouncer's own grain.
 pub const TICK: Duration = Duration::from_millis(333);
@@ -177,7 +176,7 @@ impl Pools {
 
     /// Reads the post and keeps the time, for ever.
     pub async fn run(self: Rc<Self>, mut post: mpsc::UnboundedReceiver<Mail>) {
-        let mut ticks = Ticks::each(TICK);
+        let mut ticks = events::time::Ticks::each(TICK);
         poll_fn(|cx| {
             while let Poll::Ready(mail) = post.poll_recv(cx) {
                 match mail {

@@ -1,7 +1,6 @@
 //! A worker's clients: what others may know of them, and how they are reached.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use net::tls::Cipher;
 use net::{Conn, PeerAddr};
+use rustc_hash::FxHashMap;
 use wire::{Replication, SqlState};
 
 use crate::key::ClientId;
@@ -339,7 +339,7 @@ impl ClientEntry {
 /// The clients of one worker.
 #[derive(Debug, Default)]
 pub struct Roster {
-    clients: RefCell<HashMap<ClientId, Rc<ClientEntry>>>,
+    clients: RefCell<FxHashMap<ClientId, Rc<ClientEntry>>>,
 }
 
 impl Roster {

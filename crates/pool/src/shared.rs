@@ -10,6 +10,7 @@ use auth::{Credentials, Derived, Password, ScramKeys, Secret};
 use net::resolve::Resolver;
 use settings::Database;
 use tokio::sync::{mpsc, oneshot, watch};
+use wire::backend::put_parameter;
 use wire::{ParamNames, Params};
 
 use crate::attempts::LoginFailure;
@@ -228,12 +229,30 @@ pub enum Welcome {
 }
 
 /// What a server reported at its login.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Reported {
     /// All parameters, in its order.
     pub all: Vec<(String, String)>,
     /// The tracked ones, as they are when clients come.
     pub tracked: Arc<Params>,
+    /// The messages that tell clients of the others.
+    pub untracked: Box<[u8]>,
+}
+
+impl Reported {
+    /// All that was reported, the tracked ones once more.
+    pub fn new(all: Vec<(String, String)>, tracked: Arc<Params>, names: &ParamNames) -> Self {
+        let mut untracked = Vec::new();
+        // Who has no name among the tracked will not get one any more.
+        for (name, value) in all.iter().filter(|(name, _)| names.find(name).is_none()) {
+            put_parameter(&mut untracked, name, value);
+        }
+        Self {
+            all,
+            tracked,
+            untracked: untracked.into(),
+        }
+    }
 }
 
 impl Shared {

@@ -106,7 +106,7 @@ async fn a_missing_include_or_userlist_is_a_reason_not_to_start() {
     does_not_start(
         pgusher(1).set("%include gone.ini\nworkers", 1),
         expect![[r#"
-            pgusher: pooler.ini:11: gone.ini: cannot be read: No such file or directory (os error 2)
+            pgusher: pooler.ini:12: gone.ini: cannot be read: No such file or directory (os error 2)
         "#]],
     )
     .await;

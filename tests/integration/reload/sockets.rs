@@ -146,3 +146,34 @@ async fn the_kernel_keeps_as_much_for_a_peer_as_tcp_socket_buffer_says() {
         assert!((200_000..1_000_000).contains(&more), "{more}");
     }
 }
+
+#[tokio::test]
+async fn who_connects_and_is_silent_is_kept_back_by_the_kernel_if_it_is_told_to() {
+    for workers in WORKERS {
+        let server = FakeServer::start().await;
+        let pooler = before(&server, workers).start().await;
+        let console = pooler.console().await;
+        let logins = async || {
+            let row = console.show_row("LISTS", "list", "login_clients").await;
+            row.number("items")
+        };
+        // Who comes after them is served after them: it is told what became of them.
+        let kept_back = async || {
+            let silent = FakeClient::connect(&pooler.address()).await;
+            alice(&pooler).await.close().await;
+            let kept_back = logins().await == 0;
+            drop(silent);
+            kept_back
+        };
+        let nobody = async || eventually_async("no login", async || logins().await == 0).await;
+
+        assert!(!kept_back().await);
+        nobody().await;
+        console.run("SET tcp_defer_accept = 1").await;
+        // No longer than a second, which may be over on a busy machine.
+        eventually_async("a client to be kept back", kept_back).await;
+        nobody().await;
+        console.run("SET tcp_defer_accept = 0").await;
+        assert!(!kept_back().await);
+    }
+}

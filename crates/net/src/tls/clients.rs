@@ -5,12 +5,12 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use events::Socket;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::CertificateDer;
 use rustls::server::{NoServerSessionStorage, UnbufferedServerConnection};
 use rustls::{CommonState, ServerConfig};
 use settings::{Settings, SslMode};
-use tokio::net::TcpStream;
 
 use super::asked::Asked;
 use super::files::{Files, Print, Printer};
@@ -96,11 +96,7 @@ impl ClientTls {
     }
 
     /// Answers the handshake of a client, which may have arrived in part.
-    pub(crate) fn begin(
-        &self,
-        tcp: TcpStream,
-        arrived: Vec<u8>,
-    ) -> Result<TlsStream, HandshakeError> {
+    pub(crate) fn begin(&self, tcp: Socket, arrived: Vec<u8>) -> Result<TlsStream, HandshakeError> {
         Ok(TlsStream::new(tcp, self.session()?, arrived))
     }
 

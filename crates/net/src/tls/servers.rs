@@ -5,11 +5,11 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use events::Socket;
 use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, CommonState};
 use settings::{Settings, SslMode, TlsNegotiation};
-use tokio::net::TcpStream;
 
 use super::asked::Asked;
 use super::files::{Files, Print, Printer};
@@ -106,7 +106,7 @@ impl ServerTls {
     /// Opens a handshake with the server of that name.
     pub(crate) fn begin(
         &self,
-        tcp: TcpStream,
+        tcp: Socket,
         name: ServerName<'static>,
     ) -> Result<TlsStream, HandshakeError> {
         Ok(TlsStream::new(tcp, self.session(name)?, Vec::new()))

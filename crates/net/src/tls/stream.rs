@@ -3,11 +3,9 @@
 //! This is the one file that stands between sockets and the TLS library's records.
 
 use std::io;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
+use events::Socket;
 
 use super::records::{Records, Session, TEXT_MAX};
 use super::{HandshakeError, Secured};
@@ -21,7 +19,7 @@ const WRITE_MAX: usize = 4 * TEXT_MAX;
 /// An encrypted connection, or one whose handshake is under way.
 #[derive(Debug)]
 pub struct TlsStream {
-    tcp: TcpStream,
+    tcp: Socket,
     records: Records,
     secured: Option<Box<Secured>>,
 }
@@ -36,7 +34,7 @@ pub struct ParkedTls {
 
 impl TlsStream {
     /// Begins a handshake with what has arrived already.
-    pub(super) fn new(tcp: TcpStream, session: Session, arrived: Vec<u8>) -> Self {
+    pub(super) fn new(tcp: Socket, session: Session, arrived: Vec<u8>) -> Self {
         Self {
             tcp,
             records: Records::new(session, arrived),
@@ -45,7 +43,7 @@ impl TlsStream {
     }
 
     /// The socket below.
-    pub(crate) fn tcp(&self) -> &TcpStream {
+    pub(crate) fn tcp(&self) -> &Socket {
         &self.tcp
     }
 
@@ -56,7 +54,7 @@ impl TlsStream {
 
     pub(crate) fn park(self) -> io::Result<ParkedTls> {
         let (records, secured) = (self.records, self.secured);
-        let tcp = self.tcp.into_std()?;
+        let tcp = self.tcp.into_fd()?.into();
         Ok(ParkedTls {
             tcp,
             records,
@@ -70,7 +68,7 @@ impl TlsStream {
             records,
             secured,
         } = parked;
-        let tcp = TcpStream::from_std(tcp)?;
+        let tcp = Socket::new(tcp.into())?;
         Ok(Self {
             tcp,
             records,
@@ -142,15 +140,11 @@ impl TlsStream {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<Result<usize, HandshakeError>> {
-        let tcp = &mut self.tcp;
+        let tcp = &self.tcp;
         if buffer.len() < self.records.partial().len() + TEXT_MAX + READ_ASIDE {
-            ready!(tcp.poll_read_ready(cx)).map_err(HandshakeError::Io)?;
+            ready!(tcp.poll_readable(cx));
         }
-        let mut read = |room: &mut [u8]| {
-            let mut room = ReadBuf::new(room);
-            let result = Pin::new(&mut *tcp).poll_read(cx, &mut room);
-            result.map_ok(|()| room.filled().len())
-        };
+        let mut read = |room: &mut [u8]| tcp.poll_read(cx, room);
         receive(&mut self.records, buffer, &mut read)
     }
 
@@ -191,7 +185,7 @@ impl TlsStream {
     /// Sends what the socket has not taken yet.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.is_flushed() {
-            let count = ready!(Pin::new(&mut self.tcp).poll_write(cx, self.records.sealed()))?;
+            let count = ready!(self.tcp.poll_write(cx, self.records.sealed()))?;
             self.records.sent(count);
         }
         Poll::Ready(Ok(()))
@@ -210,17 +204,15 @@ impl TlsStream {
     }
 
     /// Ready when something may be there to read.
-    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.records.has_text() || self.records.is_ended() {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(());
         }
-        self.tcp.poll_read_ready(cx)
+        self.tcp.poll_readable(cx)
     }
 
     pub(crate) fn may_be_readable(&self) -> bool {
-        self.records.has_text()
-            || self.records.is_ended()
-            || self.tcp.try_io(Interest::READABLE, || Ok(())).is_ok()
+        self.records.has_text() || self.records.is_ended() || self.tcp.may_be_readable()
     }
 
     /// True when the other side has closed and nothing is left to read. Looks into what has
@@ -251,11 +243,10 @@ impl TlsStream {
 
     /// Says farewell, and ends our side of the socket.
     pub(crate) async fn shutdown(&mut self) -> io::Result<()> {
-        use tokio::io::AsyncWriteExt as _;
         if self.records.seal_farewell().is_ok() {
             std::future::poll_fn(|cx| self.poll_flush(cx)).await?;
         }
-        self.tcp.shutdown().await
+        self.tcp.shutdown()
     }
 }
 

@@ -157,8 +157,9 @@ pub(crate) async fn serve(
     });
     // The login's large future is gone by the time the session runs.
     match Box::pin(admit(&worker, newcomer, login)).await {
-        Some(Entry::Session(session)) => session.run().await,
-        Some(Entry::Console(session)) => Box::pin(session.run()).await,
+        // It was patient as long as it was a login.
+        Some(Entry::Session(session)) => events::spawn_urgent(session.run()),
+        Some(Entry::Console(session)) => events::spawn(session.run()),
         None => {}
     }
 }
@@ -225,8 +226,8 @@ async fn passes(since: Instant, limit: impl Fn() -> Option<Duration>) {
         let left = limit().map(|limit| limit.saturating_sub(since.elapsed()));
         match left {
             Some(left) if left.is_zero() => return,
-            Some(left) => tokio::time::sleep(left.min(MOMENT)).await,
-            None => tokio::time::sleep(MOMENT).await,
+            Some(left) => events::time::sleep(left.min(MOMENT)).await,
+            None => events::time::sleep(MOMENT).await,
         }
     }
 }
@@ -283,7 +284,7 @@ async fn refuse(worker: &Worker, newcomer: &mut Newcomer, refused: &Refused) {
     put_error(&mut out, Severity::Fatal, code, &text);
     // Whoever does not read it is gone or does not care.
     let goodbye = newcomer.conn.send_all(&out);
-    let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+    let _ = events::time::timeout(GOODBYE, goodbye).await;
     newcomer.conn.finish().await;
 }
 

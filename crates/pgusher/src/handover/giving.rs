@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use events::time::timeout;
 use pool::limits::kin::News;
 use pool::pool::Suspension;
 use pool::server::ParkedServer;
@@ -13,7 +14,6 @@ use pool::server::portrait::Portrait;
 use pool::{PoolKey, PoolShared};
 use settings::Config;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
 
 use super::link::{self, Post, Reader};
 use super::origin::{micros, micros_since_1970, origin, place, statement, values};
@@ -125,7 +125,7 @@ impl Pooler {
         };
         while open() && began.elapsed() < LAST_SERVERS {
             self.process.tell_workers(|| WorkerMail::PartWithIdle);
-            tokio::time::sleep(LOOK / 10).await;
+            events::time::sleep(LOOK / 10).await;
         }
         let (done, all_sent) = oneshot::channel();
         let asked = self
@@ -250,7 +250,7 @@ pub(crate) async fn call_over(worker: Rc<Worker>) {
         // Who is idle takes the next turn at once, who is busy comes by itself.
         drop(successor.turn().await);
         entry.call_over();
-        tokio::task::yield_now().await;
+        events::yield_now().await;
     }
     worker.pools.part_with_idle();
 }

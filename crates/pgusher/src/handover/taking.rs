@@ -11,13 +11,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use auth::{Password, ScramKeys, Secret};
+use events::time::timeout;
 use pool::limits::kin::News;
 use pool::moving::Keepsakes;
 use pool::snapshot::PoolerState;
 use pool::{PoolShared, Reported};
 use settings::Database;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
 
 use super::link::{self, Post, Reader};
 use super::origin::{origin, params};
@@ -188,13 +188,10 @@ impl Estate {
             .scram_keys
             .and_then(|(client, server)| Some(ScramKeys::new(key(&client)?, key(&server)?)));
         let ours = self.is_ours(&config, &record.origin);
-        let reported = record
-            .reported
-            .filter(|_| ours)
-            .map(|(all, tracked)| Reported {
-                all,
-                tracked: params(&shared.names, &tracked, None),
-            });
+        let reported = record.reported.filter(|_| ours).map(|(all, tracked)| {
+            let tracked = params(&shared.names, &tracked, None);
+            Reported::new(all, tracked, &shared.names)
+        });
         let mut keepsakes = Keepsakes {
             reported,
             ..Keepsakes::default()

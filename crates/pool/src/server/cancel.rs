@@ -3,9 +3,9 @@
 use std::io;
 use std::time::Duration;
 
+use events::time::timeout;
 use net::dial::{Encryption, dial};
 use net::{Conn, TcpOptions};
-use tokio::time::timeout;
 use wire::CancelKey;
 
 use super::Facts;

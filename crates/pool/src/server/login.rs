@@ -354,8 +354,7 @@ async fn welcome(
             other => return Err(LoginError::Protocol(other)),
         }
     }
-    let tracked = Arc::new(tracked);
-    Ok((Reported { all, tracked }, key))
+    Ok((Reported::new(all, Arc::new(tracked), names), key))
 }
 
 async fn read(conn: &mut Conn) -> Result<(u8, Vec<u8>), LoginError> {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use events::time::timeout;
 use net::Conn;
 use thiserror::Error;
-use tokio::time::timeout;
 use wire::backend::{Parameter, drops_all, parse_data_row};
 use wire::error::ErrorFields;
 use wire::frontend::put_query_with;

@@ -70,13 +70,15 @@ pub struct Exit {
     pub log: String,
 }
 
-const SETTINGS: [(&str, &str); 6] = [
+const SETTINGS: [(&str, &str); 7] = [
     ("listen_addr", "127.0.0.1"),
     ("listen_port", "{port}"),
     ("unix_socket_dir", "{dir}"),
     ("auth_type", "scram-sha-256"),
     ("auth_file", "{dir}/userlist.txt"),
     ("admin_users", "testkit_admin"),
+    // Else the kernel keeps those who are silent for a second, and tests are full of them.
+    ("tcp_defer_accept", "0"),
 ];
 
 impl Default for PoolerSetup {

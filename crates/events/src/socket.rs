@@ -1,0 +1,176 @@
+//! A connected socket, TCP or unix.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::task::{Context, Poll, ready};
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use socket2::{Domain, SockAddr, SockRef, Type};
+
+use crate::source::{ENDED, READABLE, WRITABLE, Watch};
+
+/// A connected socket that the thread's event loop watches.
+#[derive(Debug)]
+pub struct Socket(Watch<OwnedFd>);
+
+impl Socket {
+    /// Takes a connected socket that does not block.
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        let watch = Watch::new(socket)?;
+        watch.is_ours_alone.set(true);
+        Ok(Self(watch))
+    }
+
+    /// Connects.
+    pub async fn connect(address: &SockAddr) -> io::Result<Self> {
+        let kind = Type::STREAM.nonblocking().cloexec();
+        let socket = socket2::Socket::new(address.domain(), kind, None)?;
+        let connecting = match socket.connect(address) {
+            Ok(()) => return Self::new(socket.into()),
+            Err(error) => error,
+        };
+        // A unix socket whose listener has no room says that it would block, and never tells of room.
+        let waits = connecting.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error());
+        if !waits || address.domain() == Domain::UNIX {
+            return Err(connecting);
+        }
+        let watch = Watch::<OwnedFd>::connecting(socket.into())?;
+        watch.is_ours_alone.set(true);
+        std::future::poll_fn(|cx| watch.poll_writable(cx)).await?;
+        let this = Self(watch);
+        match SockRef::from(&this).take_error()? {
+            None => Ok(this),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// Takes it that there is something to read, until a call finds out.
+    pub fn expect_bytes(&self) {
+        self.0.source.set(READABLE);
+    }
+
+    /// Takes the socket out of the event loop.
+    pub fn into_fd(self) -> io::Result<OwnedFd> {
+        self.0.into_inner()
+    }
+
+    /// The same socket once more.
+    pub fn copy(&self) -> io::Result<OwnedFd> {
+        // As long as that is open, closing this one does not end the kernel's watch.
+        self.0.is_ours_alone.set(false);
+        self.as_fd().try_clone_to_owned()
+    }
+
+    /// Reads what is there; 0 bytes mean the end. Whoever calls this again and again sees to it that
+    /// others have their turn.
+    #[inline]
+    pub fn poll_recv(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.poll_readable(cx));
+            match self.recv(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    /// The same, and lets others have their turn by itself.
+    pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        ready!(self.0.home.poll_read_allowed(cx));
+        self.poll_recv(cx, buffer)
+    }
+
+    /// Reads what is there, without waiting for it.
+    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.may_be_readable() {
+            true => self.recv(buffer),
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    #[inline]
+    fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let room = buffer.len();
+        loop {
+            match recv(self, &mut *buffer, RecvFlags::empty()) {
+                Ok((count, _)) => {
+                    // Less than there was room for: the socket is empty, unless its end is near.
+                    if count < room && count > 0 && !self.0.source.is(ENDED) {
+                        self.0.source.clear(READABLE);
+                    }
+                    return Ok(count);
+                }
+                Err(Errno::AGAIN) => {
+                    self.0.nothing_to_read();
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Ready when there may be something to read, the end included; nothing is read.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_readable(cx)
+    }
+
+    /// False if there is surely nothing to read; asks nobody, and wakes nobody later.
+    #[inline]
+    pub fn may_be_readable(&self) -> bool {
+        self.0.source.is(READABLE)
+    }
+
+    /// Writes as much as there is room for, and waits for some.
+    pub fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.poll_writable(cx))?;
+            match self.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    /// Writes as much as there is room for now.
+    #[inline]
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let source = &self.0.source;
+        if !source.is(WRITABLE) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        loop {
+            match send(self, bytes, SendFlags::NOSIGNAL) {
+                Ok(count) => {
+                    if count < bytes.len() {
+                        source.clear(WRITABLE);
+                    }
+                    return Ok(count);
+                }
+                Err(Errno::AGAIN) => {
+                    source.clear(WRITABLE);
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Ends our side.
+    pub fn shutdown(&self) -> io::Result<()> {
+        SockRef::from(self).shutdown(Shutdown::Write)
+    }
+}
+
+impl AsFd for Socket {
+    #[expect(
+        clippy::expect_used,
+        reason = "only `into_fd` takes it out, and the socket with it"
+    )]
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.get().expect("a socket").as_fd()
+    }
+}

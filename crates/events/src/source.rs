@@ -1,0 +1,262 @@
+//! Which sockets are ready, and who waits for them.
+//!
+//! The kernel tells once of each change, so readiness is remembered until a call finds it gone. Who
+//! waits stays noted after that: mostly the same task waits for the same socket next time.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use rustix::event::epoll::{self, EventFlags};
+use slab::Slab;
+
+use crate::event_loop::EventLoop;
+
+/// The bits of `Source::ready`: something to read, room to write, and nothing more to come.
+pub(crate) const READABLE: u8 = 1;
+pub(crate) const WRITABLE: u8 = 2;
+pub(crate) const ENDED: u8 = 4;
+
+/// What is asked of the kernel at first. Room is asked for by whoever finds none.
+const READING: EventFlags = EventFlags::IN
+    .union(EventFlags::RDHUP)
+    .union(EventFlags::ET);
+const BOTH: EventFlags = READING.union(EventFlags::OUT);
+
+/// All of a thread, by their numbers.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    places: Slab<Rc<Source>>,
+    /// How many there were, so that no number comes twice.
+    count: u32,
+}
+
+impl Sources {
+    fn add(&mut self, ready: u8) -> Rc<Source> {
+        self.count = self.count.wrapping_add(1);
+        let entry = self.places.vacant_entry();
+        // The lower half is the place.
+        let place = entry.key() as u64 & u64::from(u32::MAX);
+        let source = Rc::new(Source {
+            id: u64::from(self.count) << 32 | place,
+            ready: Cell::new(ready),
+            asks_for_room: Cell::new(false),
+            reader: RefCell::default(),
+            writer: RefCell::default(),
+        });
+        entry.insert(source.clone());
+        source
+    }
+
+    /// The kernel tells something of a source; it may be gone.
+    #[inline]
+    pub(crate) fn note(&self, id: u64, flags: EventFlags) {
+        let place = (id & u64::from(u32::MAX)) as usize;
+        match self.places.get(place) {
+            Some(source) if source.id == id => source.note(flags),
+            _ => {}
+        }
+    }
+
+    /// Takes out all who wait.
+    pub(crate) fn take_wakers(&self) -> Vec<Waker> {
+        let sources = self.places.iter();
+        let both = |(_, source): (usize, &Rc<Source>)| [source.reader.take(), source.writer.take()];
+        sources.flat_map(both).flatten().collect()
+    }
+}
+
+/// One socket.
+#[derive(Debug)]
+pub(crate) struct Source {
+    id: u64,
+    ready: Cell<u8>,
+    asks_for_room: Cell<bool>,
+    reader: RefCell<Option<Waker>>,
+    writer: RefCell<Option<Waker>>,
+}
+
+impl Source {
+    fn note(&self, flags: EventFlags) {
+        let mut ready = self.ready.get();
+        let (over, ended) = (
+            EventFlags::HUP | EventFlags::ERR,
+            EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR,
+        );
+        if flags.intersects(ended) {
+            ready |= READABLE | ENDED;
+        }
+        if flags.intersects(EventFlags::IN) {
+            ready |= READABLE;
+        }
+        if flags.intersects(EventFlags::OUT | over) {
+            ready |= WRITABLE;
+        }
+        self.ready.set(ready);
+        if ready & READABLE != 0
+            && let Some(reader) = &*self.reader.borrow()
+        {
+            reader.wake_by_ref();
+        }
+        // Who waits for room is waited for no more: a writer is rare.
+        if ready & WRITABLE != 0
+            && let Some(writer) = self.writer.take()
+        {
+            writer.wake();
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is(&self, what: u8) -> bool {
+        self.ready.get() & what != 0
+    }
+
+    #[inline]
+    pub(crate) fn set(&self, what: u8) {
+        self.ready.set(self.ready.get() | what);
+    }
+
+    #[inline]
+    pub(crate) fn clear(&self, what: u8) {
+        self.ready.set(self.ready.get() & !what);
+    }
+}
+
+/// What the thread's event loop watches, for as long as this lives.
+pub struct Watch<T: AsFd> {
+    pub(crate) source: Rc<Source>,
+    pub(crate) home: Rc<EventLoop>,
+    /// `None` once it was let go.
+    watched: Option<T>,
+    /// Whether closing it ends the kernel's watch, because nobody else has it open.
+    pub(crate) is_ours_alone: Cell<bool>,
+}
+
+impl<T: AsFd> Watch<T> {
+    /// Watches something that does not block.
+    pub fn new(watched: T) -> io::Result<Self> {
+        // There is room until a call finds none.
+        Self::begin(watched, WRITABLE, READING)
+    }
+
+    /// Watches a socket that is being connected.
+    pub(crate) fn connecting(watched: T) -> io::Result<Self> {
+        Self::begin(watched, 0, BOTH)
+    }
+
+    fn begin(watched: T, ready: u8, flags: EventFlags) -> io::Result<Self> {
+        let home = EventLoop::here();
+        let source = home.sources.borrow_mut().add(ready);
+        source.asks_for_room.set(flags == BOTH);
+        let data = epoll::EventData::new_u64(source.id);
+        // Made first: whatever goes wrong, the place is given back.
+        let watch = Self {
+            source,
+            home,
+            watched: Some(watched),
+            is_ours_alone: Cell::new(false),
+        };
+        epoll::add(&watch.home.epoll, watch.get()?, data, flags)?;
+        Ok(watch)
+    }
+
+    /// What is watched.
+    pub(crate) fn get(&self) -> io::Result<&T> {
+        self.watched.as_ref().ok_or_else(let_go)
+    }
+
+    /// Lets it go, unwatched.
+    pub(crate) fn into_inner(mut self) -> io::Result<T> {
+        self.is_ours_alone.set(false);
+        self.unwatch();
+        self.watched.take().ok_or_else(let_go)
+    }
+
+    /// Ready when there may be something to read, the end included; the task is woken then.
+    #[inline]
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.source.is(READABLE) {
+            return Poll::Ready(());
+        }
+        let mut reader = self.source.reader.borrow_mut();
+        match &*reader {
+            Some(waker) if waker.will_wake(cx.waker()) => Poll::Pending,
+            _ => {
+                let before = reader.replace(cx.waker().clone());
+                drop(reader);
+                // A task may end with its last waker.
+                drop(before);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// There is nothing to read: says so, and the kernel tells of more.
+    pub(crate) fn nothing_to_read(&self) {
+        self.source.clear(READABLE | ENDED);
+    }
+
+    /// Waits until `job` does not say any more that it would block.
+    pub async fn when_readable<R>(&self, job: impl Fn(&T) -> io::Result<R>) -> io::Result<R> {
+        poll_fn(|cx| {
+            loop {
+                ready!(self.home.poll_read_allowed(cx));
+                ready!(self.poll_readable(cx));
+                match job(self.get()?) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.nothing_to_read();
+                    }
+                    result => return Poll::Ready(result),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Ready when there may be room to write; the task is woken then.
+    pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.source.is(WRITABLE) {
+            return Poll::Ready(Ok(()));
+        }
+        let before = self.source.writer.replace(Some(cx.waker().clone()));
+        drop(before);
+        if !self.source.asks_for_room.replace(true) {
+            let data = epoll::EventData::new_u64(self.source.id);
+            epoll::modify(&self.home.epoll, self.get()?, data, BOTH)?;
+        }
+        Poll::Pending
+    }
+
+    fn unwatch(&self) {
+        if let Some(watched) = &self.watched
+            && !self.is_ours_alone.get()
+        {
+            // It is open, and watched unless that went wrong at the beginning.
+            let _ = epoll::delete(&self.home.epoll, watched);
+        }
+    }
+}
+
+impl<T: AsFd> Drop for Watch<T> {
+    fn drop(&mut self) {
+        self.unwatch();
+        let place = (self.source.id & u64::from(u32::MAX)) as usize;
+        let source = self.home.sources.borrow_mut().places.try_remove(place);
+        // Who waits may end with it, and others with them.
+        drop(source);
+    }
+}
+
+impl<T: AsFd + fmt::Debug> fmt::Debug for Watch<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Watch").field(&self.watched).finish()
+    }
+}
+
+fn let_go() -> io::Error {
+    io::ErrorKind::NotConnected.into()
+}
