@@ -29,6 +29,32 @@ pub const BOUNDS: [u64; 19] = [
     100_000_000,
 ];
 
+/// For each number of binary digits, the first bucket that a number of so many can be in.
+const FIRST: [u8; u64::BITS as usize + 1] = {
+    let mut first = [0; u64::BITS as usize + 1];
+    let mut digits = 1;
+    while digits < first.len() {
+        let smallest = 1 << (digits - 1);
+        let mut place = 0;
+        while place < BOUNDS.len() && BOUNDS[place] < smallest {
+            place += 1;
+        }
+        first[digits] = place as u8;
+        digits += 1;
+    }
+    first
+};
+
+/// The bucket that a duration is counted in: of the first bound that it does not exceed.
+fn place_of(micros: u64) -> usize {
+    let digits = u64::BITS - micros.leading_zeros();
+    let mut place = usize::from(FIRST[digits as usize]);
+    while BOUNDS.get(place).is_some_and(|&bound| bound < micros) {
+        place += 1;
+    }
+    place
+}
+
 /// Whole microseconds, as the counters have them.
 pub fn micros(duration: Duration) -> u64 {
     let whole = duration.as_secs().saturating_mul(1_000_000);
@@ -52,8 +78,7 @@ impl Histogram {
 
     /// Counts one, in microseconds.
     pub fn record_micros(&mut self, micros: u64) {
-        let place = BOUNDS.partition_point(|&bound| bound < micros);
-        self.counts[place] += 1;
+        self.counts[place_of(micros)] += 1;
         self.sum = self.sum.saturating_add(micros);
     }
 
@@ -189,6 +214,19 @@ mod tests {
         let bound = Duration::from_micros(micros);
         let found = histogram.buckets().find(|&(it, _)| it == bound);
         found.unwrap().1
+    }
+
+    #[test]
+    fn every_duration_is_in_the_bucket_of_the_first_bound_that_it_does_not_exceed() {
+        let powers = (0..u64::BITS).map(|digits| 1 << digits);
+        let around = BOUNDS
+            .into_iter()
+            .chain(powers)
+            .flat_map(|it| [it - 1, it, it + 1]);
+        for micros in around.chain([u64::MAX]) {
+            let first = BOUNDS.partition_point(|&bound| bound < micros);
+            assert_eq!(place_of(micros), first, "{micros}");
+        }
     }
 
     #[test]

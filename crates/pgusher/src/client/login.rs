@@ -260,13 +260,11 @@ async fn admit(
     let pool = find_pool(worker, setup, config, &database, &wanted.who, identity)?;
     newcomer.has_done_its_part = true;
     let settings = &setup.config.settings;
-    // Thousands may stand at the door: they need no room for what comes after it.
-    let seated = Box::pin(seat(worker, setup, newcomer, &pool, &wanted));
     let Seated {
         listed,
         lease,
         reported,
-    } = seated.await?;
+    } = seat(worker, setup, newcomer, &pool, &wanted).await?;
     // It may have changed while the client waited.
     if database.config.load().pool_user(&wanted.who.user) != &*pool.shared.key.user {
         return Err(Kill::Reconfigured.into());

@@ -72,8 +72,11 @@ impl Listed {
 
     /// Waits for what the pool's first server reports.
     pub(super) async fn welcome(&self, newcomer: &mut Newcomer) -> Result<Arc<Reported>, Refused> {
+        if let Some(reported) = self.pool.known_welcome() {
+            return Ok(reported);
+        }
         let welcome = self.in_time(self.pool.welcome(&self.entry));
-        self.unless_over(newcomer, welcome).await
+        Box::pin(self.unless_over(newcomer, welcome)).await
     }
 
     /// Opens a server for this client alone.
@@ -83,7 +86,7 @@ impl Listed {
         own: &OwnStartup,
     ) -> Result<OwnServer, Refused> {
         let server = self.in_time(self.pool.open_own(&self.entry, own));
-        self.unless_over(newcomer, server).await
+        Box::pin(self.unless_over(newcomer, server)).await
     }
 
     /// Waits for something no longer than `query_wait_timeout`.
@@ -116,7 +119,7 @@ impl Listed {
                 None => Wait::new(&self.pool, &self.entry).turn().await,
             }
         };
-        self.unless_over(newcomer, lease).await
+        Box::pin(self.unless_over(newcomer, lease)).await
     }
 
     /// Waits for a server, unless the client is sent away meanwhile, or leaves.

@@ -29,11 +29,7 @@ pub(super) async fn to_session(
 ) -> Result<Arc<Params>, Refused> {
     let mut out = Vec::with_capacity(ROOM);
     AuthRequest::Ok.encode(&mut out);
-    for (name, value) in &reported.all {
-        if names.find(name).is_none() {
-            put_parameter(&mut out, name, value);
-        }
-    }
+    out.extend_from_slice(&reported.untracked);
     let params = settled(own, reported);
     for (place, name) in names.iter().enumerate() {
         if let Some(value) = params.get(place) {
