@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 use crate::mailbox::Mailbox;
 use crate::source::Sources;
-use crate::tasks::{Job, Pace, Queues, spawn};
+use crate::tasks::{Job, Queues, spawn};
 use crate::time::Timers;
 
 /// Events that are fetched from the kernel at once.
@@ -32,14 +32,11 @@ const READS_OF_PATIENT: u32 = 8;
 /// Patient tasks have the loop for so long, then others are looked after.
 const PATIENT_TIME: Duration = Duration::from_micros(50);
 
-/// While there are urgent tasks, patient ones have the loop for one in so many parts of the time.
+/// Where others have work at every turn, patient tasks have one in so many parts of the time.
 const PATIENT_PART: u32 = 4;
 
 /// For so long they may make use of what they have not had.
 const PATIENT_CREDIT: Duration = Duration::from_millis(2);
-
-/// When so long no urgent task has had anything to do, they have as much as they like.
-const QUIET: Duration = Duration::from_millis(2);
 
 /// The mailbox's bell among the events.
 pub(crate) const BELL: u64 = u64::MAX;
@@ -61,9 +58,7 @@ pub(crate) struct EventLoop {
     reads_left: Cell<u32>,
     events: RefCell<Vec<epoll::Event>>,
     woke: Cell<Instant>,
-    /// When the last urgent task ran.
-    urged: Cell<Instant>,
-    /// When patient tasks may run again, if there are urgent ones.
+    /// From when on patient tasks may run though others have work.
     patient_from: Cell<Instant>,
     busy: Cell<Duration>,
 }
@@ -140,7 +135,6 @@ impl EventLoop {
             reads_left: Cell::new(0),
             events: RefCell::new(Vec::with_capacity(EVENTS)),
             woke: Cell::new(now),
-            urged: Cell::new(now),
             patient_from: Cell::new(now),
             busy: Cell::default(),
         });
@@ -198,14 +192,12 @@ impl EventLoop {
     /// all tasks that are due. Returns whether more is to be done at once.
     pub(crate) fn turn(&self, may_sleep: bool) -> io::Result<bool> {
         let now = Instant::now();
-        let patient = self.until_patient(now);
-        let idle = self.queues.borrow().is_calm() && patient != Some(Duration::ZERO);
+        let idle = self.queues.borrow().is_empty();
         let awake = now.saturating_duration_since(self.woke.get());
         self.busy.set(self.busy.get() + awake);
         let full = if may_sleep && idle && self.mailbox.sleep() {
-            let timer = self.next_timer();
-            let timer = timer.map(|until| until.saturating_duration_since(now));
-            let full = self.fetch(timer.into_iter().chain(patient).min());
+            let until = self.next_timer();
+            let full = self.fetch(until.map(|until| until.saturating_duration_since(now)));
             self.mailbox.wake();
             full?
         } else {
@@ -221,8 +213,8 @@ impl EventLoop {
             let queues = &mut *self.queues.borrow_mut();
             queues.ready.append(&mut queues.again);
         }
-        self.run_ready();
-        if self.run_patient() {
+        let others_had_work = self.run_ready();
+        if self.run_patient(others_had_work) {
             // What has become of them, mostly.
             self.run_ready();
         }
@@ -231,35 +223,31 @@ impl EventLoop {
         Ok(full || !self.queues.borrow().is_empty())
     }
 
-    /// Those that are woken by these come in the same turn, unless it gets long.
-    fn run_ready(&self) {
+    /// Returns whether there were any. Those that are woken by these come in the same turn, unless it
+    /// gets long.
+    fn run_ready(&self) -> bool {
         let due = self.queues.borrow().ready.len();
-        for _ in 0..due.max(TASKS_PER_TURN) {
+        for count in 0..due.max(TASKS_PER_TURN) {
             if !self.run_one(|queues| &mut queues.ready) {
-                break;
+                return count > 0;
             }
         }
+        true
     }
 
-    /// How long until a patient task may run; `None` if there is none.
-    fn until_patient(&self, now: Instant) -> Option<Duration> {
-        if self.queues.borrow().patient.is_empty() {
-            return None;
-        }
-        let quiet = self.urged.get() + QUIET;
-        let from = self.patient_from.get().min(quiet);
-        Some(from.saturating_duration_since(now))
-    }
-
-    /// Returns whether there were any.
-    fn run_patient(&self) -> bool {
+    /// Returns whether there were any. Where others have work they come again only after those have
+    /// had three times as long; where nobody has, nobody waits.
+    fn run_patient(&self, others_have_work: bool) -> bool {
         if self.queues.borrow().patient.is_empty() {
             return false;
         }
         let started = Instant::now();
         let mut now = started;
-        while now < started + PATIENT_TIME && self.until_patient(now) == Some(Duration::ZERO) {
-            self.run_one(|queues| &mut queues.patient);
+        let is_due = |now| !others_have_work || self.patient_from.get() <= now;
+        while now < started + PATIENT_TIME && is_due(now) {
+            if !self.run_one(|queues| &mut queues.patient) {
+                break;
+            }
             let ended = Instant::now();
             let due = ended.saturating_duration_since(now) * PATIENT_PART;
             let credit = now.checked_sub(PATIENT_CREDIT).unwrap_or(now);
@@ -276,14 +264,10 @@ impl EventLoop {
         let Some(job) = queue(&mut self.queues.borrow_mut()).pop_front() else {
             return false;
         };
-        let pace = job.metadata().pace;
-        self.reads_left.set(match pace {
-            Pace::Urgent | Pace::Usual => READS_PER_TURN,
-            Pace::Patient => READS_OF_PATIENT,
+        self.reads_left.set(match job.metadata().patient {
+            false => READS_PER_TURN,
+            true => READS_OF_PATIENT,
         });
-        if pace == Pace::Urgent {
-            self.urged.set(self.woke.get());
-        }
         // What it said to the panic hook is all that there is to say: others go on.
         let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
         true

@@ -19,4 +19,4 @@ pub use event_loop::{busy_time, run};
 pub use guest::attach;
 pub use socket::Socket;
 pub use source::Watch;
-pub use tasks::{spawn, spawn_patient, spawn_urgent, yield_now};
+pub use tasks::{spawn, spawn_patient, yield_now};

@@ -18,18 +18,8 @@ pub(crate) type Job = Runnable<Details>;
 pub(crate) struct Details {
     /// That of its thread.
     pub(crate) mailbox: Arc<Mailbox>,
-    pub(crate) pace: Pace,
-}
-
-/// Who has to wait for whom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pace {
-    /// Whom patient ones wait for.
-    Urgent,
-    /// Neither.
-    Usual,
-    /// Who waits for urgent ones.
-    Patient,
+    /// Whether it waits for others.
+    pub(crate) patient: bool,
 }
 
 /// The tasks that are due, the first first.
@@ -43,44 +33,34 @@ pub(crate) struct Queues {
 
 impl Queues {
     pub(crate) fn push(&mut self, job: Job, has_just_run: bool) {
-        match job.metadata().pace {
-            Pace::Patient => self.patient.push_back(job),
-            Pace::Urgent | Pace::Usual if has_just_run => self.again.push_back(job),
-            Pace::Urgent | Pace::Usual => self.ready.push_back(job),
+        match job.metadata().patient {
+            true => self.patient.push_back(job),
+            false if has_just_run => self.again.push_back(job),
+            false => self.ready.push_back(job),
         }
     }
 
-    /// Whether only patient ones are there, if any.
-    pub(crate) fn is_calm(&self) -> bool {
-        self.ready.is_empty() && self.again.is_empty()
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
-        self.is_calm() && self.patient.is_empty()
+        self.ready.is_empty() && self.again.is_empty() && self.patient.is_empty()
     }
 }
 
 /// Runs a future on this thread.
 pub fn spawn(future: impl Future<Output = ()> + 'static) {
-    start(future, Pace::Usual);
+    start(future, false);
 }
 
-/// The same for a future that somebody waits for at this moment.
-pub fn spawn_urgent(future: impl Future<Output = ()> + 'static) {
-    start(future, Pace::Urgent);
-}
-
-/// The same for a future that can wait, and whose every step may take long: where there are urgent
-/// ones with work to do, those like this together have no more than a quarter of the time, and
-/// hardly ever more than one step in a row.
+/// The same for a future that can wait, and whose every step may take long: where others have work at
+/// every turn, those like this together have no more than a quarter of the time, and hardly ever more
+/// than one step in a row.
 pub fn spawn_patient(future: impl Future<Output = ()> + 'static) {
-    start(future, Pace::Patient);
+    start(future, true);
 }
 
-fn start(future: impl Future<Output = ()> + 'static, pace: Pace) {
+fn start(future: impl Future<Output = ()> + 'static, patient: bool) {
     let details = Details {
         mailbox: EventLoop::here().mailbox.clone(),
-        pace,
+        patient,
     };
     let task = Builder::new().metadata(details);
     // A function and no closure: what has no size need not be kept alive while it is called.

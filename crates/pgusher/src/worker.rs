@@ -302,7 +302,7 @@ impl Worker {
 
     fn take_on(self: &Rc<Self>, arrival: Arrival) {
         match client::arrive(self, arrival) {
-            Ok(session) => events::spawn_urgent(session.run()),
+            Ok(session) => events::spawn(session.run()),
             // It left while it was on its way.
             Err(error) => tracing::debug!("a client did not arrive: {error}"),
         }

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use socket2::SockAddr;
 
-use super::{PATIENT_CREDIT, QUIET};
+use super::PATIENT_CREDIT;
 use crate::time::{sleep, timeout};
-use crate::{Socket, attach, run, spawn, spawn_patient, spawn_urgent, yield_now};
+use crate::{Socket, attach, run, spawn, spawn_patient, yield_now};
 
 fn pair() -> (UnixStream, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
@@ -215,13 +215,13 @@ fn work(time: Duration) -> Duration {
 }
 
 #[test]
-fn patient_tasks_have_a_quarter_of_the_time_beside_urgent_ones() {
+fn patient_tasks_have_a_quarter_of_the_time_where_others_always_have_work() {
     const STEP: Duration = Duration::from_micros(200);
     const STEPS: u32 = 300;
     let (took, theirs) = run(async {
         let over = Rc::new(Cell::new(false));
         let told = over.clone();
-        spawn_urgent(async move {
+        spawn(async move {
             while !told.get() {
                 work(STEP);
                 yield_now().await;
@@ -255,10 +255,9 @@ fn patient_tasks_have_a_quarter_of_the_time_beside_urgent_ones() {
 }
 
 #[test]
-fn patient_tasks_have_all_the_time_where_nobody_is_urgent() {
+fn patient_tasks_have_all_the_time_where_nobody_else_has_work() {
     const STEP: Duration = Duration::from_millis(1);
     let (took, theirs) = run(async {
-        sleep(QUIET * 2).await;
         let began = Instant::now();
         let theirs = Rc::new(Cell::new(Duration::ZERO));
         for _ in 0..200 {

@@ -158,7 +158,7 @@ pub(crate) async fn serve(
     // The login's large future is gone by the time the session runs.
     match Box::pin(admit(&worker, newcomer, login)).await {
         // It was patient as long as it was a login.
-        Some(Entry::Session(session)) => events::spawn_urgent(session.run()),
+        Some(Entry::Session(session)) => events::spawn(session.run()),
         Some(Entry::Console(session)) => events::spawn(session.run()),
         None => {}
     }
