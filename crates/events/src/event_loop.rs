@@ -228,9 +228,10 @@ impl EventLoop {
     fn run_ready(&self) -> bool {
         let due = self.queues.borrow().ready.len();
         for count in 0..due.max(TASKS_PER_TURN) {
-            if !self.run_one(|queues| &mut queues.ready) {
+            let Some(job) = self.queues.borrow_mut().ready.pop_front() else {
                 return count > 0;
-            }
+            };
+            self.run_one(job);
         }
         true
     }
@@ -245,9 +246,10 @@ impl EventLoop {
         let mut now = started;
         let is_due = |now| !others_have_work || self.patient_from.get() <= now;
         while now < started + PATIENT_TIME && is_due(now) {
-            if !self.run_one(|queues| &mut queues.patient) {
+            let Some(job) = self.queues.borrow_mut().patient.pop_front() else {
                 break;
-            }
+            };
+            self.run_one(job);
             let ended = Instant::now();
             let due = ended.saturating_duration_since(now) * PATIENT_PART;
             let credit = now.checked_sub(PATIENT_CREDIT).unwrap_or(now);
@@ -260,17 +262,13 @@ impl EventLoop {
     }
 
     #[inline]
-    fn run_one(&self, queue: fn(&mut Queues) -> &mut std::collections::VecDeque<Job>) -> bool {
-        let Some(job) = queue(&mut self.queues.borrow_mut()).pop_front() else {
-            return false;
-        };
+    fn run_one(&self, job: Job) {
         self.reads_left.set(match job.metadata().patient {
             false => READS_PER_TURN,
             true => READS_OF_PATIENT,
         });
         // What it said to the panic hook is all that there is to say: others go on.
         let _ = catch_unwind(AssertUnwindSafe(|| job.run()));
-        true
     }
 
     /// Ready if the task that runs may read once more, before others have their turn.

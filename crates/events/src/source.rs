@@ -55,8 +55,7 @@ impl Sources {
     /// The kernel tells something of a source; it may be gone.
     #[inline]
     pub(crate) fn note(&self, id: u64, flags: EventFlags) {
-        let place = (id & u64::from(u32::MAX)) as usize;
-        match self.places.get(place) {
+        match self.places.get(place_of(id)) {
             Some(source) if source.id == id => source.note(flags),
             _ => {}
         }
@@ -68,6 +67,12 @@ impl Sources {
         let both = |(_, source): (usize, &Rc<Source>)| [source.reader.take(), source.writer.take()];
         sources.flat_map(both).flatten().collect()
     }
+}
+
+/// The place of a source among the others.
+#[inline]
+fn place_of(id: u64) -> usize {
+    (id & u64::from(u32::MAX)) as usize
 }
 
 /// One socket.
@@ -244,7 +249,7 @@ impl<T: AsFd> Watch<T> {
 impl<T: AsFd> Drop for Watch<T> {
     fn drop(&mut self) {
         self.unwatch();
-        let place = (self.source.id & u64::from(u32::MAX)) as usize;
+        let place = place_of(self.source.id);
         let source = self.home.sources.borrow_mut().places.try_remove(place);
         // Who waits may end with it, and others with them.
         drop(source);

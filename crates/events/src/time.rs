@@ -50,29 +50,18 @@ impl Timers {
 pub fn sleep(duration: Duration) -> Sleep {
     // Nobody lives to see the difference.
     const LONG: Duration = Duration::from_secs(100 * 365 * 86_400);
-    Sleep::until(Instant::now() + duration.min(LONG))
+    sleep_until(Instant::now() + duration.min(LONG))
 }
 
 /// Waits until then.
 pub fn sleep_until(at: Instant) -> Sleep {
-    Sleep::until(at)
+    Sleep { at, place: None }
 }
 
 /// Ready from a moment on, not more than a millisecond late on an idle thread.
 pub struct Sleep {
     at: Instant,
     place: Option<(Place, Rc<EventLoop>)>,
-}
-
-impl Sleep {
-    fn until(at: Instant) -> Self {
-        Self { at, place: None }
-    }
-
-    /// When it is ready.
-    pub fn deadline(&self) -> Instant {
-        self.at
-    }
 }
 
 impl fmt::Debug for Sleep {
@@ -178,15 +167,18 @@ mod tests {
     #[test]
     fn whoever_waits_is_woken_in_the_order_of_the_moments() {
         let order = run(async {
+            // By when all are waiting.
+            let start = Instant::now() + Duration::from_secs(1);
+            let then = |wait| start + Duration::from_millis(wait);
             let order = Rc::new(RefCell::new(Vec::new()));
             for wait in [30, 10, 20, 0] {
-                let order = order.clone();
+                let (order, at) = (order.clone(), then(wait));
                 spawn(async move {
-                    sleep(Duration::from_millis(wait)).await;
+                    sleep_until(at).await;
                     order.borrow_mut().push(wait);
                 });
             }
-            sleep(Duration::from_millis(40)).await;
+            sleep_until(then(40)).await;
             order.take()
         });
         assert_eq!(order.unwrap(), [0, 10, 20, 30]);

@@ -130,18 +130,18 @@ impl Start {
         let (ready, started) = std::sync::mpsc::sync_channel(1);
         let control = Handle::current();
         let thread = thread::Builder::new().name(name).spawn(move || {
-            let _alive = Alive;
             // Names are looked up, and what blocks is done, by control's runtime.
             let _elsewhere = control.enter();
+            let tell = ready.clone();
             let over = events::run(async move {
-                let _ = ready.send(());
+                let _alive = Alive;
+                let _ = tell.send(Ok(()));
                 self.run().await;
             });
-            if let Err(error) = over {
-                tracing::error!("a worker failed: {error}");
-            }
+            // Once it has begun, it does not end but with the process.
+            let _ = ready.send(over);
         })?;
-        started.recv().map_err(std::io::Error::other)?;
+        started.recv().map_err(std::io::Error::other)??;
         Ok(thread)
     }
 

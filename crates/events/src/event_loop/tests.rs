@@ -243,8 +243,14 @@ fn patient_tasks_have_a_quarter_of_the_time_where_others_always_have_work() {
         while left.get() > 0 {
             yield_now().await;
         }
+        // The next one comes when they have waited for what they had.
+        let (tell, told) = tokio::sync::oneshot::channel();
+        spawn_patient(async move {
+            let _ = tell.send(began.elapsed());
+        });
+        let took = told.await.unwrap();
         over.set(true);
-        (began.elapsed(), theirs.get())
+        (took, theirs.get())
     })
     .unwrap();
     // And what they had not made use of.
