@@ -26,6 +26,7 @@ mod programs;
 mod protocol;
 mod reload;
 mod replication;
+mod sends;
 mod shutdown;
 mod statements;
 mod streams;

@@ -3,6 +3,7 @@
 use std::{
     fs,
     process::{Child, Command, Stdio},
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -31,14 +32,34 @@ const SENDS: [&str; 3] = [
     "syscalls:sys_enter_writev",
 ];
 
+/// What a pooler has sent by io_uring: nothing else is asked of it there.
+const SENDS_OF_RINGS: &str = "io_uring:io_uring_submit_req";
+
+/// The sends that this kernel knows.
+fn sends() -> &'static [&'static str] {
+    static KNOWN: OnceLock<Vec<&str>> = OnceLock::new();
+    KNOWN.get_or_init(|| {
+        let tried = perf(&[SENDS_OF_RINGS]).arg("true").output();
+        let has_rings = tried.is_ok_and(|output| output.status.success());
+        let rings = has_rings.then_some(SENDS_OF_RINGS);
+        SENDS.into_iter().chain(rings).collect()
+    })
+}
+
+fn all() -> Vec<&'static str> {
+    std::iter::once(ALL)
+        .chain(sends().iter().copied())
+        .collect()
+}
+
 /// Why they can't be counted here, if so.
 pub(crate) fn obstacle() -> Option<String> {
     if on_path("perf", "apt-get install linux-perf").is_err() {
         return Some("perf is not installed".to_owned());
     }
-    let tried = perf().arg("true").output();
+    let tried = perf(&all()).arg("true").output();
     match tried {
-        Ok(output) if counts(&output.stderr).is_some() => None,
+        Ok(output) if counts(&output.stderr, sends()).is_some() => None,
         Ok(_) => Some("perf may not count system calls here".to_owned()),
         Err(error) => Some(format!("perf does not start: {error}")),
     }
@@ -78,13 +99,13 @@ impl Counter {
     async fn attach(pid: u32) -> Result<Self, Failure> {
         const GLANCE: Duration = Duration::from_millis(10);
         const PATIENCE: Duration = Duration::from_secs(10);
-        let child = (perf().arg("-p").arg(pid.to_string()))
+        let child = (perf(&all()).arg("-p").arg(pid.to_string()))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn();
         let counter = Self(child.map_err(Failure::io("starting perf"))?);
         let threads = entries(format!("/proc/{pid}/task")).count();
-        let wanted = threads * (1 + SENDS.len());
+        let wanted = threads * all().len();
         let started = Instant::now();
         while counter.open_events() < wanted && started.elapsed() < PATIENCE {
             sleep(GLANCE).await;
@@ -105,7 +126,7 @@ impl Counter {
             let read = std::io::Read::read_to_end(&mut stderr, &mut told);
             read.map_err(Failure::io("reading what perf counted"))?;
         }
-        counts(&told).ok_or_else(|| {
+        counts(&told, sends()).ok_or_else(|| {
             let told = String::from_utf8_lossy(&told).into_owned();
             Failure::Unreadable(format!("what perf counted: {told}"))
         })
@@ -124,21 +145,20 @@ impl Drop for Counter {
     }
 }
 
-fn perf() -> Command {
+fn perf(events: &[&str]) -> Command {
     let mut command = Command::new("perf");
-    let events: Vec<_> = std::iter::once(ALL).chain(SENDS).collect();
     command.args(["stat", "-x", ",", "-e", &events.join(",")]);
     command
 }
 
 /// From lines like `1234,,raw_syscalls:sys_enter,...`.
-fn counts(told: &[u8]) -> Option<[f64; 2]> {
+fn counts(told: &[u8], sends: &[&str]) -> Option<[f64; 2]> {
     let told = String::from_utf8_lossy(told);
     let count = |event: &str| -> Option<f64> {
         let line = told.lines().find(|line| line.contains(event))?;
         line.split(',').next()?.parse().ok()
     };
-    let sends: Option<Vec<f64>> = SENDS.into_iter().map(count).collect();
+    let sends: Option<Vec<f64>> = sends.iter().map(|event| count(event)).collect();
     Some([count(ALL)?, sends?.into_iter().sum()])
 }
 
@@ -161,13 +181,19 @@ mod tests {
             4000,,raw_syscalls:sys_enter,9,100.00,,\n\
             900,,syscalls:sys_enter_sendto,9,100.00,,\n\
             0,,syscalls:sys_enter_sendmsg,9,100.00,,\n\
-            100,,syscalls:sys_enter_writev,9,100.00,,\n";
+            100,,syscalls:sys_enter_writev,9,100.00,,\n\
+            500,,io_uring:io_uring_submit_req,9,100.00,,\n";
 
-        assert_eq!(counts(told), Some([4000.0, 1000.0]));
+        assert_eq!(counts(told, &SENDS), Some([4000.0, 1000.0]));
+        let with_rings = [SENDS.as_slice(), &[SENDS_OF_RINGS]].concat();
+        assert_eq!(counts(told, &with_rings), Some([4000.0, 1500.0]));
     }
 
     #[test]
     fn what_was_not_counted_is_not_nothing() {
-        assert_eq!(counts(b"<not counted>,,raw_syscalls:sys_enter,,\n"), None);
+        assert_eq!(
+            counts(b"<not counted>,,raw_syscalls:sys_enter,,\n", &[]),
+            None
+        );
     }
 }

@@ -260,6 +260,10 @@ settings! {
     /// How much is logged, 0 to 3.
     verbose: u32 = NULL, OnReload;
 
+    /// Send what has become ready together by io_uring, with a call of the kernel for all of it, if the
+    /// kernel allows that; many containers do not. It changes nothing but the cost. Only pgusher has
+    /// this.
+    io_uring: bool = "1", AtBoot;
     /// How the log is written: as PgBouncer's lines, or as JSON, in which each line has the name of its
     /// event. Only pgusher has this.
     log_format: LogFormat = "pgbouncer", OnReload;

@@ -15,6 +15,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
 use crate::mailbox::Mailbox;
+use crate::outbox::{Outbox, Sending};
 use crate::source::Sources;
 use crate::tasks::{Job, Queues, spawn};
 use crate::time::Timers;
@@ -52,6 +53,7 @@ pub(crate) struct EventLoop {
     pub(crate) timers: RefCell<Timers>,
     pub(crate) queues: RefCell<Queues>,
     pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) outbox: RefCell<Outbox>,
     /// Where it is a guest: who makes the other loop give it a turn.
     pub(crate) host: RefCell<Option<Waker>>,
     /// What the task that runs may still read in this turn.
@@ -66,12 +68,12 @@ pub(crate) struct EventLoop {
 /// Runs a future on this thread, and whatever it spawns, until it is ready. A task that panics is
 /// over and takes no other along; if it is this one, that is an error, as is a loop that can't be
 /// made.
-pub fn run<F>(future: F) -> io::Result<F::Output>
+pub fn run<F>(sending: Sending, future: F) -> io::Result<F::Output>
 where
     F: Future + 'static,
     F::Output: 'static,
 {
-    let here = EventLoop::enter()?;
+    let here = EventLoop::enter(sending)?;
     let _leaving = Leaving;
     let outcome = Rc::new(RefCell::new(None));
     let over = Over(Rc::new(Cell::new(false)));
@@ -118,7 +120,7 @@ impl Drop for Leaving {
 
 impl EventLoop {
     /// Makes this thread's loop.
-    pub(crate) fn enter() -> io::Result<Rc<Self>> {
+    pub(crate) fn enter(sending: Sending) -> io::Result<Rc<Self>> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mailbox = Mailbox::new()?;
         let bell = epoll::EventData::new_u64(BELL);
@@ -131,6 +133,7 @@ impl EventLoop {
             timers: RefCell::default(),
             queues: RefCell::default(),
             mailbox: Arc::new(mailbox),
+            outbox: RefCell::new(Outbox::new(sending)),
             host: RefCell::default(),
             reads_left: Cell::new(0),
             events: RefCell::new(Vec::with_capacity(EVENTS)),
@@ -214,9 +217,11 @@ impl EventLoop {
             queues.ready.append(&mut queues.again);
         }
         let others_had_work = self.run_ready();
+        self.send_gathered();
         if self.run_patient(others_had_work) {
             // What has become of them, mostly.
             self.run_ready();
+            self.send_gathered();
         }
         // For those whom another loop runs.
         self.reads_left.set(READS_PER_TURN);

@@ -13,6 +13,7 @@ use tokio::task::spawn_local;
 use tokio::time::{Sleep, sleep_until};
 
 use crate::event_loop::EventLoop;
+use crate::outbox::Sending;
 
 /// Gives the thread an event loop beside tokio's, for as long as its local tasks run.
 pub fn attach() -> io::Result<()> {
@@ -29,7 +30,8 @@ struct Guest {
 
 impl Guest {
     fn new() -> io::Result<Self> {
-        let here = EventLoop::enter()?;
+        // What tokio's tasks say would wait for a turn of ours.
+        let here = EventLoop::enter(Sending::AtOnce)?;
         let epoll = here.epoll_copy()?;
         #[expect(
             unsafe_code,

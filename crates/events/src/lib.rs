@@ -10,6 +10,7 @@
 mod event_loop;
 mod guest;
 mod mailbox;
+mod outbox;
 mod socket;
 mod source;
 mod tasks;
@@ -17,6 +18,7 @@ pub mod time;
 
 pub use event_loop::{busy_time, run};
 pub use guest::attach;
+pub use outbox::{Sending, sends_gathered};
 pub use socket::Socket;
 pub use source::Watch;
 pub use tasks::{spawn, spawn_patient, yield_now};

@@ -1,24 +1,26 @@
 //! A connected socket, TCP or unix.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::{Domain, SockAddr, SockRef, Type};
 
-use crate::source::{ENDED, READABLE, WRITABLE, Watch};
+use crate::source::{ENDED, FAILED, LATE, READABLE, WRITABLE, Watch};
 
 /// A connected socket that the thread's event loop watches.
 #[derive(Debug)]
-pub struct Socket(Watch<OwnedFd>);
+pub struct Socket(Watch<Rc<OwnedFd>>);
 
 impl Socket {
     /// Takes a connected socket that does not block.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
-        let watch = Watch::new(socket)?;
+        let watch = Watch::new(Rc::new(socket))?;
         watch.is_ours_alone.set(true);
         Ok(Self(watch))
     }
@@ -36,9 +38,9 @@ impl Socket {
         if !waits || address.domain() == Domain::UNIX {
             return Err(connecting);
         }
-        let watch = Watch::<OwnedFd>::connecting(socket.into())?;
+        let watch = Watch::connecting(Rc::new(OwnedFd::from(socket)))?;
         watch.is_ours_alone.set(true);
-        std::future::poll_fn(|cx| watch.poll_writable(cx)).await?;
+        poll_fn(|cx| watch.poll_writable(cx)).await?;
         let this = Self(watch);
         match SockRef::from(&this).take_error()? {
             None => Ok(this),
@@ -53,11 +55,14 @@ impl Socket {
 
     /// Takes the socket out of the event loop.
     pub fn into_fd(self) -> io::Result<OwnedFd> {
-        self.0.into_inner()
+        let socket = self.0.into_inner()?;
+        // Somebody else has it as long as something is to be sent.
+        Rc::try_unwrap(socket).map_err(|_| io::ErrorKind::ResourceBusy.into())
     }
 
     /// The same socket once more.
     pub fn copy(&self) -> io::Result<OwnedFd> {
+        self.0.send_posted();
         // As long as that is open, closing this one does not end the kernel's watch.
         self.0.is_ours_alone.set(false);
         self.as_fd().try_clone_to_owned()
@@ -93,6 +98,9 @@ impl Socket {
     #[inline]
     fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let room = buffer.len();
+        if self.0.source.is(FAILED) {
+            return Err(self.0.source.failure());
+        }
         loop {
             match recv(self, &mut *buffer, RecvFlags::empty()) {
                 Ok((count, _)) => {
@@ -134,12 +142,21 @@ impl Socket {
         }
     }
 
-    /// Writes as much as there is room for now.
+    /// Writes as much as there is room for now. It may be gathered, to be sent at the end of the turn:
+    /// if that fails, the next call that reads or writes says so.
     #[inline]
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         let source = &self.0.source;
+        // It goes first.
+        self.0.send_posted();
         if !source.is(WRITABLE) {
             return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if source.is(FAILED) {
+            return Err(source.failure());
+        }
+        if self.0.home.post(source, self.0.get()?, bytes) {
+            return Ok(bytes.len());
         }
         loop {
             match send(self, bytes, SendFlags::NOSIGNAL) {
@@ -159,8 +176,27 @@ impl Socket {
         }
     }
 
-    /// Ends our side.
-    pub fn shutdown(&self) -> io::Result<()> {
+    /// True unless something was gathered and had no room.
+    #[inline]
+    pub fn is_flushed(&self) -> bool {
+        !self.0.source.is(LATE | FAILED)
+    }
+
+    /// Ready once what was gathered, and had no room, is sent.
+    pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.0.source.is(LATE) {
+            ready!(self.0.poll_writable(cx))?;
+        }
+        Poll::Ready(match self.0.source.is(FAILED) {
+            false => Ok(()),
+            true => Err(self.0.source.failure()),
+        })
+    }
+
+    /// Ends our side, once all is sent.
+    pub async fn shutdown(&self) -> io::Result<()> {
+        self.0.send_posted();
+        poll_fn(|cx| self.poll_flush(cx)).await?;
         SockRef::from(self).shutdown(Shutdown::Write)
     }
 }

@@ -7,11 +7,13 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use rustix::event::epoll::{self, EventFlags};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
 use slab::Slab;
 
 use crate::event_loop::EventLoop;
@@ -20,6 +22,10 @@ use crate::event_loop::EventLoop;
 pub(crate) const READABLE: u8 = 1;
 pub(crate) const WRITABLE: u8 = 2;
 pub(crate) const ENDED: u8 = 4;
+/// Something was gathered for it; of what was gathered a rest had no room; or it could not be sent.
+pub(crate) const POSTED: u8 = 8;
+pub(crate) const LATE: u8 = 16;
+pub(crate) const FAILED: u8 = 32;
 
 /// What is asked of the kernel at first. Room is asked for by whoever finds none.
 const READING: EventFlags = EventFlags::IN
@@ -47,6 +53,7 @@ impl Sources {
             asks_for_room: Cell::new(false),
             reader: RefCell::default(),
             writer: RefCell::default(),
+            late: RefCell::default(),
         });
         entry.insert(source.clone());
         source
@@ -83,6 +90,16 @@ pub(crate) struct Source {
     asks_for_room: Cell<bool>,
     reader: RefCell<Option<Waker>>,
     writer: RefCell<Option<Waker>>,
+    late: RefCell<Option<Box<Late>>>,
+}
+
+/// What became of something that was gathered, if it was not sent.
+#[derive(Debug)]
+enum Late {
+    /// These bytes wait for room in that socket.
+    Rest(Vec<u8>, Rc<OwnedFd>),
+    /// None of them went, nor will others.
+    Failed(Errno),
 }
 
 impl Source {
@@ -98,20 +115,83 @@ impl Source {
         if flags.intersects(EventFlags::IN) {
             ready |= READABLE;
         }
-        if flags.intersects(EventFlags::OUT | over) {
+        let has_room = flags.intersects(EventFlags::OUT | over);
+        if has_room && ready & LATE == 0 {
             ready |= WRITABLE;
         }
         self.ready.set(ready);
-        if ready & READABLE != 0
+        if has_room && ready & LATE != 0 {
+            self.catch_up();
+        }
+        self.wake();
+    }
+
+    /// Wakes whoever waits for what is there.
+    fn wake(&self) {
+        if self.is(READABLE)
             && let Some(reader) = &*self.reader.borrow()
         {
             reader.wake_by_ref();
         }
         // Who waits for room is waited for no more: a writer is rare.
-        if ready & WRITABLE != 0
+        if self.is(WRITABLE)
             && let Some(writer) = self.writer.take()
         {
             writer.wake();
+        }
+    }
+
+    /// Keeps what had no room, until there is some.
+    pub(crate) fn keep(&self, rest: &[u8], socket: &Rc<OwnedFd>) {
+        let late = Late::Rest(rest.to_vec(), socket.clone());
+        self.late.replace(Some(Box::new(late)));
+        self.clear(WRITABLE);
+        self.set(LATE);
+    }
+
+    /// Sends what had no room, as far as there is some now.
+    fn catch_up(&self) {
+        let mut late = self.late.borrow_mut();
+        let Some(Late::Rest(rest, socket)) = late.as_deref_mut() else {
+            return;
+        };
+        let outcome = loop {
+            match send(&*socket, rest, SendFlags::NOSIGNAL) {
+                Ok(count) => {
+                    rest.drain(..count);
+                    if rest.is_empty() {
+                        break Ok(());
+                    }
+                }
+                Err(Errno::INTR) => {}
+                // The kernel tells of more.
+                Err(Errno::AGAIN) => return,
+                Err(error) => break Err(error),
+            }
+        };
+        *late = None;
+        drop(late);
+        self.clear(LATE);
+        match outcome {
+            Ok(()) => self.set(WRITABLE),
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// What was gathered can't be sent: whoever reads or writes next is told.
+    pub(crate) fn fail(&self, error: Errno) {
+        self.late.replace(Some(Box::new(Late::Failed(error))));
+        self.clear(LATE);
+        self.set(READABLE | WRITABLE | FAILED);
+        self.wake();
+    }
+
+    /// Why it failed.
+    #[cold]
+    pub(crate) fn failure(&self) -> io::Error {
+        match self.late.borrow().as_deref() {
+            Some(Late::Failed(error)) => (*error).into(),
+            _ => io::ErrorKind::BrokenPipe.into(),
         }
     }
 
@@ -174,8 +254,17 @@ impl<T: AsFd> Watch<T> {
         self.watched.as_ref().ok_or_else(let_go)
     }
 
+    /// Sends what was gathered for it, and all else that was.
+    #[inline]
+    pub(crate) fn send_posted(&self) {
+        if self.source.is(POSTED) {
+            self.home.send_gathered();
+        }
+    }
+
     /// Lets it go, unwatched.
     pub(crate) fn into_inner(mut self) -> io::Result<T> {
+        self.send_posted();
         self.is_ours_alone.set(false);
         self.unwatch();
         self.watched.take().ok_or_else(let_go)
@@ -229,9 +318,8 @@ impl<T: AsFd> Watch<T> {
         }
         let before = self.source.writer.replace(Some(cx.waker().clone()));
         drop(before);
-        if !self.source.asks_for_room.replace(true) {
-            let data = epoll::EventData::new_u64(self.source.id);
-            epoll::modify(&self.home.epoll, self.get()?, data, BOTH)?;
+        if !self.source.asks_for_room.get() {
+            self.home.ask_for_room(&self.source, self.get()?)?;
         }
         Poll::Pending
     }
@@ -246,8 +334,18 @@ impl<T: AsFd> Watch<T> {
     }
 }
 
+impl EventLoop {
+    /// The kernel is to tell of room, now if there is some.
+    pub(crate) fn ask_for_room(&self, source: &Source, watched: impl AsFd) -> Result<(), Errno> {
+        source.asks_for_room.set(true);
+        let data = epoll::EventData::new_u64(source.id);
+        epoll::modify(&self.epoll, watched, data, BOTH)
+    }
+}
+
 impl<T: AsFd> Drop for Watch<T> {
     fn drop(&mut self) {
+        self.send_posted();
         self.unwatch();
         let place = place_of(self.source.id);
         let source = self.home.sources.borrow_mut().places.try_remove(place);

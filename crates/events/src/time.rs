@@ -162,11 +162,11 @@ mod tests {
     use std::future::poll_fn;
 
     use super::*;
-    use crate::{run, spawn};
+    use crate::{Sending, run, spawn};
 
     #[test]
     fn whoever_waits_is_woken_in_the_order_of_the_moments() {
-        let order = run(async {
+        let order = run(Sending::Gathered, async {
             // By when all are waiting.
             let start = Instant::now() + Duration::from_secs(1);
             let then = |wait| start + Duration::from_millis(wait);
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn what_takes_too_long_is_given_up_and_what_is_ready_is_not() {
-        run(async {
+        run(Sending::Gathered, async {
             let never = timeout(Duration::from_millis(5), std::future::pending::<()>());
             assert_eq!(never.await, Err(Elapsed));
             let at_once = timeout(Duration::ZERO, std::future::ready(7));
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn beats_come_one_after_the_other_and_the_first_at_once() {
         const PERIOD: Duration = Duration::from_millis(20);
-        run(async {
+        run(Sending::Gathered, async {
             let started = Instant::now();
             let mut ticks = Ticks::each(PERIOD);
             for beat in 0..5 {

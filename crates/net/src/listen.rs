@@ -275,7 +275,7 @@ mod tests {
         assert!(given.is_unix());
         assert_eq!(given.place(), format!("unix:{}", path.display()));
         let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
-        let accepted = events::run(async {
+        let accepted = events::run(events::Sending::Gathered, async {
             let watched = Watched::new(given.into())?;
             watched.accept().await
         });

@@ -310,16 +310,18 @@ impl Stream {
     /// True if the kernel has all that was written.
     pub fn is_flushed(&self) -> bool {
         match self {
+            Self::Tcp(stream) | Self::Unix(stream) => stream.is_flushed(),
             Self::Tls(stream) => stream.is_flushed(),
-            Self::Tcp(_) | Self::Unix(_) | Self::Closed => true,
+            Self::Closed => true,
         }
     }
 
     /// Hands to the kernel what is written and encrypted.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
+            Self::Tcp(stream) | Self::Unix(stream) => stream.poll_flush(cx),
             Self::Tls(stream) => stream.poll_flush(cx),
-            Self::Tcp(_) | Self::Unix(_) | Self::Closed => Poll::Ready(Ok(())),
+            Self::Closed => Poll::Ready(Ok(())),
         }
     }
 
@@ -375,7 +377,7 @@ impl Stream {
     /// Ends our side of the stream and waits until the kernel took it.
     pub async fn shutdown(&mut self) -> io::Result<()> {
         match self {
-            Self::Tcp(stream) | Self::Unix(stream) => stream.shutdown(),
+            Self::Tcp(stream) | Self::Unix(stream) => stream.shutdown().await,
             Self::Tls(stream) => stream.shutdown().await,
             Self::Closed => Ok(()),
         }
@@ -416,7 +418,7 @@ mod tests {
             user_timeout: Duration::from_millis(7700),
         };
         let asked = options.clone();
-        let stream = events::run(async move {
+        let stream = events::run(events::Sending::Gathered, async move {
             let target = Target::Tcp(target, None);
             Stream::connect(&target, &asked)
                 .await

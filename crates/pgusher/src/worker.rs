@@ -129,11 +129,15 @@ impl Start {
         let name = format!("worker-{}", self.id.0);
         let (ready, started) = std::sync::mpsc::sync_channel(1);
         let control = Handle::current();
+        let sending = match self.setup.config.settings.io_uring {
+            true => events::Sending::Gathered,
+            false => events::Sending::AtOnce,
+        };
         let thread = thread::Builder::new().name(name).spawn(move || {
             // Names are looked up, and what blocks is done, by control's runtime.
             let _elsewhere = control.enter();
             let tell = ready.clone();
-            let over = events::run(async move {
+            let over = events::run(sending, async move {
                 let _alive = Alive;
                 let _ = tell.send(Ok(()));
                 self.run().await;
@@ -146,6 +150,8 @@ impl Start {
     }
 
     async fn run(self) {
+        let gathers = events::sends_gathered();
+        tracing::debug!("io_uring: {}", if gathers { "on" } else { "off" });
         let local = Rc::new(Local {
             worker: self.id,
             shared: self.process.shared.clone(),

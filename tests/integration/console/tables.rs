@@ -182,6 +182,7 @@ async fn show_config_has_every_key_and_whether_it_can_be_changed() {
         unix_socket_group
         unix_socket_mode
         user
+        io_uring
         metrics_label_limit
         metrics_listen_addr
         metrics_port

@@ -120,6 +120,7 @@ fn only_boot_settings_are_not_changeable() {
             "unix_socket_group",
             "unix_socket_mode",
             "user",
+            "io_uring",
             "metrics_label_limit",
             "metrics_listen_addr",
             "metrics_port",

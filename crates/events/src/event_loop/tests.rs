@@ -17,7 +17,7 @@ use socket2::SockAddr;
 
 use super::PATIENT_CREDIT;
 use crate::time::{sleep, timeout};
-use crate::{Socket, attach, run, spawn, spawn_patient, yield_now};
+use crate::{Sending, Socket, attach, run, spawn, spawn_patient, yield_now};
 
 fn pair() -> (UnixStream, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
@@ -39,7 +39,7 @@ async fn read(socket: &Socket, room: usize) -> Vec<u8> {
 #[test]
 fn a_socket_is_read_as_bytes_come_and_to_its_end() {
     let (ours, mut theirs) = pair();
-    run(async move {
+    run(Sending::Gathered, async move {
         let socket = socket(ours);
         assert!(!socket.may_be_readable());
         let writer = thread::spawn(move || {
@@ -63,7 +63,7 @@ fn a_socket_is_read_as_bytes_come_and_to_its_end() {
 #[test]
 fn what_has_no_room_waits_until_the_other_side_reads() {
     let (ours, mut theirs) = pair();
-    let sent = run(async move {
+    let sent = run(Sending::Gathered, async move {
         let socket = socket(ours);
         let piece = vec![7; 1 << 16];
         let mut sent = 0;
@@ -81,7 +81,7 @@ fn what_has_no_room_waits_until_the_other_side_reads() {
         for _ in 0..20 {
             sent += poll_fn(|cx| socket.poll_write(cx, &piece)).await.unwrap();
         }
-        socket.shutdown().unwrap();
+        socket.shutdown().await.unwrap();
         (sent, reader.join().unwrap())
     });
     let (sent, received) = sent.unwrap();
@@ -92,10 +92,12 @@ fn what_has_no_room_waits_until_the_other_side_reads() {
 fn connecting_leads_to_a_socket_or_says_why_not() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    run(async move {
+    run(Sending::Gathered, async move {
         let socket = Socket::connect(&SockAddr::from(address)).await.unwrap();
         let (mut peer, _) = listener.accept().unwrap();
         assert_eq!(socket.try_write(b"hello").unwrap(), 5);
+        // It may go at the end of the turn.
+        yield_now().await;
         let mut heard = [0; 5];
         peer.read_exact(&mut heard).unwrap();
         assert_eq!(&heard, b"hello");
@@ -109,13 +111,15 @@ fn connecting_leads_to_a_socket_or_says_why_not() {
 #[test]
 fn a_socket_that_was_taken_out_is_another_loops_to_watch() {
     let (ours, mut theirs) = pair();
-    let fd = run(async move {
+    let fd = run(Sending::Gathered, async move {
         let socket = socket(ours);
         theirs.write_all(b"early").unwrap();
         (socket.into_fd().unwrap(), theirs)
     });
     let (fd, theirs) = fd.unwrap();
-    let heard = run(async move { read(&Socket::new(fd).unwrap(), 8).await });
+    let heard = run(Sending::Gathered, async move {
+        read(&Socket::new(fd).unwrap(), 8).await
+    });
     assert_eq!(heard.unwrap(), b"early");
     drop(theirs);
 }
@@ -123,7 +127,7 @@ fn a_socket_that_was_taken_out_is_another_loops_to_watch() {
 #[test]
 fn a_copy_of_a_closed_socket_wakes_nobody() {
     let (ours, mut theirs) = pair();
-    run(async move {
+    run(Sending::Gathered, async move {
         let first = socket(ours);
         let copy = first.copy().unwrap();
         drop(first);
@@ -144,7 +148,7 @@ fn a_copy_of_a_closed_socket_wakes_nobody() {
 #[test]
 fn whoever_reads_again_and_again_lets_others_have_their_turn() {
     let (ours, mut theirs) = pair();
-    run(async move {
+    run(Sending::Gathered, async move {
         let socket = socket(ours);
         theirs.write_all(&[1; 1000]).unwrap();
         let turns = Rc::new(Cell::new(0));
@@ -166,19 +170,19 @@ fn whoever_reads_again_and_again_lets_others_have_their_turn() {
 
 #[test]
 fn a_task_that_panics_takes_no_other_along() {
-    let done = run(async {
+    let done = run(Sending::Gathered, async {
         spawn(async { panic!("as it should") });
         yield_now().await;
         yield_now().await;
         7
     });
     assert_eq!(done.unwrap(), 7);
-    run(async { panic!("as it should") }).unwrap_err();
+    run(Sending::Gathered, async { panic!("as it should") }).unwrap_err();
 }
 
 #[test]
 fn other_threads_wake_tasks_whether_the_loop_sleeps_or_not() {
-    run(async {
+    run(Sending::Gathered, async {
         for round in 0..200 {
             let shared = Arc::new(Mutex::new((false, None::<Waker>)));
             let theirs = shared.clone();
@@ -218,7 +222,7 @@ fn work(time: Duration) -> Duration {
 fn patient_tasks_have_a_quarter_of_the_time_where_others_always_have_work() {
     const STEP: Duration = Duration::from_micros(200);
     const STEPS: u32 = 300;
-    let (took, theirs) = run(async {
+    let (took, theirs) = run(Sending::Gathered, async {
         let over = Rc::new(Cell::new(false));
         let told = over.clone();
         spawn(async move {
@@ -263,7 +267,7 @@ fn patient_tasks_have_a_quarter_of_the_time_where_others_always_have_work() {
 #[test]
 fn patient_tasks_have_all_the_time_where_nobody_else_has_work() {
     const STEP: Duration = Duration::from_millis(1);
-    let (took, theirs) = run(async {
+    let (took, theirs) = run(Sending::Gathered, async {
         let began = Instant::now();
         let theirs = Rc::new(Cell::new(Duration::ZERO));
         for _ in 0..200 {
@@ -290,7 +294,7 @@ fn what_is_left_at_the_end_is_dropped() {
         }
     }
     let (tell, told) = mpsc::channel();
-    run(async move {
+    run(Sending::Gathered, async move {
         let kept = Told(tell.clone(), "asleep");
         spawn(async move {
             let _kept = kept;
@@ -358,7 +362,7 @@ fn a_guest_of_tokio_has_tasks_timers_and_sockets() {
 fn a_connection_that_breaks_is_an_error_once_and_then_its_end() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    run(async move {
+    run(Sending::Gathered, async move {
         let socket = Socket::connect(&SockAddr::from(address)).await.unwrap();
         let (peer, _) = listener.accept().unwrap();
         reset(peer);

@@ -179,28 +179,28 @@ impl TlsStream {
 
     /// True if the socket took all that was written.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.records.sealed().is_empty()
+        self.records.sealed().is_empty() && self.tcp.is_flushed()
     }
 
     /// Sends what the socket has not taken yet.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.is_flushed() {
+        while !self.records.sealed().is_empty() {
             let count = ready!(self.tcp.poll_write(cx, self.records.sealed()))?;
             self.records.sent(count);
         }
-        Poll::Ready(Ok(()))
+        self.tcp.poll_flush(cx)
     }
 
     /// The same without waiting for room; true if nothing is left.
     fn try_flush(&mut self) -> io::Result<bool> {
-        while !self.is_flushed() {
+        while !self.records.sealed().is_empty() {
             match self.tcp.try_write(self.records.sealed()) {
                 Ok(count) => self.records.sent(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
-        Ok(true)
+        Ok(self.tcp.is_flushed())
     }
 
     /// Ready when something may be there to read.
@@ -246,7 +246,7 @@ impl TlsStream {
         if self.records.seal_farewell().is_ok() {
             std::future::poll_fn(|cx| self.poll_flush(cx)).await?;
         }
-        self.tcp.shutdown()
+        self.tcp.shutdown().await
     }
 }
 

@@ -1,0 +1,251 @@
+//! What a thread sends, gathered for a turn, so that the kernel is called once for all of it.
+//!
+//! A send wakes whoever waits for it, and on a busy machine that one runs at once, on our way back from
+//! the call: so many sends, so many changes of task. By io_uring there is one way back for all. Where
+//! the kernel does not allow it, as in many containers, each send is a call of its own.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+
+use io_uring::{IoUring, Probe, opcode, types};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
+
+use crate::event_loop::EventLoop;
+use crate::source::{POSTED, Source};
+
+/// Sends that are gathered, at most, and bytes of all and of each: what is larger goes at once.
+const LETTERS: usize = 64;
+const ROOM: usize = 64 * 1024;
+const LETTER_MAX: usize = 4096;
+
+/// Calls without any outcome before io_uring is given up.
+const ATTEMPTS: usize = 100;
+
+/// How a thread sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sending {
+    /// By io_uring, all of a turn at once, if the kernel allows that.
+    Gathered,
+    /// Each by a call of its own.
+    AtOnce,
+}
+
+/// Whether this thread's event loop gathers what is sent.
+pub fn sends_gathered() -> bool {
+    EventLoop::here().outbox.borrow().ring.is_some()
+}
+
+/// What is to be sent at the end of the turn, or earlier if it gets too much.
+pub(crate) struct Outbox {
+    /// `None` where io_uring is not to be used, or not to be had.
+    ring: Option<IoUring>,
+    /// Of all letters, one behind the other.
+    words: Vec<u8>,
+    letters: Vec<Letter>,
+}
+
+/// Bytes for one socket, which nothing else is sent to before.
+struct Letter {
+    source: Rc<Source>,
+    /// Keeps it open.
+    socket: Rc<OwnedFd>,
+    words: Range<usize>,
+    /// What came of it: a count of bytes, or an error's number below zero.
+    outcome: Option<i32>,
+}
+
+impl Outbox {
+    pub(crate) fn new(sending: Sending) -> Self {
+        let ring = match sending {
+            Sending::Gathered => ring().ok(),
+            Sending::AtOnce => None,
+        };
+        let (letters, room) = if ring.is_some() {
+            (LETTERS, ROOM)
+        } else {
+            (0, 0)
+        };
+        Self {
+            ring,
+            words: Vec::with_capacity(room),
+            letters: Vec::with_capacity(letters),
+        }
+    }
+
+    /// Sends all letters, and notes in each what came of it. Whoever has no room now is not waited for.
+    fn deliver(&mut self) {
+        let Some(ring) = &mut self.ring else {
+            return;
+        };
+        let mut queue = ring.submission();
+        for (number, letter) in (0..).zip(&self.letters) {
+            let words = self.words.get(letter.words.clone()).unwrap_or_default();
+            let socket = types::Fd(letter.socket.as_raw_fd());
+            let len = u32::try_from(words.len()).unwrap_or_default();
+            let entry = opcode::Send::new(socket, words.as_ptr(), len)
+                .flags(
+                    (SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+                        .bits()
+                        .cast_signed(),
+                )
+                .build()
+                .user_data(number);
+            #[expect(unsafe_code, reason = "the kernel is given an address")]
+            // SAFETY: the kernel reads the words until it tells of the outcome. Until then they are
+            // neither changed nor dropped: that is waited for below, or they are leaked. The letter
+            // keeps the socket open.
+            let pushed = unsafe { queue.push(&entry) };
+            debug_assert!(pushed.is_ok(), "as many places as letters");
+        }
+        drop(queue);
+
+        let mut missing = self.letters.len();
+        let mut attempts = 0;
+        while missing > 0 && attempts < ATTEMPTS {
+            let before = missing;
+            let called = ring.submit_and_wait(missing);
+            for told in ring.completion() {
+                let number = usize::try_from(told.user_data()).unwrap_or(usize::MAX);
+                if let Some(letter) = self.letters.get_mut(number) {
+                    letter.outcome = Some(told.result());
+                    missing -= 1;
+                }
+            }
+            match called {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // It is short of memory: once more, and then by other means.
+                Err(_) => attempts += 1,
+            }
+            if missing == before {
+                attempts += 1;
+            }
+        }
+        if missing > 0 {
+            self.give_up();
+        }
+    }
+
+    /// Sends at once what io_uring has not even looked at, and never asks it again.
+    #[cold]
+    fn give_up(&mut self) {
+        let Some(mut ring) = self.ring.take() else {
+            return;
+        };
+        let untouched = ring.submission().len();
+        drop(ring);
+        let first = self.letters.len().saturating_sub(untouched);
+        for letter in self.letters.iter_mut().skip(first) {
+            let words = self.words.get(letter.words.clone()).unwrap_or_default();
+            let outcome = match send(&letter.socket, words, SendFlags::NOSIGNAL) {
+                Ok(count) => i32::try_from(count).unwrap_or(i32::MAX),
+                Err(error) => -error.raw_os_error(),
+            };
+            letter.outcome = Some(outcome);
+        }
+        if self.letters.iter().any(|letter| letter.outcome.is_none()) {
+            // Nobody knows what becomes of those: their connections are over, and their words stay.
+            let copy = self.words.clone();
+            std::mem::forget(std::mem::replace(&mut self.words, copy));
+        }
+    }
+
+    /// Keeps the room, unless new letters came meanwhile.
+    fn take_back(&mut self, mut words: Vec<u8>, letters: Vec<Letter>) {
+        if self.letters.is_empty() {
+            words.clear();
+            (self.words, self.letters) = (words, letters);
+        }
+    }
+}
+
+/// A ring, if the kernel has one for us that can send.
+fn ring() -> io::Result<IoUring> {
+    let entries = u32::try_from(LETTERS).unwrap_or_default();
+    let ring = IoUring::builder()
+        .setup_submit_all()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .build(entries)
+        // Before Linux 6.1.
+        .or_else(|_| IoUring::new(entries))?;
+    let mut probe = Probe::new();
+    ring.submitter().register_probe(&mut probe)?;
+    match probe.is_supported(opcode::Send::CODE) {
+        true => Ok(ring),
+        false => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+impl EventLoop {
+    /// Takes bytes to be sent at the end of the turn; false if they had better be sent at once.
+    #[inline]
+    pub(crate) fn post(&self, source: &Rc<Source>, socket: &Rc<OwnedFd>, bytes: &[u8]) -> bool {
+        if bytes.len() > LETTER_MAX || bytes.is_empty() {
+            return false;
+        }
+        let mut outbox = self.outbox.borrow_mut();
+        if outbox.ring.is_none() {
+            return false;
+        }
+        let start = outbox.words.len();
+        if start + bytes.len() > ROOM || outbox.letters.len() == LETTERS {
+            drop(outbox);
+            self.send_gathered();
+            return self.post(source, socket, bytes);
+        }
+        outbox.words.extend_from_slice(bytes);
+        outbox.letters.push(Letter {
+            source: source.clone(),
+            socket: socket.clone(),
+            words: start..start + bytes.len(),
+            outcome: None,
+        });
+        source.set(POSTED);
+        true
+    }
+
+    /// Sends what was gathered.
+    pub(crate) fn send_gathered(&self) {
+        let mut outbox = self.outbox.borrow_mut();
+        if outbox.letters.is_empty() {
+            return;
+        }
+        outbox.deliver();
+        let mut letters = std::mem::take(&mut outbox.letters);
+        let words = std::mem::take(&mut outbox.words);
+        // Whoever is told of something, or dropped, may have something to send.
+        drop(outbox);
+        for letter in &letters {
+            letter.source.clear(POSTED);
+            let sent = letter.outcome.unwrap_or(-Errno::IO.raw_os_error());
+            if usize::try_from(sent) != Ok(letter.words.len()) {
+                let words = words.get(letter.words.clone()).unwrap_or_default();
+                self.look_after(letter, sent, words);
+            }
+        }
+        letters.clear();
+        self.outbox.borrow_mut().take_back(words, letters);
+    }
+
+    /// Not all of a letter went.
+    #[cold]
+    fn look_after(&self, letter: &Letter, sent: i32, words: &[u8]) {
+        let sent = match usize::try_from(sent) {
+            Ok(count) => count,
+            Err(_) if -sent == Errno::AGAIN.raw_os_error() => 0,
+            Err(_) => return letter.source.fail(Errno::from_raw_os_error(-sent)),
+        };
+        let rest = words.get(sent..).unwrap_or_default();
+        letter.source.keep(rest, &letter.socket);
+        if let Err(error) = self.ask_for_room(&letter.source, &letter.socket) {
+            letter.source.fail(error);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,214 @@
+//! What is sent arrives, in order and whole, whichever way it goes.
+
+#![allow(clippy::unwrap_used)]
+
+use std::future::poll_fn;
+use std::io::{ErrorKind, Read};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::thread;
+
+use super::*;
+use crate::{Socket, run, yield_now};
+
+const BOTH_WAYS: [Sending; 2] = [Sending::Gathered, Sending::AtOnce];
+
+fn pair() -> (Socket, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    (Socket::new(ours.into()).unwrap(), theirs)
+}
+
+/// What has come, without waiting for more.
+fn so_far(peer: &mut UnixStream) -> Vec<u8> {
+    peer.set_nonblocking(true).unwrap();
+    let mut told = vec![0; 1 << 20];
+    let count = match peer.read(&mut told) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+        count => count.unwrap(),
+    };
+    peer.set_nonblocking(false).unwrap();
+    told.truncate(count);
+    told
+}
+
+async fn write_all(socket: &Socket, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        let count = poll_fn(|cx| socket.poll_write(cx, bytes)).await.unwrap();
+        bytes = &bytes[count..];
+    }
+}
+
+#[test]
+fn what_a_turn_says_goes_together_at_its_end() {
+    run(Sending::Gathered, async {
+        let gathers = sends_gathered();
+        let mut pairs: Vec<_> = (0..LETTERS - 1).map(|_| pair()).collect();
+        for round in 0..3_u8 {
+            for (ours, theirs) in &mut pairs {
+                assert_eq!(ours.try_write(&[round; 7]).unwrap(), 7);
+                let early: &[u8] = if gathers { &[] } else { &[round; 7] };
+                assert_eq!(so_far(theirs), early);
+            }
+            yield_now().await;
+            for (_, theirs) in &mut pairs {
+                let late: &[u8] = if gathers { &[round; 7] } else { &[] };
+                assert_eq!(so_far(theirs), late);
+            }
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn more_than_is_gathered_at_once_goes_all_the_same() {
+    for sending in BOTH_WAYS {
+        run(sending, async {
+            let mut pairs: Vec<_> = (0..LETTERS * 3 + 1).map(|_| pair()).collect();
+            let words: Vec<u8> = (0..LETTER_MAX).map(|at| (at % 251) as u8).collect();
+            for (ours, _) in &pairs {
+                assert_eq!(ours.try_write(&words).unwrap(), words.len());
+            }
+            yield_now().await;
+            for (_, theirs) in &mut pairs {
+                assert_eq!(so_far(theirs), words);
+            }
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn one_socket_is_told_everything_in_order_small_and_large() {
+    for sending in BOTH_WAYS {
+        run(sending, async {
+            let (ours, mut theirs) = pair();
+            let reader = thread::spawn(move || {
+                let mut told = Vec::new();
+                theirs.read_to_end(&mut told).map(|_| told)
+            });
+            let mut said = Vec::new();
+            for (number, len) in [3, 5, 300_000, 1, 4096, 4097, 2, 70_000, 9]
+                .iter()
+                .enumerate()
+            {
+                let piece = vec![number as u8; *len];
+                write_all(&ours, &piece).await;
+                said.extend_from_slice(&piece);
+            }
+            ours.shutdown().await.unwrap();
+            assert!(reader.join().unwrap().unwrap() == said);
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn last_words_are_sent_before_the_socket_closes() {
+    for sending in BOTH_WAYS {
+        run(sending, async {
+            let (ours, mut theirs) = pair();
+            ours.try_write(b"farewell").unwrap();
+            drop(ours);
+            let mut told = String::new();
+            theirs.read_to_string(&mut told).unwrap();
+            assert_eq!(told, "farewell");
+
+            let (ours, mut theirs) = pair();
+            ours.try_write(b"go on elsewhere").unwrap();
+            let elsewhere = ours.into_fd().unwrap();
+            assert_eq!(so_far(&mut theirs), b"go on elsewhere");
+            drop(elsewhere);
+        })
+        .unwrap();
+    }
+}
+
+/// Fills the socket behind the back of whoever holds it, and returns how much that took.
+fn fill(ours: &Socket) -> usize {
+    let copy = ours.copy().unwrap();
+    let mut filled = 0;
+    while let Ok(count) = send(&copy, &[1; 256], SendFlags::DONTWAIT) {
+        filled += count;
+    }
+    filled
+}
+
+#[test]
+fn what_had_no_room_goes_once_there_is_some_and_nothing_overtakes_it() {
+    run(Sending::Gathered, async {
+        if !sends_gathered() {
+            // Sent at once it has no room, and `event_loop` shows what happens then.
+            return;
+        }
+        let (ours, mut theirs) = pair();
+        let filled = fill(&ours);
+        let (late, later) = (vec![2; 4096], vec![3; 4096]);
+        assert_eq!(ours.try_write(&late).unwrap(), late.len());
+        yield_now().await;
+        assert!(!ours.is_flushed());
+        let refused = ours.try_write(&later).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::WouldBlock);
+
+        let reader = thread::spawn(move || {
+            let mut told = Vec::new();
+            theirs.read_to_end(&mut told).map(|_| told)
+        });
+        poll_fn(|cx| ours.poll_flush(cx)).await.unwrap();
+        write_all(&ours, &later).await;
+        drop(ours);
+        let told = reader.join().unwrap().unwrap();
+        let said = [vec![1; filled], late, later].concat();
+        assert!(told == said, "{} of {}", told.len(), said.len());
+    })
+    .unwrap();
+}
+
+#[test]
+fn who_waits_for_an_answer_hears_that_the_question_could_not_be_sent() {
+    for sending in BOTH_WAYS {
+        run(sending, async {
+            let (ours, theirs) = pair();
+            let copy = ours.copy().unwrap();
+            // It can't write any more, and the other side neither speaks nor ends.
+            UnixStream::from(copy).shutdown(Shutdown::Write).unwrap();
+            let mut room = [0; 8];
+            let asked = ours.try_write(b"question");
+            assert_eq!(asked.is_ok(), sends_gathered(), "{asked:?}");
+            if asked.is_ok() {
+                let answer = poll_fn(|cx| ours.poll_recv(cx, &mut room)).await;
+                assert_eq!(answer.unwrap_err().kind(), ErrorKind::BrokenPipe);
+            }
+            let again = ours.try_write(b"question").unwrap_err();
+            assert_eq!(again.kind(), ErrorKind::BrokenPipe);
+            if sends_gathered() {
+                let flushed = poll_fn(|cx| ours.poll_flush(cx)).await;
+                assert_eq!(flushed.unwrap_err().kind(), ErrorKind::BrokenPipe);
+            }
+            drop(theirs);
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn a_ring_that_refuses_is_not_asked_again_and_nothing_is_lost() {
+    let Ok(broken) = IoUring::builder().setup_r_disabled().build(LETTERS as u32) else {
+        return;
+    };
+    run(Sending::Gathered, async {
+        EventLoop::here().outbox.borrow_mut().ring = Some(broken);
+        let mut pairs: Vec<_> = (0..5).map(|_| pair()).collect();
+        for _ in 0..2 {
+            for (ours, _) in &pairs {
+                ours.try_write(b"all the same").unwrap();
+            }
+            yield_now().await;
+            for (_, theirs) in &mut pairs {
+                assert_eq!(so_far(theirs), b"all the same");
+            }
+            assert!(!sends_gathered());
+        }
+    })
+    .unwrap();
+}
