@@ -203,6 +203,15 @@ enum Against {
 }
 
 impl Acceptor {
+    /// Believes that a client is who it says, if there is such a user.
+    pub fn trusting(known: &Known) -> (Self, Step) {
+        let step = match known {
+            Known::Secret { .. } => admit(Identity::default()),
+            Known::Nobody => Step::Refuse(Refusal::Trust),
+        };
+        (Self { state: State::Over }, step)
+    }
+
     /// Begins to prove that a client is `user`.
     pub fn start(
         challenge: Challenge,
@@ -212,7 +221,7 @@ impl Acceptor {
         entropy: Entropy,
     ) -> (Self, Step) {
         match challenge {
-            Challenge::Trust => (Self { state: State::Over }, trust(&known)),
+            Challenge::Trust => Self::trusting(&known),
             Challenge::Plain => {
                 let user = user.to_owned();
                 let (secret, _) = known.usable();
@@ -286,13 +295,6 @@ impl Known {
             Self::Secret { secret, cached } if !secret.is_blank() => (Some(secret), cached),
             Self::Secret { .. } | Self::Nobody => (None, None),
         }
-    }
-}
-
-fn trust(known: &Known) -> Step {
-    match known {
-        Known::Secret { .. } => admit(Identity::default()),
-        Known::Nobody => Step::Refuse(Refusal::Trust),
     }
 }
 

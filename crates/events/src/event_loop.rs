@@ -33,6 +33,9 @@ const READS_OF_PATIENT: u32 = 8;
 /// Patient tasks have the loop for so long, then others are looked after.
 const PATIENT_TIME: Duration = Duration::from_micros(50);
 
+/// Times in a turn: one that accepts wakes, by way of a task that is not patient, one that logs in.
+const PATIENT_ROUNDS: usize = 2;
+
 /// Where others have work at every turn, patient tasks have one in so many parts of the time.
 const PATIENT_PART: u32 = 4;
 
@@ -218,7 +221,10 @@ impl EventLoop {
         }
         let others_had_work = self.run_ready();
         self.send_gathered();
-        if self.run_patient(others_had_work) {
+        for _ in 0..PATIENT_ROUNDS {
+            if !self.run_patient(others_had_work) {
+                break;
+            }
             // What has become of them, mostly.
             self.run_ready();
             self.send_gathered();

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use events::Watch;
 use mio::net::{TcpListener, UnixListener};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::resolve::resolve;
 use crate::stream::{Parked, unix_path};
@@ -19,9 +19,48 @@ use crate::stream::{Parked, unix_path};
 #[derive(Debug)]
 pub enum Listener {
     /// TCP, v4 or v6.
-    Tcp(TcpListener),
+    Tcp(TcpListener, Heritage),
     /// A unix socket.
     Unix(UnixListener, UnixFile),
+}
+
+/// What is known of each connection that a listener takes, without asking the kernel.
+#[derive(Debug, Default)]
+pub struct Heritage {
+    /// Our end's address, unless the listener has several.
+    local: Option<SocketAddr>,
+    /// Whether it has the listener's options.
+    options: bool,
+}
+
+/// A connection that was just taken.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The socket.
+    pub socket: Parked,
+    /// The other end's address, if it has one.
+    pub peer: Option<SocketAddr>,
+    /// Our end's address, if it is known.
+    pub local: Option<SocketAddr>,
+    /// Whether `TCP_NODELAY` and `SO_KEEPALIVE` are as they should be.
+    pub has_options: bool,
+}
+
+impl Accepted {
+    /// A connection of which nothing is known.
+    pub fn unknown(socket: Parked) -> Self {
+        Self {
+            socket,
+            peer: None,
+            local: None,
+            has_options: false,
+        }
+    }
+
+    /// True if it came by a unix socket.
+    pub fn is_unix(&self) -> bool {
+        matches!(self.socket, Parked::Unix(_))
+    }
 }
 
 /// The file of a unix socket, removed when its listener goes.
@@ -52,6 +91,9 @@ pub struct ListenOptions {
     pub backlog: i32,
     /// Whether other processes may listen on the same TCP port.
     pub reuse_port: bool,
+    /// Whether connections are probed while they are silent; if this is said, they need not be told
+    /// so, nor of `TCP_NODELAY`: on Linux they have it from their listener.
+    pub keepalive: Option<bool>,
 }
 
 /// Owner and permissions of a unix socket.
@@ -85,10 +127,20 @@ impl Listener {
         if options.reuse_port {
             socket.set_reuse_port(true)?;
         }
+        if let Some(keepalive) = options.keepalive {
+            socket.set_tcp_nodelay(true)?;
+            socket.set_keepalive(keepalive)?;
+        }
         socket.bind(&SockAddr::from(addr))?;
         socket.listen(options.backlog)?;
         socket.set_nonblocking(true)?;
-        Ok(Self::Tcp(TcpListener::from_std(socket.into())))
+        let listener = TcpListener::from_std(socket.into());
+        let local = listener.local_addr()?;
+        let heritage = Heritage {
+            local: (!local.ip().is_unspecified()).then_some(local),
+            options: options.keepalive.is_some(),
+        };
+        Ok(Self::Tcp(listener, heritage))
     }
 
     /// Listens on a unix socket. A socket file that nobody serves any more is replaced; one that
@@ -132,7 +184,10 @@ impl Listener {
                 let listener = UnixListener::from_std(socket.into());
                 Ok(Self::Unix(listener, UnixFile::default()))
             }
-            Domain::IPV4 | Domain::IPV6 => Ok(Self::Tcp(TcpListener::from_std(socket.into()))),
+            Domain::IPV4 | Domain::IPV6 => {
+                let listener = TcpListener::from_std(socket.into());
+                Ok(Self::Tcp(listener, Heritage::default()))
+            }
             _ => Err(io::Error::other("neither a TCP nor a unix socket")),
         }
     }
@@ -161,7 +216,7 @@ impl Listener {
     /// Whether the kernel keeps a TCP connection back until its first bytes are there, or a second
     /// has passed (`TCP_DEFER_ACCEPT`, tcp(7)).
     pub fn set_deferred(&self, deferred: bool) -> io::Result<()> {
-        let Self::Tcp(listener) = self else {
+        let Self::Tcp(listener, _) = self else {
             return Ok(());
         };
         let seconds = libc::c_int::from(deferred);
@@ -183,16 +238,32 @@ impl Listener {
         }
     }
 
-    /// Takes the connection that is first in the kernel's queue; `WouldBlock` if there is none.
-    pub fn accept(&self) -> io::Result<Parked> {
+    /// Whether connections that come from now on are probed, if they have that from the listener.
+    pub fn set_keepalive(&self, keepalive: bool) -> io::Result<()> {
         match self {
-            Self::Tcp(listener) => {
-                let (stream, _) = listener.accept()?;
-                Ok(Parked::Tcp(OwnedFd::from(stream).into()))
+            Self::Tcp(listener, heritage) if heritage.options => {
+                SockRef::from(listener).set_keepalive(keepalive)
+            }
+            Self::Tcp(..) | Self::Unix(..) => Ok(()),
+        }
+    }
+
+    /// Takes the connection that is first in the kernel's queue; `WouldBlock` if there is none.
+    pub fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener, heritage) => {
+                let (stream, peer) = listener.accept()?;
+                Ok(Accepted {
+                    socket: Parked::Tcp(OwnedFd::from(stream).into()),
+                    peer: Some(peer),
+                    local: heritage.local,
+                    has_options: heritage.options,
+                })
             }
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept()?;
-                Ok(Parked::Unix(OwnedFd::from(stream).into()))
+                let socket = Parked::Unix(OwnedFd::from(stream).into());
+                Ok(Accepted::unknown(socket))
             }
         }
     }
@@ -201,7 +272,7 @@ impl Listener {
     pub fn place(&self) -> String {
         let unknown = || "a socket without a name".to_owned();
         match self {
-            Self::Tcp(listener) => listener
+            Self::Tcp(listener, _) => listener
                 .local_addr()
                 .map_or_else(|_| unknown(), |addr| addr.to_string()),
             Self::Unix(listener, _) => {
@@ -221,7 +292,7 @@ impl Listener {
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Tcp(listener) => listener.as_fd(),
+            Self::Tcp(listener, _) => listener.as_fd(),
             Self::Unix(listener, _) => listener.as_fd(),
         }
     }
@@ -244,7 +315,7 @@ impl Watched {
     }
 
     /// Waits for the next connection. It belongs to no event loop yet: mostly another one takes it.
-    pub async fn accept(&self) -> io::Result<Parked> {
+    pub async fn accept(&self) -> io::Result<Accepted> {
         self.0.when_readable(|listener| listener.accept()).await
     }
 }
@@ -285,6 +356,41 @@ mod tests {
 
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         assert!(!Listener::given(tcp.into()).unwrap().is_unix());
+    }
+
+    #[test]
+    fn connections_have_their_options_and_addresses_from_their_listener() {
+        let options = ListenOptions {
+            backlog: 16,
+            reuse_port: false,
+            keepalive: Some(true),
+        };
+        for anywhere in [false, true] {
+            let ip = if anywhere { "0.0.0.0:0" } else { "127.0.0.1:0" };
+            let listener = Arc::new(Listener::tcp(ip.parse().unwrap(), &options).unwrap());
+            let Listener::Tcp(tcp, _) = &*listener else {
+                panic!("not TCP");
+            };
+            let port = tcp.local_addr().unwrap().port();
+            for keepalive in [true, false, true] {
+                listener.set_keepalive(keepalive).unwrap();
+                let ours = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+                let watched = listener.clone();
+                let accepted = events::run(events::Sending::AtOnce, async move {
+                    Watched::new(watched)?.accept().await
+                });
+                let accepted = accepted.unwrap().unwrap();
+                assert_eq!(accepted.peer, Some(ours.local_addr().unwrap()));
+                let local = (!anywhere).then(|| ours.peer_addr().unwrap());
+                assert_eq!(accepted.local, local);
+                assert!(accepted.has_options);
+                let Parked::Tcp(socket) = accepted.socket else {
+                    panic!("not TCP");
+                };
+                assert!(socket.nodelay().unwrap());
+                assert_eq!(SockRef::from(&socket).keepalive().unwrap(), keepalive);
+            }
+        }
     }
 
     #[test]

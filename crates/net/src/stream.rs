@@ -149,9 +149,20 @@ pub struct TcpOptions {
 impl TcpOptions {
     /// Sets the options, and TCP_NODELAY always, on a connected socket.
     pub fn apply(&self, stream: &impl AsFd) -> io::Result<()> {
-        let socket = SockRef::from(stream);
-        socket.set_tcp_nodelay(true)?;
+        SockRef::from(stream).set_tcp_nodelay(true)?;
         if self.keepalive {
+            SockRef::from(stream).set_keepalive(true)?;
+        }
+        self.apply_rest(stream)
+    }
+
+    /// The same where TCP_NODELAY is set, and whether it is probed.
+    pub fn apply_rest(&self, stream: &impl AsFd) -> io::Result<()> {
+        let socket = SockRef::from(stream);
+        let says_how = self.keepalive_count > 0
+            || !self.keepalive_idle.is_zero()
+            || !self.keepalive_interval.is_zero();
+        if self.keepalive && says_how {
             let mut keepalive = TcpKeepalive::new();
             if self.keepalive_count > 0 {
                 keepalive = keepalive.with_retries(self.keepalive_count);

@@ -9,8 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use net::listen::{ListenOptions, UnixMode, addresses};
-use net::stream::Parked;
+use net::listen::{Accepted, ListenOptions, UnixMode, addresses};
 use net::{Listener, Watched};
 use pool::server::login::socket_path;
 use settings::Settings;
@@ -90,6 +89,7 @@ impl Listeners {
         let options = ListenOptions {
             backlog: i32::try_from(settings.listen_backlog).unwrap_or(i32::MAX),
             reuse_port: settings.so_reuseport,
+            keepalive: Some(settings.tcp_keepalive),
         };
         let mut listeners = Vec::new();
         let mut failure = None;
@@ -223,10 +223,13 @@ impl Listeners {
     /// Has the kernel do with those who connect as the settings say.
     pub(crate) fn tune(&self, settings: &Settings) {
         for door in &self.doors {
-            let tuned = door.listener.set_deferred(settings.tcp_defer_accept != 0);
-            if let Err(error) = tuned {
-                let place = door.listener.place();
-                tracing::warn!("cannot set tcp_defer_accept of {place}: {error}");
+            let deferred = door.listener.set_deferred(settings.tcp_defer_accept != 0);
+            let probed = door.listener.set_keepalive(settings.tcp_keepalive);
+            for (what, tuned) in [("tcp_defer_accept", deferred), ("tcp_keepalive", probed)] {
+                if let Err(error) = tuned {
+                    let place = door.listener.place();
+                    tracing::warn!("cannot set {what} of {place}: {error}");
+                }
             }
         }
     }
@@ -284,10 +287,10 @@ impl Door {
             told,
             _ended: ended,
         };
-        match &process.workers[..] {
-            // A worker that is gone takes the process with it.
-            [worker] => drop(worker.send(WorkerMail::TakeIn(intake))),
-            _ => events::spawn(intake.run(process.clone())),
+        // One door, one worker; which clients are whose is settled later. A worker that is gone takes
+        // the process with it.
+        if let Some(worker) = process.workers.first() {
+            let _ = worker.send(WorkerMail::TakeIn(intake));
         }
     }
 
@@ -335,13 +338,14 @@ async fn take_in(watched: &Watched, process: &Process, console_only: &AtomicBool
     loop {
         let accepted = watched.accept().await;
         // Only unix sockets stay open for the console: who came by another door came in time.
-        let late = console_only.load(Ordering::Relaxed) && matches!(accepted, Ok(Parked::Unix(_)));
+        let late = console_only.load(Ordering::Relaxed)
+            && matches!(&accepted, Ok(accepted) if accepted.is_unix());
         let admission = match late {
             true => Admission::ConsoleOnly,
             false => Admission::Open,
         };
         match accepted {
-            Ok(parked) => admit(parked, process, admission),
+            Ok(accepted) => admit(accepted, process, admission),
             Err(error) => {
                 tracing::warn!(name: "accept_failed", "accept failed: {error}");
                 events::time::sleep(BREATH).await;
@@ -354,7 +358,7 @@ async fn take_in(watched: &Watched, process: &Process, console_only: &AtomicBool
 fn empty_queue(listener: &Listener, process: &Process) {
     loop {
         match listener.accept() {
-            Ok(parked) => admit(parked, process, Admission::Open),
+            Ok(accepted) => admit(accepted, process, Admission::Open),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             Err(error) => {
                 tracing::warn!(name: "accept_failed", "accept failed: {error}");
@@ -365,12 +369,12 @@ fn empty_queue(listener: &Listener, process: &Process) {
 }
 
 /// Hands a connection to the worker with the fewest clients.
-fn admit(parked: Parked, process: &Process, admission: Admission) {
+fn admit(accepted: Accepted, process: &Process, admission: Admission) {
     let loads = process.loads.iter().enumerate();
     let Some((worker, load)) = loads.min_by_key(|(_, load)| load.load(Ordering::Relaxed)) else {
         return;
     };
-    let mail = WorkerMail::Client(parked, Counted::new(load), admission);
+    let mail = WorkerMail::Client(accepted, Counted::new(load), admission);
     // A worker that is gone takes the connection with it.
     let _ = process.workers[worker].send(mail);
 }

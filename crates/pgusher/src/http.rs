@@ -21,7 +21,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use net::listen::{ListenOptions, addresses};
+use net::listen::{Accepted, ListenOptions, addresses};
 use net::stream::Parked;
 use net::{Listener, Watched};
 use settings::Settings;
@@ -67,6 +67,7 @@ impl Endpoint {
         let options = ListenOptions {
             backlog: BACKLOG,
             reuse_port: false,
+            keepalive: None,
         };
         let port = settings.metrics_port;
         let mut listeners = Vec::new();
@@ -149,8 +150,8 @@ async fn take_in(listener: Listener, pooler: Rc<Pooler>) {
 }
 
 /// The connection as hyper wants it.
-fn tcp_of(accepted: Parked) -> io::Result<TcpStream> {
-    match accepted {
+fn tcp_of(accepted: Accepted) -> io::Result<TcpStream> {
+    match accepted.socket {
         Parked::Tcp(tcp) => TcpStream::from_std(tcp),
         // This listener takes nothing else.
         Parked::Unix(_) | Parked::Tls(_) => Err(io::ErrorKind::Unsupported.into()),

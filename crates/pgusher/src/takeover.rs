@@ -245,8 +245,8 @@ async fn await_heir(pooler: Rc<Pooler>, meeting: Arc<Listener>, place: PathBuf) 
         Ok(watched) => watched,
         Err(error) => return tracing::warn!("{}: {error}", place.display()),
     };
-    while let Ok(stream) = watched.accept().await {
-        match hand_over(&pooler, stream, &meeting).await {
+    while let Ok(accepted) = watched.accept().await {
+        match hand_over(&pooler, accepted.socket, &meeting).await {
             // The place is the heir's now.
             Ok((talk, hands)) => {
                 meeting.leave_file();
@@ -262,6 +262,7 @@ fn listen(place: &Path) -> io::Result<Listener> {
     let options = ListenOptions {
         backlog: 16,
         reuse_port: false,
+        keepalive: None,
     };
     let mode = UnixMode {
         mode: 0o600,

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use net::Stream;
-use net::stream::Parked;
+use net::listen::Accepted;
 use pool::pool::{Local, Suspension};
 use pool::roster::{ClientKind, ClientState, Crossing, Kill};
 use pool::snapshot::{Counters, MemoryRow, Snapshot};
@@ -39,7 +38,7 @@ const ADMITTED_AT_ONCE: usize = 8;
 #[derive(Debug)]
 pub(crate) enum WorkerMail {
     /// A new connection, and its count.
-    Client(Parked, Counted, Admission),
+    Client(Accepted, Counted, Admission),
     /// A new configuration is in force.
     Setup(Arc<Setup>),
     /// What does the worker look like?
@@ -226,8 +225,8 @@ impl Worker {
 
     fn receive(self: &Rc<Self>, mail: WorkerMail) {
         match mail {
-            WorkerMail::Client(parked, counted, admission) => {
-                self.admit(parked, counted, admission);
+            WorkerMail::Client(accepted, counted, admission) => {
+                self.admit(accepted, counted, admission);
             }
             WorkerMail::TakeIn(intake) => {
                 events::spawn_patient(intake.run(self.process.clone()));
@@ -393,12 +392,12 @@ impl Worker {
         });
     }
 
-    fn admit(self: &Rc<Self>, parked: Parked, counted: Counted, admission: Admission) {
-        match Stream::accepted(parked) {
-            Ok(stream) => {
+    fn admit(self: &Rc<Self>, accepted: Accepted, counted: Counted, admission: Admission) {
+        match client::meet(&self.setup(), accepted) {
+            Ok(visitor) => {
                 // Counted before anybody else can look.
                 let login = Counted::new(&self.process.logins);
-                let served = client::serve(self.clone(), stream, counted, login, admission);
+                let served = client::serve(self.clone(), visitor, counted, login, admission);
                 events::spawn_patient(served);
             }
             Err(error) => tracing::warn!("cannot take a client in: {error}"),

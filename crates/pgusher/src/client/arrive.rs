@@ -3,12 +3,12 @@
 use std::io;
 use std::rc::Rc;
 
-use net::stream::Parked;
-use net::{Conn, PeerAddr, Stream};
+use net::Conn;
+use net::listen::Accepted;
 use wire::Replication;
 
 use super::seat::Listed;
-use super::{Admitted, Newcomer, meet};
+use super::{Admitted, Newcomer, Visitor, meet};
 use crate::accept::Admission;
 use crate::handover::arrival::Arrival;
 use crate::session::Session;
@@ -18,8 +18,12 @@ use crate::worker::Worker;
 /// Its session, as it was there.
 pub(crate) fn arrive(worker: &Rc<Worker>, arrival: Arrival) -> io::Result<Box<Session>> {
     let pool = worker.pools.get(&arrival.pool);
-    let (mut conn, peer) = match connect(worker, arrival.socket) {
-        Ok(connected) => connected,
+    let Visitor {
+        stream,
+        peer,
+        local,
+    } = match meet(&worker.setup(), Accepted::unknown(arrival.socket)) {
+        Ok(visitor) => visitor,
         Err(error) => {
             if let Some(server) = arrival.server {
                 pool.turn_away(*server);
@@ -27,11 +31,12 @@ pub(crate) fn arrive(worker: &Rc<Worker>, arrival: Arrival) -> io::Result<Box<Se
             return Err(error);
         }
     };
+    let mut conn = Conn::new(stream);
     conn.hold(&arrival.held);
     let newcomer = Newcomer {
         id: arrival.id,
         peer,
-        local: conn.stream().local_addr(),
+        local,
         conn,
         connected: arrival.connected,
         connect_time: arrival.connect_time,
@@ -70,11 +75,4 @@ pub(crate) fn arrive(worker: &Rc<Worker>, arrival: Arrival) -> io::Result<Box<Se
         session.statements = Some(Box::new(statements));
     }
     Ok(Box::new(session))
-}
-
-/// Its connection, and who is at the other end.
-fn connect(worker: &Worker, socket: Parked) -> io::Result<(Conn, PeerAddr)> {
-    let stream = Stream::unpark(socket)?;
-    let peer = meet(worker, &stream)?;
-    Ok((Conn::new(stream), peer))
 }

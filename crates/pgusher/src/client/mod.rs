@@ -12,10 +12,12 @@ mod startup;
 mod vouched;
 mod welcome;
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use auth::Origin;
+use net::listen::Accepted;
 use net::tls::{Cipher, ClientTls, HandshakeError};
 use net::{Conn, PeerAddr, Stream};
 use pool::roster::Kill;
@@ -30,6 +32,7 @@ use crate::cancel::cancel;
 use crate::console;
 use crate::process::Counted;
 use crate::session::Session;
+use crate::setup::Setup;
 use crate::stage::Stage;
 use crate::worker::Worker;
 
@@ -42,7 +45,7 @@ pub(crate) struct Newcomer {
     pub(crate) id: ClientId,
     pub(crate) conn: Conn,
     pub(crate) peer: PeerAddr,
-    pub(crate) local: Option<std::net::SocketAddr>,
+    pub(crate) local: Option<SocketAddr>,
     pub(crate) connected: Instant,
     pub(crate) connect_time: SystemTime,
     /// Its database and user, as far as it has said: for the log.
@@ -133,20 +136,16 @@ impl From<LeaseError> for Refused {
 /// Serves a connection from its first byte to its last.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
-    stream: Stream,
+    visitor: Visitor,
     counted: Counted,
     login: Counted,
     admission: Admission,
 ) {
-    let Ok(peer) = meet(&worker, &stream) else {
-        // Gone before we looked.
-        return;
-    };
     let newcomer = Box::new(Newcomer {
         id: ClientId(worker.process.shared.next_id()),
-        local: stream.local_addr(),
-        conn: Conn::new(stream),
-        peer,
+        local: visitor.local,
+        conn: Conn::new(visitor.stream),
+        peer: visitor.peer,
         connected: Instant::now(),
         connect_time: SystemTime::now(),
         label: "(nodb)/(nouser)".to_owned(),
@@ -164,16 +163,36 @@ pub(crate) async fn serve(
     }
 }
 
-/// Who is at the other end of a client's socket, which gets its options.
-fn meet(worker: &Worker, stream: &Stream) -> std::io::Result<PeerAddr> {
-    let setup = worker.setup();
-    let peer = stream.peer_addr(setup.config.settings.listen_port)?;
-    if let Stream::Tcp(tcp) = stream
-        && let Err(error) = setup.tcp_options().apply(tcp)
-    {
-        tracing::warn!("cannot set options of a client's socket: {error}");
+/// A client's socket, and whose it is.
+pub(crate) struct Visitor {
+    stream: Stream,
+    peer: PeerAddr,
+    local: Option<SocketAddr>,
+}
+
+/// Registers a client's socket, gives it its options, and asks the kernel what is not known of it.
+pub(crate) fn meet(setup: &Setup, accepted: Accepted) -> std::io::Result<Visitor> {
+    let stream = Stream::accepted(accepted.socket)?;
+    let peer = match accepted.peer {
+        Some(peer) => PeerAddr::Tcp(peer),
+        None => stream.peer_addr(setup.config.settings.listen_port)?,
+    };
+    if let Stream::Tcp(tcp) = &stream {
+        let options = setup.tcp_options();
+        let applied = match accepted.has_options {
+            true => options.apply_rest(tcp),
+            false => options.apply(tcp),
+        };
+        if let Err(error) = applied {
+            tracing::warn!("cannot set options of a client's socket: {error}");
+        }
     }
-    Ok(peer)
+    let local = accepted.local.or_else(|| stream.local_addr());
+    Ok(Visitor {
+        stream,
+        peer,
+        local,
+    })
 }
 
 /// Takes a connection through its login. `None`: it is over.

@@ -115,11 +115,16 @@ async fn challenged(
         salt_key: &worker.process.salt_key,
         end_point: end_point.as_ref(),
     };
-    let entropy = Entropy::fresh().map_err(|error| {
-        tracing::error!("no random bytes for a login: {error}");
-        Refused::told("bouncer resources exhaustion")
-    })?;
-    let (mut acceptor, mut step) = Acceptor::start(challenge, user, known, policy, entropy);
+    let (mut acceptor, mut step) = match challenge {
+        Challenge::Trust => Acceptor::trusting(&known),
+        Challenge::Plain | Challenge::Md5 | Challenge::Scram => {
+            let entropy = Entropy::fresh().map_err(|error| {
+                tracing::error!("no random bytes for a login: {error}");
+                Refused::told("bouncer resources exhaustion")
+            })?;
+            Acceptor::start(challenge, user, known, policy, entropy)
+        }
+    };
     loop {
         step = match step {
             Step::Send(request) => {
