@@ -60,9 +60,12 @@ impl Socket {
         Rc::try_unwrap(socket).map_err(|_| io::ErrorKind::ResourceBusy.into())
     }
 
-    /// The same socket once more.
+    /// The same socket once more, for somebody else, if all is sent that was written here.
     pub fn copy(&self) -> io::Result<OwnedFd> {
         self.0.send_posted();
+        if !self.is_flushed() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         // As long as that is open, closing this one does not end the kernel's watch.
         self.0.is_ours_alone.set(false);
         self.as_fd().try_clone_to_owned()
@@ -158,6 +161,8 @@ impl Socket {
         if self.0.home.post(source, self.0.get()?, bytes) {
             return Ok(bytes.len());
         }
+        // What is small does not wait for what is large.
+        self.0.home.send_gathered();
         loop {
             match send(self, bytes, SendFlags::NOSIGNAL) {
                 Ok(count) => {

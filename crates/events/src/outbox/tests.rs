@@ -61,6 +61,19 @@ fn what_a_turn_says_goes_together_at_its_end() {
 }
 
 #[test]
+fn what_is_small_does_not_wait_for_what_is_large() {
+    for sending in BOTH_WAYS {
+        run(sending, async {
+            let ((small, mut hears), (large, _deaf)) = (pair(), pair());
+            small.try_write(b"quick").unwrap();
+            large.try_write(&[7; LETTER_MAX + 1]).unwrap();
+            assert_eq!(so_far(&mut hears), b"quick");
+        })
+        .unwrap();
+    }
+}
+
+#[test]
 fn more_than_is_gathered_at_once_goes_all_the_same() {
     for sending in BOTH_WAYS {
         run(sending, async {
@@ -147,6 +160,8 @@ fn what_had_no_room_goes_once_there_is_some_and_nothing_overtakes_it() {
         assert_eq!(ours.try_write(&late).unwrap(), late.len());
         yield_now().await;
         assert!(!ours.is_flushed());
+        // Somebody else would not know of the rest.
+        assert_eq!(ours.copy().unwrap_err().kind(), ErrorKind::WouldBlock);
         let refused = ours.try_write(&later).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::WouldBlock);
 
