@@ -5,8 +5,6 @@
 //! the kernel does not allow it, as in many containers, each send is a call of its own.
 
 use std::io;
-use std::ops::Range;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 
 use io_uring::{IoUring, Probe, opcode, types};
@@ -49,13 +47,16 @@ pub(crate) struct Outbox {
 
 /// Bytes for one socket, which nothing else is sent to before.
 struct Letter {
+    /// Keeps the socket open.
     source: Rc<Source>,
-    /// Keeps it open.
-    socket: Rc<OwnedFd>,
-    words: Range<usize>,
+    /// Where its words end; they begin where those of the letter before end.
+    end: u32,
     /// What came of it: a count of bytes, or below zero an error's number.
-    outcome: Option<i32>,
+    outcome: i32,
 }
+
+/// Nothing came of it yet.
+const PENDING: i32 = i32::MIN;
 
 impl Outbox {
     pub(crate) fn new(sending: Sending) -> Self {
@@ -79,25 +80,24 @@ impl Outbox {
     fn deliver(&mut self) {
         if let [letter] = &mut self.letters[..] {
             // Alone it goes cheaper without a ring.
-            letter.outcome = Some(send_now(&letter.socket, &self.words));
+            letter.outcome = send_now(&letter.source, &self.words);
             return;
         }
         let Some(ring) = &mut self.ring else {
             return;
         };
         let mut queue = ring.submission();
+        let mut start = 0;
         for (number, letter) in (0..).zip(&self.letters) {
-            let words = self.words.get(letter.words.clone()).unwrap_or_default();
-            let socket = types::Fd(letter.socket.as_raw_fd());
-            let len = u32::try_from(words.len()).unwrap_or_default();
-            let entry = opcode::Send::new(socket, words.as_ptr(), len)
-                .flags(
-                    (SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
-                        .bits()
-                        .cast_signed(),
-                )
+            let Some(words) = self.words.get(start as usize..letter.end as usize) else {
+                break;
+            };
+            let socket = types::Fd(letter.source.raw_fd());
+            let entry = opcode::Send::new(socket, words.as_ptr(), letter.end - start)
+                .flags(FLAGS.bits().cast_signed())
                 .build()
                 .user_data(number);
+            start = letter.end;
             #[expect(unsafe_code, reason = "the kernel is given an address")]
             // SAFETY: the kernel reads the words until it tells of the outcome. Until then they are
             // neither changed nor dropped: that is waited for below, or they are leaked. The letter
@@ -115,7 +115,7 @@ impl Outbox {
             for told in ring.completion() {
                 let number = usize::try_from(told.user_data()).unwrap_or(usize::MAX);
                 if let Some(letter) = self.letters.get_mut(number) {
-                    letter.outcome = Some(told.result());
+                    letter.outcome = told.result();
                     missing -= 1;
                 }
             }
@@ -143,11 +143,15 @@ impl Outbox {
         let untouched = ring.submission().len();
         drop(ring);
         let first = self.letters.len().saturating_sub(untouched);
-        for letter in self.letters.iter_mut().skip(first) {
-            let words = self.words.get(letter.words.clone()).unwrap_or_default();
-            letter.outcome = Some(send_now(&letter.socket, words));
+        let mut start = 0;
+        for (number, letter) in self.letters.iter_mut().enumerate() {
+            let words = self.words.get(start..letter.end as usize);
+            start = letter.end as usize;
+            if number >= first {
+                letter.outcome = send_now(&letter.source, words.unwrap_or_default());
+            }
         }
-        if self.letters.iter().any(|letter| letter.outcome.is_none()) {
+        if self.letters.iter().any(|letter| letter.outcome == PENDING) {
             // Nobody knows what becomes of those: their connections are over, and their words stay.
             let copy = self.words.clone();
             std::mem::forget(std::mem::replace(&mut self.words, copy));
@@ -163,9 +167,13 @@ impl Outbox {
     }
 }
 
+/// Who has no room is not waited for, and nobody is killed for writing to someone who is gone.
+const FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+
 /// Sends as io_uring would, and tells of it in the same way.
-fn send_now(socket: &OwnedFd, words: &[u8]) -> i32 {
-    match send(socket, words, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+fn send_now(source: &Source, words: &[u8]) -> i32 {
+    let sent = source.with_socket(|socket| send(socket, words, FLAGS));
+    match sent.unwrap_or(Err(Errno::NOTCONN)) {
         Ok(count) => i32::try_from(count).unwrap_or(i32::MAX),
         Err(error) => -error.raw_os_error(),
     }
@@ -192,7 +200,7 @@ fn ring() -> io::Result<IoUring> {
 impl EventLoop {
     /// Takes bytes to be sent at the end of the turn; false if they had better be sent at once.
     #[inline]
-    pub(crate) fn post(&self, source: &Rc<Source>, socket: &Rc<OwnedFd>, bytes: &[u8]) -> bool {
+    pub(crate) fn post(&self, source: &Rc<Source>, bytes: &[u8]) -> bool {
         if bytes.len() > LETTER_MAX || bytes.is_empty() {
             return false;
         }
@@ -200,18 +208,17 @@ impl EventLoop {
         if outbox.ring.is_none() {
             return false;
         }
-        let start = outbox.words.len();
-        if start + bytes.len() > ROOM || outbox.letters.len() == LETTERS {
+        if outbox.letters.len() == LETTERS || outbox.words.len() > ROOM - LETTER_MAX {
             drop(outbox);
             self.send_gathered();
-            return self.post(source, socket, bytes);
+            return self.post(source, bytes);
         }
+        let outbox = &mut *outbox;
         outbox.words.extend_from_slice(bytes);
         outbox.letters.push(Letter {
             source: source.clone(),
-            socket: socket.clone(),
-            words: start..start + bytes.len(),
-            outcome: None,
+            end: u32::try_from(outbox.words.len()).unwrap_or(u32::MAX),
+            outcome: PENDING,
         });
         source.set(POSTED);
         true
@@ -228,13 +235,14 @@ impl EventLoop {
         let words = std::mem::take(&mut outbox.words);
         // Whoever is told of something, or dropped, may have something to send.
         drop(outbox);
+        let mut start = 0;
         for letter in &letters {
             letter.source.clear(POSTED);
-            let sent = letter.outcome.unwrap_or(-Errno::IO.raw_os_error());
-            if usize::try_from(sent) != Ok(letter.words.len()) {
-                let words = words.get(letter.words.clone()).unwrap_or_default();
-                self.look_after(letter, sent, words);
+            if u32::try_from(letter.outcome) != Ok(letter.end - start) {
+                let words = words.get(start as usize..letter.end as usize);
+                self.look_after(letter, words.unwrap_or_default());
             }
+            start = letter.end;
         }
         letters.clear();
         self.outbox.borrow_mut().take_back(words, letters);
@@ -242,16 +250,18 @@ impl EventLoop {
 
     /// Not all of a letter went.
     #[cold]
-    fn look_after(&self, letter: &Letter, sent: i32, words: &[u8]) {
-        let sent = match usize::try_from(sent) {
+    fn look_after(&self, letter: &Letter, words: &[u8]) {
+        let source = &letter.source;
+        let sent = match usize::try_from(letter.outcome) {
             Ok(count) => count,
-            Err(_) if -sent == Errno::AGAIN.raw_os_error() => 0,
-            Err(_) => return letter.source.fail(Errno::from_raw_os_error(-sent)),
+            Err(_) if letter.outcome == PENDING => return source.fail(Errno::IO),
+            Err(_) if -letter.outcome == Errno::AGAIN.raw_os_error() => 0,
+            Err(_) => return source.fail(Errno::from_raw_os_error(-letter.outcome)),
         };
-        let rest = words.get(sent..).unwrap_or_default();
-        letter.source.keep(rest, &letter.socket);
-        if let Err(error) = self.ask_for_room(&letter.source, &letter.socket) {
-            letter.source.fail(error);
+        source.keep(words.get(sent..).unwrap_or_default());
+        let asked = source.with_socket(|socket| self.ask_for_room(source, socket));
+        if let Err(error) = asked.unwrap_or(Err(Errno::NOTCONN)) {
+            source.fail(error);
         }
     }
 }

@@ -21,6 +21,7 @@ impl Socket {
     /// Takes a connected socket that does not block.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
         let watch = Watch::new(Rc::new(socket))?;
+        watch.may_send();
         watch.is_ours_alone.set(true);
         Ok(Self(watch))
     }
@@ -39,6 +40,7 @@ impl Socket {
             return Err(connecting);
         }
         let watch = Watch::connecting(Rc::new(OwnedFd::from(socket)))?;
+        watch.may_send();
         watch.is_ours_alone.set(true);
         poll_fn(|cx| watch.poll_writable(cx)).await?;
         let this = Self(watch);
@@ -150,7 +152,7 @@ impl Socket {
     #[inline]
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         let source = &self.0.source;
-        // It goes first.
+        // What was said before goes first.
         self.0.send_posted();
         if !source.is(WRITABLE) {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -158,7 +160,7 @@ impl Socket {
         if source.is(FAILED) {
             return Err(source.failure());
         }
-        if self.0.home.post(source, self.0.get()?, bytes) {
+        if self.0.home.post(source, bytes) {
             return Ok(bytes.len());
         }
         // What is small does not wait for what is large.

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
@@ -54,6 +54,7 @@ impl Sources {
             reader: RefCell::default(),
             writer: RefCell::default(),
             late: RefCell::default(),
+            socket: RefCell::default(),
         });
         entry.insert(source.clone());
         source
@@ -91,13 +92,15 @@ pub(crate) struct Source {
     reader: RefCell<Option<Waker>>,
     writer: RefCell<Option<Waker>>,
     late: RefCell<Option<Box<Late>>>,
+    /// The socket, if it is one: open as long as something may be sent.
+    socket: RefCell<Option<Rc<OwnedFd>>>,
 }
 
 /// What became of something that was gathered, if it was not sent.
 #[derive(Debug)]
 enum Late {
-    /// These bytes wait for room in that socket.
-    Rest(Vec<u8>, Rc<OwnedFd>),
+    /// These bytes wait for room.
+    Rest(Vec<u8>),
     /// None of them went, nor will others.
     Failed(Errno),
 }
@@ -142,8 +145,8 @@ impl Source {
     }
 
     /// Keeps what had no room, until there is some.
-    pub(crate) fn keep(&self, rest: &[u8], socket: &Rc<OwnedFd>) {
-        let late = Late::Rest(rest.to_vec(), socket.clone());
+    pub(crate) fn keep(&self, rest: &[u8]) {
+        let late = Late::Rest(rest.to_vec());
         self.late.replace(Some(Box::new(late)));
         self.clear(WRITABLE);
         self.set(LATE);
@@ -152,11 +155,12 @@ impl Source {
     /// Sends what had no room, as far as there is some now.
     fn catch_up(&self) {
         let mut late = self.late.borrow_mut();
-        let Some(Late::Rest(rest, socket)) = late.as_deref_mut() else {
+        let socket = self.socket.borrow().clone();
+        let (Some(Late::Rest(rest)), Some(socket)) = (late.as_deref_mut(), socket) else {
             return;
         };
         let outcome = loop {
-            match send(&*socket, rest, SendFlags::NOSIGNAL) {
+            match send(&socket, rest, SendFlags::NOSIGNAL) {
                 Ok(count) => {
                     rest.drain(..count);
                     if rest.is_empty() {
@@ -195,6 +199,18 @@ impl Source {
         }
     }
 
+    /// The socket's number; none of a process's is below zero.
+    #[inline]
+    pub(crate) fn raw_fd(&self) -> RawFd {
+        self.with_socket(AsRawFd::as_raw_fd).unwrap_or(-1)
+    }
+
+    /// Does something with the socket, unless it was let go.
+    #[inline]
+    pub(crate) fn with_socket<R>(&self, act: impl FnOnce(&Rc<OwnedFd>) -> R) -> Option<R> {
+        self.socket.borrow().as_ref().map(act)
+    }
+
     #[inline]
     pub(crate) fn is(&self, what: u8) -> bool {
         self.ready.get() & what != 0
@@ -219,6 +235,13 @@ pub struct Watch<T: AsFd> {
     watched: Option<T>,
     /// Whether closing it ends the kernel's watch, because nobody else has it open.
     pub(crate) is_ours_alone: Cell<bool>,
+}
+
+impl Watch<Rc<OwnedFd>> {
+    /// Lets the event loop send by it.
+    pub(crate) fn may_send(&self) {
+        self.source.socket.replace(self.watched.clone());
+    }
 }
 
 impl<T: AsFd> Watch<T> {
@@ -267,6 +290,7 @@ impl<T: AsFd> Watch<T> {
         self.send_posted();
         self.is_ours_alone.set(false);
         self.unwatch();
+        self.source.socket.take();
         self.watched.take().ok_or_else(let_go)
     }
 
