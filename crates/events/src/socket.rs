@@ -55,22 +55,28 @@ impl Socket {
         self.0.source.set(READABLE);
     }
 
-    /// Takes the socket out of the event loop.
+    /// Takes the socket out of the event loop, if all is sent that was written here.
     pub fn into_fd(self) -> io::Result<OwnedFd> {
+        self.send_all()?;
         let socket = self.0.into_inner()?;
-        // Somebody else has it as long as something is to be sent.
         Rc::try_unwrap(socket).map_err(|_| io::ErrorKind::ResourceBusy.into())
     }
 
     /// The same socket once more, for somebody else, if all is sent that was written here.
     pub fn copy(&self) -> io::Result<OwnedFd> {
-        self.0.send_posted();
-        if !self.is_flushed() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
+        self.send_all()?;
         // As long as that is open, closing this one does not end the kernel's watch.
         self.0.is_ours_alone.set(false);
         self.as_fd().try_clone_to_owned()
+    }
+
+    /// Nobody else would know of a rest.
+    fn send_all(&self) -> io::Result<()> {
+        self.0.send_posted();
+        match self.is_flushed() {
+            true => Ok(()),
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 
     /// Reads what is there; 0 bytes mean the end. Whoever calls this again and again sees to it that

@@ -162,6 +162,11 @@ fn what_had_no_room_goes_once_there_is_some_and_nothing_overtakes_it() {
         assert!(!ours.is_flushed());
         // Somebody else would not know of the rest.
         assert_eq!(ours.copy().unwrap_err().kind(), ErrorKind::WouldBlock);
+        let (elsewhere, _deaf) = pair();
+        fill(&elsewhere);
+        elsewhere.try_write(&late).unwrap();
+        let refused = elsewhere.into_fd().unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::WouldBlock);
         let refused = ours.try_write(&later).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::WouldBlock);
 
