@@ -322,15 +322,18 @@ impl Intake {
                 return;
             }
         };
-        tokio::select! {
+        let told = tokio::select! {
             biased;
-            how = self.told => {
-                if let Ok(Stop::AfterQueue) = how {
-                    empty_queue(&self.listener, &process);
-                }
-            }
-            () = take_in(&watched, &process, &self.console_only) => {}
+            how = self.told => how.ok(),
+            () = take_in(&watched, &process, &self.console_only) => None,
+        };
+        drop(watched);
+        if let Some(Stop::AfterQueue) = told {
+            // Whoever comes between the last look and the close is turned away by the kernel: nothing
+            // else may take time there.
+            empty_queue(&self.listener, &process);
         }
+        drop(self.listener);
     }
 }
 
