@@ -71,6 +71,8 @@ async fn a_name_that_leads_elsewhere_takes_its_servers_along() {
         assert_eq!([scene.here.logged_in(), scene.there.logged_in()], [1, 1]);
         in_transaction.query("COMMIT").await;
         scene.here.wait_for_logged_in(0).await;
+        // The server goes before the log says so.
+        pooler.wait_for_log_count(MOVED, 2).await;
         assert_eq!(pooler.log_count(MOVED), 2);
     }
 }
@@ -98,6 +100,7 @@ async fn of_a_list_the_host_that_moved_loses_its_servers_and_no_other() {
         scene.there.wait_for_logged_in(0).await;
         scene.wait_until_asked("one.test", 1).await;
         assert_eq!(scene.here.logged_in(), 1);
+        pooler.wait_for_log_count(MOVED, 1).await;
         assert_eq!(pooler.log_count(MOVED), 1);
     }
 }
