@@ -111,19 +111,14 @@ impl Outbox {
         let mut attempts = 0;
         while missing > 0 && attempts < ATTEMPTS {
             let before = missing;
-            let called = ring.submit_and_wait(missing);
+            // If it fails, a signal came or memory is short: once more, and then by other means.
+            let _ = ring.submit_and_wait(missing);
             for told in ring.completion() {
                 let number = usize::try_from(told.user_data()).unwrap_or(usize::MAX);
                 if let Some(letter) = self.letters.get_mut(number) {
                     letter.outcome = told.result();
                     missing -= 1;
                 }
-            }
-            match called {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // It is short of memory: once more, and then by other means.
-                Err(_) => attempts += 1,
             }
             if missing == before {
                 attempts += 1;
