@@ -264,7 +264,8 @@ impl Listeners {
             }
             stays
         });
-        self.console_only.store(true, Ordering::SeqCst);
+        // Behind given ones nobody comes late: who is taken in before that has stopped came in time.
+        self.console_only.store(!given, Ordering::SeqCst);
         Closing(closing)
     }
 

@@ -149,13 +149,13 @@ async fn restarts_behind_a_held_socket_go_unnoticed() {
         let mut pooler = setup.clone().start().await;
         let served = Arc::new(AtomicUsize::new(0));
         let mut load = JoinSet::new();
-        for _ in 0..4 {
+        for _ in 0..32 {
             load.spawn(come_and_go(held.address.clone(), served.clone()));
         }
         for _ in 0..RESTARTS {
             let before = served.load(Ordering::SeqCst);
             eventually("more clients", || {
-                served.load(Ordering::SeqCst) > before + 20
+                served.load(Ordering::SeqCst) > before + 200
             })
             .await;
             pooler.signal(Signal::SIGTERM);
