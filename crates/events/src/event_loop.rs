@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_task::ScheduleInfo;
 use rustix::buffer::spare_capacity;
@@ -18,7 +18,7 @@ use crate::mailbox::Mailbox;
 use crate::outbox::{Outbox, Sending};
 use crate::source::Sources;
 use crate::tasks::{Job, Queues, spawn};
-use crate::time::Timers;
+use crate::time::{Instant, Timers};
 
 /// Events that are fetched from the kernel at once.
 const EVENTS: usize = 256;
@@ -209,7 +209,7 @@ impl EventLoop {
         } else {
             self.fetch(Some(Duration::ZERO))?
         };
-        self.woke.set(Instant::now());
+        self.begin_turn();
         self.timers.borrow_mut().fire(self.woke.get());
         for job in self.mailbox.empty() {
             self.queues.borrow_mut().push(job, false);
@@ -232,6 +232,12 @@ impl EventLoop {
         // For those whom another loop runs.
         self.reads_left.set(READS_PER_TURN);
         Ok(full || !self.queues.borrow().is_empty())
+    }
+
+    fn begin_turn(&self) {
+        let now = Instant::now();
+        self.woke.set(now);
+        now.begin_turn();
     }
 
     /// Returns whether there were any. Those that are woken by these come in the same turn, unless it
@@ -263,8 +269,7 @@ impl EventLoop {
             self.run_one(job);
             let ended = Instant::now();
             let due = ended.saturating_duration_since(now) * PATIENT_PART;
-            let credit = now.checked_sub(PATIENT_CREDIT).unwrap_or(now);
-            let from = self.patient_from.get().max(credit) + due;
+            let from = self.patient_from.get().max(now - PATIENT_CREDIT) + due;
             // What they had while nobody else had work costs them nothing.
             self.patient_from.set(from.min(ended + due));
             now = ended;

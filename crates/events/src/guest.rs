@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 use tokio::task::spawn_local;
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::{Sleep, sleep};
 
 use crate::event_loop::EventLoop;
 use crate::outbox::Sending;
+use crate::time::Instant;
 
 /// Gives the thread an event loop beside tokio's, for as long as its local tasks run.
 pub fn attach() -> io::Result<()> {
@@ -39,7 +40,7 @@ impl Guest {
         )]
         // SAFETY: an `OwnedFd` names the same open descriptor for as long as it lives.
         let news = unsafe { AsyncFd::register(epoll) }?;
-        let timer = Box::pin(tokio::time::sleep(Duration::ZERO));
+        let timer = Box::pin(sleep(Duration::ZERO));
         Ok(Self { here, news, timer })
     }
 
@@ -54,7 +55,10 @@ impl Guest {
         if !self.here.mailbox.sleep() {
             cx.waker().wake_by_ref();
         }
-        let Ok(more) = self.here.turn(false) else {
+        let turn = self.here.turn(false);
+        // What runs between two turns has a time of its own.
+        Instant::end_turn();
+        let Ok(more) = turn else {
             // The kernel does not know its own file any more.
             return Poll::Pending;
         };
@@ -71,7 +75,7 @@ impl Guest {
             return Poll::Pending;
         }
         if let Some(at) = self.here.next_timer() {
-            self.timer.set(sleep_until(at.into()));
+            self.timer.set(sleep(at - Instant::now()));
             if self.timer.as_mut().poll(cx).is_ready() {
                 cx.waker().wake_by_ref();
             }

@@ -5,9 +5,12 @@ use std::fmt;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+pub use self::instant::Instant;
 use crate::event_loop::EventLoop;
+
+mod instant;
 
 /// Who waits for which moment; those of one moment in the order in which they came.
 #[derive(Debug, Default)]

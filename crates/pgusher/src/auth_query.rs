@@ -12,9 +12,10 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use auth::Secret;
+use events::time::Instant;
 use pool::pool::Wait;
 use pool::roster::Kill;
 use pool::server::align;

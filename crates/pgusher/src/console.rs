@@ -1,9 +1,9 @@
 //! A session at the console: reads queries, has commands carried out, sends tables back.
 
 use std::rc::Rc;
-use std::time::Instant;
 
 use admin::{Command, CommandError, Console, Outcome, Reaction};
+use events::time::Instant;
 use net::Conn;
 use pool::ClientEntry;
 use pool::roster::{ClientFacts, ClientKind, ClientState, Kill};

@@ -3,7 +3,9 @@
 //! Those who have been silent the longest go first, evenly over the first half of the time. From
 //! then on all go who are between two transactions, and those who are not, as soon as they are.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use events::time::Instant;
 
 /// Longest time that clients who are sent away at the end may take to hear why.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(1);

@@ -4,8 +4,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
+use events::time::Instant;
 use net::PeerAddr;
 use pool::roster::{ClientFacts, ClientKind};
 use pool::{ClientEntry, ClientId, PoolShared};

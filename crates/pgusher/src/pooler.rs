@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use admin::{Command, CommandError, Outcome, Reload};
+use events::time::Instant;
 use net::resolve::Terms;
 use pool::ClientId;
 use pool::shared::Welcome;
@@ -475,7 +476,7 @@ impl Pooler {
             let period = self.setup().config.settings.stats_period;
             let end = since + period.max(Duration::from_secs(1));
             tokio::select! {
-                () = tokio::time::sleep_until(end.into()) => return,
+                () = tokio::time::sleep(end - Instant::now()) => return,
                 () = renewed => {}
             }
         }

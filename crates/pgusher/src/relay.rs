@@ -6,8 +6,8 @@
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
+use events::time::Instant;
 use net::Conn;
 use pool::meter::micros;
 use pool::server::ServerIo;
@@ -240,7 +240,7 @@ impl Session {
     /// A request begins, if none is under way.
     fn note_request(&self, server: &Server) {
         if self.entry.query_start.get().is_none() {
-            let now = Instant::now();
+            let now = Instant::of_turn();
             server.request_time.set(now);
             self.begin_query(now);
         }
@@ -487,7 +487,7 @@ impl Session {
 
     /// ReadyForQuery came: the query is over, and the transaction perhaps; when that was.
     fn query_done(&self, server: &Server, io: &ServerIo) -> Instant {
-        let now = Instant::now();
+        let now = Instant::of_turn();
         server.last_heard.set(now);
         let mut counters = self.pool.counters.borrow_mut();
         let mut meter = self.pool.meter.borrow_mut();
@@ -537,7 +537,7 @@ impl Session {
         match self.mode() {
             PoolMode::Statement if !idle => Err(RelayEnd::Server(CloseReason::StatementMode)),
             PoolMode::Session => Ok(()),
-            _ if idle => Err(RelayEnd::Over(now.unwrap_or_else(Instant::now))),
+            _ if idle => Err(RelayEnd::Over(now.unwrap_or_else(Instant::of_turn))),
             _ => Ok(()),
         }
     }

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use admin::{Command, CommandError};
+use events::time::Instant;
 use pool::pool::Suspension;
 use pool::snapshot::PoolerState;
 use tokio::task::JoinHandle;

@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
+use events::time::Instant;
 use net::Conn;
 use pool::pool::Suspension;
 use pool::roster::{ClientState, Crossing, Kill, Notify};
@@ -279,7 +279,7 @@ impl Session {
     }
 
     fn request(&mut self, cx: &mut Context<'_>) -> Result<Option<Lease>, LeaseError> {
-        let now = Instant::now();
+        let now = Instant::of_turn();
         self.begin_query(now);
         self.pool.request(cx, &self.entry, now)
     }

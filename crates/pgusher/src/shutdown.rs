@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use admin::{CommandError, ShutdownKind};
+use events::time::Instant;
 use pool::snapshot::PoolerState;
 
 use crate::drain::{Drain, FAREWELL};

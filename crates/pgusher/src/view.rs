@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use admin::{CommandError, Difference, Show, Table, View};
+use events::time::Instant;
 use jiff::{Timestamp, tz::TimeZone};
 use pool::snapshot::{
     Backend, Counters, DatabaseRow, Lists, PeerPoolRow, PeerRow, PoolRow, Snapshot, UserRow,

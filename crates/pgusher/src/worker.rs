@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
+use events::time::Instant;
 use net::listen::Accepted;
 use pool::pool::{Local, Suspension};
 use pool::roster::{ClientKind, ClientState, Crossing, Kill};

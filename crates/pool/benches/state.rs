@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p pgusher-pool`
 
-use std::time::Instant;
+use events::time::Instant;
 
 use divan::{Bencher, black_box};
 use pgusher_pool::state::{Grant, Next, PoolState, Rules};

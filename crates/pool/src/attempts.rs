@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
+use events::time::Instant;
 use events::time::timeout;
 use net::stream::Target;
 use settings::{Database, Host, SocketDir};

@@ -3,7 +3,9 @@
 
 use std::collections::BinaryHeap;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use events::time::Instant;
 
 use crate::key::ClientId;
 use crate::pool::Local;

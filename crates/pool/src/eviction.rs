@@ -1,8 +1,8 @@
 //! Making room under a limit that pools share: the server that has idled longest goes.
 
 use std::rc::Rc;
-use std::time::Instant;
 
+use events::time::Instant;
 use tokio::sync::oneshot;
 
 use crate::key::{PoolId, PoolKey, ServerId, WorkerId};

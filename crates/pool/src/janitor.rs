@@ -3,8 +3,9 @@
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::task::Context;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use events::time::Instant;
 use settings::{Config, PoolMode};
 use wire::TxStatus;
 

@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use events::time::Instant;
 use thiserror::Error;
 
 use crate::attempts::LoginFailure;

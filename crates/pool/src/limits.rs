@@ -9,7 +9,9 @@ pub mod kin;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use events::time::Instant;
 
 use self::kin::{Kin, Share};
 use crate::key::{ClientId, PoolId, PoolKey, WorkerId};

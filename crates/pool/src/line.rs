@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Instant;
+
+use events::time::Instant;
 
 use crate::key::ClientId;
 use crate::roster::{ClientEntry, ClientState};

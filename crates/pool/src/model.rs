@@ -13,8 +13,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use events::time::Instant;
 use tokio::sync::mpsc;
 
 use crate::dice::{self, Dice};

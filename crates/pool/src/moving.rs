@@ -5,9 +5,9 @@ use std::io;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::Instant;
 
 use auth::{Password, ScramKeys, Secret};
+use events::time::Instant;
 use net::stream::Parked;
 use wire::{ParamNames, Params};
 

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
+use events::time::Instant;
 use net::Conn;
 
 use crate::attempts::LoginFailure;

@@ -10,8 +10,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::Instant;
 
+use events::time::Instant;
 use wire::Replication;
 
 use crate::attempts::LoginFailure;

@@ -6,8 +6,9 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use events::time::Instant;
 use settings::{Config, PoolSettings};
 use tokio::sync::mpsc;
 use wire::frontend::Policy;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
+use events::time::Instant;
 use net::PeerAddr;
 use settings::LoadBalanceHosts;
 use wire::{CancelKey, TxStatus};

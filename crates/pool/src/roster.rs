@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
+use events::time::Instant;
 use net::tls::Cipher;
 use net::{Conn, PeerAddr};
 use rustc_hash::FxHashMap;

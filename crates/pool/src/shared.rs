@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use auth::{Credentials, Derived, Password, ScramKeys, Secret};
+use events::time::Instant;
 use net::resolve::Resolver;
 use settings::Database;
 use tokio::sync::{mpsc, oneshot, watch};

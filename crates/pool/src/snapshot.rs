@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::{AddAssign, Sub};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
+
+use events::time::Instant;
 
 pub use net::resolve::{KnownHost, KnownZone};
 use settings::{LoadBalanceHosts, PoolMode};

@@ -10,8 +10,9 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use events::time::Instant;
 use slab::Slab;
 
 use crate::key::{ClientId, ServerId};

@@ -14,9 +14,10 @@ mod welcome;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use auth::Origin;
+use events::time::Instant;
 use net::listen::Accepted;
 use net::tls::{Cipher, ClientTls, HandshakeError};
 use net::{Conn, PeerAddr, Stream};

@@ -4,8 +4,8 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
+use events::time::Instant;
 use pool::own::{OwnServer, OwnStartup};
 use pool::pool::Wait;
 use pool::roster::{ClientFacts, ClientKind};

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
+use events::time::Instant;
 use net::stream::Parked;
 use pool::server::ParkedServer;
 use pool::statements::Statement;

@@ -4,8 +4,9 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use events::time::Instant;
 use events::time::timeout;
 use pool::limits::kin::News;
 use pool::pool::Suspension;

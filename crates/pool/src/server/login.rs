@@ -4,9 +4,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use auth::{Initiator, Nonce, Reply};
+use events::time::Instant;
 use net::dial::{DialError, Encryption, dial};
 use net::stream::Target;
 use net::tls::ServerTls;

@@ -13,8 +13,9 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
+use events::time::Instant;
 use net::conn::ParkedConn;
 use net::stream::Target;
 use net::tls::{Cipher, ServerTls};

@@ -3,8 +3,9 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
+use events::time::Instant;
 use net::Stream;
 use net::conn::ParkedConn;
 use net::stream::{Parked, Target};
@@ -97,7 +98,7 @@ impl ParkedServer {
         let stream = Stream::unpark(socket)?;
         let (peer, local) = (stream.peer_addr(port)?, stream.local_addr());
         let now = Instant::now();
-        let ago = |age: Duration| now.checked_sub(age).unwrap_or(now);
+        let ago = |age: Duration| now - age;
         let mut prepared = Prepared::default();
         for statement in portrait.prepared {
             prepared.add(statement);

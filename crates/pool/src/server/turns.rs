@@ -1,7 +1,8 @@
 //! Which of a pool's hosts comes next, which address of a name, and where nobody answered lately.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use events::time::Instant;
 use net::stream::Target;
 use settings::LoadBalanceHosts;
 

@@ -3,8 +3,9 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use events::time::Instant;
 use net::stream::Parked;
 use pool::moving::unpack;
 use pool::server::ParkedServer;
@@ -144,10 +145,7 @@ impl Estate {
             None => (self.counts(&who), Visit::new(&process, who.clone())),
         };
         let now = Instant::now();
-        let ago = |micros| {
-            now.checked_sub(Duration::from_micros(micros))
-                .unwrap_or(now)
-        };
+        let ago = |micros| now - Duration::from_micros(micros);
         let arrival = Arrival {
             id,
             socket,

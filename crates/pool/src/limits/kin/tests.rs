@@ -1,7 +1,8 @@
 //! Two processes under one set of limits, and the post between them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use events::time::Instant;
 use proptest::prelude::*;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
