@@ -177,11 +177,13 @@ impl Conn {
     }
 
     /// True if what is held is to be looked at before anything is read.
+    #[inline]
     pub fn has_news(&self) -> bool {
         self.news
     }
 
     /// True if a read left something unused.
+    #[inline]
     pub fn has_held(&self) -> bool {
         !self.held.is_empty()
     }
@@ -197,11 +199,14 @@ impl Conn {
         } else {
             0
         };
-        self.unsent.extend_from_slice(&bytes[sent..]);
+        if sent < bytes.len() {
+            self.unsent.extend_from_slice(&bytes[sent..]);
+        }
         Ok(())
     }
 
     /// True if everything said is sent.
+    #[inline]
     pub fn is_flushed(&self) -> bool {
         self.unsent.is_empty() && self.stream.is_flushed()
     }
@@ -334,11 +339,13 @@ impl Conn {
     }
 
     /// How much is held.
+    #[inline]
     pub fn held_len(&self) -> usize {
         self.held.len()
     }
 
     /// How much is unsent.
+    #[inline]
     pub fn unsent_len(&self) -> usize {
         self.unsent.len()
     }

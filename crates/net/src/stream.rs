@@ -319,6 +319,7 @@ impl Stream {
     }
 
     /// True if the kernel has all that was written.
+    #[inline]
     pub fn is_flushed(&self) -> bool {
         match self {
             Self::Tcp(stream) | Self::Unix(stream) => stream.is_flushed(),

@@ -54,7 +54,7 @@ impl Session {
             application_name: admitted.application_name,
         };
         let entry = Rc::new(ClientEntry::new(facts, Instant::now()));
-        entry.note_rest(&newcomer.conn);
+        entry.note_socket(&newcomer.conn);
         worker.pools.local.roster.add(entry.clone());
         worker.console_counters.borrow_mut().client_login_count += 1;
         let consoles = Counted::new(&worker.process.consoles);

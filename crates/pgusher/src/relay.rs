@@ -405,16 +405,12 @@ impl Session {
 
     /// Asks the server which Syncs a COPY has swallowed, if that must be known; never in the middle of
     /// a message of the client's.
+    #[inline]
     fn look_for_syncs(&mut self, io: &mut ServerIo) -> Result<(), RelayEnd> {
-        if io.pipeline.wants_probe() && self.intake.at_boundary() {
-            let mut probe = Vec::new();
-            put_query(&mut probe, "");
-            io.conn
-                .send(&probe)
-                .map_err(|_| RelayEnd::Server(CloseReason::Crashed))?;
-            io.pipeline.probe_sent();
+        match io.pipeline.wants_probe() && self.intake.at_boundary() {
+            true => probe(io),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// Tells the client what is put together in `out`, and `rest` behind it.
@@ -541,6 +537,18 @@ impl Session {
             _ => Ok(()),
         }
     }
+}
+
+/// Sends a query of our own, whose answer tells what the ones before were for.
+#[cold]
+fn probe(io: &mut ServerIo) -> Result<(), RelayEnd> {
+    let mut probe = Vec::new();
+    put_query(&mut probe, "");
+    io.conn
+        .send(&probe)
+        .map_err(|_| RelayEnd::Server(CloseReason::Crashed))?;
+    io.pipeline.probe_sent();
+    Ok(())
 }
 
 /// Sends what is put together in `out`, and `rest` behind it, at once.

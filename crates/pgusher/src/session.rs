@@ -148,6 +148,7 @@ impl Session {
         let [database, user] = admitted.counts;
         let mut conn = newcomer.conn;
         conn.look_at_held();
+        entry.note_socket(&conn);
         Self {
             worker,
             conn,
@@ -219,13 +220,15 @@ impl Session {
                     self.entry.note_rest(&self.conn);
                     ready!(request)?;
                     let asked = self.request(cx);
-                    if let Some(lease) = asked.map_err(End::NoServer)? {
-                        self.seat = Seat::Given(lease);
-                    } else {
+                    let Some(lease) = asked.map_err(End::NoServer)? else {
                         self.keep_request();
                         self.seat = Seat::InLine { watching: true };
+                        continue;
+                    };
+                    match self.sit_down(lease) {
+                        Ok(lease) => lease,
+                        Err(lease) => return Poll::Ready(Ok(lease)),
                     }
-                    continue;
                 }
                 Seat::InLine { mut watching } => {
                     let turn = self.poll_turn(cx, &mut watching);
@@ -379,6 +382,9 @@ impl Session {
     /// Passes over what needs no server, and tells where the first request stands.
     fn find_request(&mut self, bytes: &[u8]) -> Result<Option<Range<usize>>, End> {
         let policy = self.policy();
+        if self.intake.begins_request(bytes, policy) {
+            return Ok(Some(0..bytes.len()));
+        }
         let mut done = 0;
         while done < bytes.len() {
             match self.intake.next(&bytes[done..], None, policy) {

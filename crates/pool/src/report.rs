@@ -328,7 +328,10 @@ impl Pool {
             io.params.get(place).map(Arc::from)
         });
         let io = server.io.try_borrow();
-        let rest = io.map_or_else(|_| Rest::default(), |io| Rest::of(&io.conn));
+        let (fd, rest) = io.map_or_else(
+            |_| (None, Rest::default()),
+            |io| (io.conn.stream().fd(), Rest::of(&io.conn)),
+        );
         SocketRow {
             id: server.id,
             user: Some(self.shared.key.user.clone()),
@@ -352,7 +355,7 @@ impl Pool {
                 .map_or_else(String::new, |tls| tls.cipher.to_string()),
             application_name: application_name.unwrap_or_else(|| "".into()),
             prepared_statements: server.io.try_borrow().map_or(0, |io| io.prepared.len()),
-            fd: rest.fd,
+            fd,
             held: rest.held,
             unsent: rest.unsent,
         }
@@ -412,7 +415,7 @@ fn client_row(client: &ClientEntry, moment: Moment) -> ClientRow {
             .map_or_else(String::new, ToString::to_string),
         application_name: client.application_name.borrow().clone(),
         prepared_statements: client.prepared_statements.get(),
-        fd: rest.fd,
+        fd: client.fd.get(),
         held: rest.held,
         unsent: rest.unsent,
     };

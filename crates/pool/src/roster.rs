@@ -162,14 +162,15 @@ pub struct ClientEntry {
     crossing: Cell<Crossing>,
     /// What its connection holds.
     pub(crate) rest: Cell<Rest>,
+    /// The number of its socket.
+    pub(crate) fd: Cell<Option<i32>>,
     turn: RefCell<Option<Turn>>,
     waker: RefCell<Option<Waker>>,
 }
 
-/// What a connection holds, and the number of its socket.
+/// What a connection holds.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Rest {
-    pub(crate) fd: Option<i32>,
     pub(crate) held: usize,
     pub(crate) unsent: usize,
 }
@@ -177,7 +178,6 @@ pub(crate) struct Rest {
 impl Rest {
     pub(crate) fn of(conn: &Conn) -> Self {
         Self {
-            fd: conn.stream().fd(),
             held: conn.held_len(),
             unsent: conn.unsent_len(),
         }
@@ -251,6 +251,7 @@ impl ClientEntry {
             dismissed: Cell::new(None),
             crossing: Cell::new(Crossing::Uncalled),
             rest: Cell::default(),
+            fd: Cell::default(),
             turn: RefCell::new(None),
             waker: RefCell::new(None),
         }
@@ -264,7 +265,14 @@ impl ClientEntry {
         }
     }
 
+    /// Tells which socket is its connection's, and what that holds now.
+    pub fn note_socket(&self, conn: &Conn) {
+        self.fd.set(conn.stream().fd());
+        self.note_rest(conn);
+    }
+
     /// Tells what its connection holds now.
+    #[inline]
     pub fn note_rest(&self, conn: &Conn) {
         self.rest.set(Rest::of(conn));
     }

@@ -102,8 +102,13 @@ impl Outflow {
             return Ok(Action::Forward(done));
         }
         let mut in_query = pipeline.is_in_query();
-        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
-            if done > 0 && pipeline.is_lost() {
+        loop {
+            let mut rest = bytes.get(done..).unwrap_or_default();
+            if !pipeline.is_lost() {
+                let count = skim(rest, in_query);
+                done = done.saturating_add(count);
+                rest = rest.get(count..).unwrap_or_default();
+            } else if done > 0 {
                 break;
             }
             let Some(header) = FrameHeader::peek(rest)? else {
@@ -177,7 +182,7 @@ impl Outflow {
                 tag => pipeline.received(tag),
             }
             done = done.saturating_add(self.scanner.enter(header, rest));
-            if pipeline.owes_fake() {
+            if done == bytes.len() || pipeline.owes_fake() {
                 break;
             }
             in_query = pipeline.is_in_query();
@@ -227,6 +232,24 @@ impl Outflow {
             None => Action::Forward(len),
         }
     }
+}
+
+/// Whole messages at the front that are of no account: how many bytes they have.
+fn skim(bytes: &[u8], in_query: bool) -> usize {
+    let mut rest = bytes;
+    while let Some((&[tag, a, b, c, d], _)) = rest.split_first_chunk() {
+        // The tag is not counted, the length itself is.
+        let len = u32::from_be_bytes([a, b, c, d]) as usize;
+        let header = FrameHeader {
+            tag,
+            body_len: len.wrapping_sub(4),
+        };
+        match rest.get(len.saturating_add(1)..) {
+            Some(behind) if len >= 4 && is_of_no_account(header, in_query) => rest = behind,
+            _ => break,
+        }
+    }
+    bytes.len().saturating_sub(rest.len())
 }
 
 /// Whether a message changes nothing in the pipeline: rows, and of a simple query's answer what it

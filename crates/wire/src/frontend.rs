@@ -83,6 +83,20 @@ impl Intake {
         self.scanner.at_boundary()
     }
 
+    /// True if a request begins with `bytes` that only a server can answer: then [`Self::next`] would
+    /// say the same without a pipeline, with more ado.
+    pub fn begins_request(&self, bytes: &[u8], policy: Policy) -> bool {
+        let Ok(Some(header)) = FrameHeader::peek(bytes) else {
+            return false;
+        };
+        let is_request = match header.tag {
+            b'Q' => policy.simple_query,
+            b'P' | b'B' | b'D' | b'E' | b'C' | b'F' | b'S' => true,
+            _ => false,
+        };
+        is_request && self.at_boundary() && header.frame_len() <= policy.packet_len_max
+    }
+
     /// Looks at `bytes`, which are not empty, and tells what to do with their front. Without a
     /// pipeline the client has no server.
     pub fn next<'a>(
@@ -305,6 +319,37 @@ mod tests {
         }
         assert!(held.is_empty());
         out
+    }
+
+    #[test]
+    fn a_request_is_seen_at_once_where_it_would_be_seen_with_more_ado() {
+        let policies = [
+            SESSION,
+            Policy {
+                simple_query: false,
+                packet_len_max: 12,
+                ..TRANSACTION
+            },
+        ];
+        for (policy, tag) in policies
+            .into_iter()
+            .flat_map(|it| (0..=255).map(move |tag| (it, tag)))
+        {
+            for body_len in [0, 4, 7, 8] {
+                let stream = frame(tag, &vec![0; body_len]);
+                for len in 1..=stream.len() {
+                    let bytes = &stream[..len];
+                    for owed in [0, 3] {
+                        let mut intake = Intake::default();
+                        intake.scanner.owe(owed);
+                        let at_once = intake.begins_request(bytes, policy);
+                        let with_ado = intake.next(bytes, None, policy);
+                        let same = at_once == (with_ado == Action::NeedsServer);
+                        assert!(same, "{policy:?} {bytes:?} {owed}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]
