@@ -151,9 +151,10 @@ fn is_name(text: &str) -> bool {
     (1..=NAME_LEN_MAX).contains(&text.len()) && text.bytes().all(fits)
 }
 
-/// The values of the tracked parameters; unset where nobody said.
+/// The values of the tracked parameters; unset where nobody said. Most clients have most of them in
+/// common, and share them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Params(Vec<Option<Box<str>>>);
+pub struct Params(Vec<Option<Arc<str>>>);
 
 impl Params {
     /// The value at a place.
@@ -174,11 +175,12 @@ impl Params {
     /// Fills what is unset from `other`, and forgets what `other` does not have: a parameter that
     /// the server does not report can't be tracked.
     pub fn settle_on(&mut self, other: &Self) {
-        let values = other.0.iter().enumerate().map(|(place, theirs)| {
-            let theirs = theirs.as_ref()?;
-            Some(self.get(place).map_or_else(|| theirs.clone(), Box::from))
-        });
-        self.0 = values.collect();
+        self.0.resize(other.0.len(), None);
+        for (own, theirs) in self.0.iter_mut().zip(&other.0) {
+            if own.is_none() || theirs.is_none() {
+                own.clone_from(theirs);
+            }
+        }
     }
 
     /// These values, but those of `own` where these are unset; `None` if that changes nothing.
