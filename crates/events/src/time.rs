@@ -61,6 +61,13 @@ pub fn sleep_until(at: Instant) -> Sleep {
     Sleep { at, place: None }
 }
 
+/// Wakes a task at that moment; there is no taking it back.
+pub fn wake_at(at: Instant, waker: &Waker) {
+    let home = EventLoop::here();
+    home.timers.borrow_mut().insert(at, waker);
+    home.call_host();
+}
+
 /// Ready from a moment on, not more than a millisecond late on an idle thread.
 pub struct Sleep {
     at: Instant,

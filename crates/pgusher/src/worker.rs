@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use events::time::Instant;
 use net::listen::Accepted;
+use pool::patience::Patience;
 use pool::pool::{Local, Suspension};
 use pool::roster::{ClientKind, ClientState, Crossing, Kill};
 use pool::snapshot::{Counters, MemoryRow, Snapshot};
@@ -162,6 +163,7 @@ impl Start {
             tallies: RefCell::default(),
             retired: RefCell::default(),
             suspension: Cell::default(),
+            patience: Patience::default(),
         });
         let worker = Rc::new(Worker {
             id: self.id,

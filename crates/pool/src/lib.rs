@@ -11,6 +11,7 @@ pub mod limits;
 pub mod meter;
 pub mod moving;
 pub mod own;
+pub mod patience;
 pub mod pool;
 pub mod pools;
 pub mod roster;

@@ -22,7 +22,7 @@ use crate::dice::{self, Dice};
 use crate::key::{ClientId, ServerId, WorkerId};
 use crate::limits::{Bounds, Passed, Permit, Purpose};
 use crate::shared::{PoolShared, Shared};
-use crate::state::{Grant, Next, PoolState, REMOTE_PATIENCE, Rules, ServerState};
+use crate::state::{Grant, HOME_PATIENCE, Next, PoolState, REMOTE_PATIENCE, Rules, ServerState};
 
 const LOGIN_RETRY: Duration = Duration::from_secs(15);
 
@@ -143,6 +143,7 @@ struct Worker {
     state: RefCell<PoolState>,
     logins: Cell<usize>,
     kicked: Cell<bool>,
+    patient_until: Cell<Option<Instant>>,
 }
 
 /// What may happen to a worker.
@@ -150,6 +151,8 @@ struct Worker {
 enum Event {
     Mail(Mail),
     Kick,
+    /// Its clients have had patience long enough.
+    Impatience,
     /// A client asks, and finds so many dead servers first.
     Request {
         dead: u32,
@@ -223,6 +226,11 @@ impl Worker {
                 self.kicked.set(false);
                 self.advance().await;
             }
+            Event::Impatience => {
+                self.patient_until.set(None);
+                self.publish_waiting().await;
+                self.advance().await;
+            }
             Event::Request { dead } => self.request(client, dead).await,
             Event::Release(place) if self.world.resets => {
                 let mut state = self.state.borrow_mut();
@@ -279,8 +287,7 @@ impl Worker {
         let next = self.state.borrow_mut().release(place, now, rules, since);
         match (next, remote) {
             (Next::Serve(waiter), _) => {
-                let overtaken = since
-                    .is_some_and(|since| since < waiter.since && now - since > REMOTE_PATIENCE);
+                let overtaken = since.is_some_and(|since| waiter.since - since > REMOTE_PATIENCE);
                 self.world
                     .ensure(!overtaken, "a patient waiter elsewhere is overtaken");
                 self.publish_waiting().await;
@@ -372,6 +379,7 @@ impl Worker {
         seam().await;
         let idle = self.world.pool.idle_elsewhere(self.id).next();
         match idle {
+            Some(_) if self.state.borrow().is_content(self.world.now.get()) => {}
             Some(other) => self.world.send(other, Mail::Demand),
             None => self.open_for_waiters().await,
         }
@@ -480,8 +488,12 @@ impl Worker {
     async fn publish_waiting(&self) {
         seam().await;
         let since = self.state.borrow().oldest().map(|waiter| waiter.since);
-        let (pool, shared) = (&self.world.pool, &self.world.shared);
-        pool.publish_waiting(shared, self.id, since);
+        let (pool, shared, now) = (&self.world.pool, &self.world.shared, self.world.now.get());
+        let content = shared.workers() > 1 && self.state.borrow().is_content(now);
+        if content && self.patient_until.get().is_none() {
+            self.patient_until.set(Some(now + HOME_PATIENCE));
+        }
+        pool.publish_waiting(shared, self.id, since.filter(|_| !content));
     }
 
     async fn idle_changed(&self) {
@@ -643,6 +655,7 @@ impl Scene {
                 state: RefCell::default(),
                 logins: Cell::new(0),
                 kicked: Cell::new(false),
+                patient_until: Cell::new(None),
             })
         });
         Self {
@@ -770,6 +783,7 @@ impl Scene {
             || others.any(|other| self.running[other].is_some())
             || self.outcome(worker).is_some()
             || self.workers[worker].kicked.get()
+            || self.workers[worker].patient_until.get().is_some()
             || self.unaware.contains(&true)
     }
 
@@ -780,6 +794,10 @@ impl Scene {
         }
         if self.workers[place].kicked.get() {
             return Some(Event::Kick);
+        }
+        let until = self.workers[place].patient_until.get();
+        if until.is_some_and(|until| until <= self.world.now.get()) {
+            return Some(Event::Impatience);
         }
         let mail = self.world.inboxes[place].borrow_mut().pop_front()?;
         Some(Event::Mail(mail))
@@ -825,10 +843,11 @@ impl Scene {
                 return;
             };
             self.passes(Duration::from_micros(dice.below(self.pace).into()));
-            if !self.go_on(place)
-                && let Some(event) = self.pending(place).or_else(|| self.outcome(place))
-            {
-                self.start(place, event);
+            if !self.go_on(place) {
+                match self.pending(place).or_else(|| self.outcome(place)) {
+                    Some(event) => self.start(place, event),
+                    None => self.passes(HOME_PATIENCE),
+                }
             }
             self.check_size();
         }
@@ -840,6 +859,7 @@ impl Scene {
         self.running[place].is_some()
             || self.unaware[place]
             || worker.kicked.get()
+            || worker.patient_until.get().is_some()
             || !self.world.inboxes[place].borrow().is_empty()
             || self.outcome(place).is_some()
     }

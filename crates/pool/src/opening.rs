@@ -231,7 +231,7 @@ impl Pool {
     /// Ends a client's wait without a server.
     pub(crate) fn fail_waiter(&self, client: crate::ClientId, error: LeaseError) {
         self.state.borrow_mut().abandon(client);
-        self.publish_waiting();
+        self.publish_waiting(Instant::now());
         if let Some(client) = self.local.roster.get(client) {
             client.give_turn(Turn::Failed(error));
         }

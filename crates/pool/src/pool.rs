@@ -21,6 +21,7 @@ use crate::lease::{Lease, LeaseError};
 use crate::line::{Line, Place};
 use crate::meter::{Meter, Tallies, micros};
 use crate::own::Owners;
+use crate::patience::Patience;
 use crate::pools::TICK;
 use crate::report::Retired;
 use crate::roster::{self, ClientEntry, ClientKind, ClientState, Roster, Turn};
@@ -50,6 +51,8 @@ pub struct Local {
     pub retired: RefCell<Retired>,
     /// How far SUSPEND has come.
     pub suspension: Cell<Suspension>,
+    /// Pools whose clients have patience, for a while.
+    pub patience: Patience,
 }
 
 impl Local {
@@ -111,6 +114,8 @@ pub struct Pool {
     pub(crate) evicting: Cell<bool>,
     /// Whether `advance` is about to run.
     pub(crate) kicked: Cell<bool>,
+    /// Whether others are asked soon, if clients still wait then.
+    pub(crate) patient: Cell<bool>,
     /// Since when it has had neither clients nor servers.
     pub(crate) unused_since: Cell<Option<Instant>>,
 }
@@ -146,6 +151,7 @@ impl Pool {
             cancels_active: Cell::new(0),
             evicting: Cell::new(false),
             kicked: Cell::new(false),
+            patient: Cell::new(false),
             unused_since: Cell::new(None),
         }
     }
@@ -219,7 +225,7 @@ impl Pool {
         }
         client.state.set(ClientState::Waiting);
         client.notify.set(roster::Notify::Untold);
-        self.publish_waiting();
+        self.publish_waiting(now);
         self.advance(now);
         Ok(None)
     }
@@ -286,7 +292,7 @@ impl Pool {
     /// A client leaves the line; if its turn had just come, the server goes to the next.
     pub fn abandon(self: &Rc<Self>, client: &ClientEntry, now: Instant) {
         if self.state.borrow_mut().abandon(client.id) {
-            self.publish_waiting();
+            self.publish_waiting(now);
         } else if let Some(Turn::Lease(lease)) = client.take_turn() {
             lease.release(now);
         }
@@ -482,7 +488,7 @@ impl Pool {
     }
 
     fn serve(self: &Rc<Self>, waiter: Waiter, place: ServerId, now: Instant) {
-        self.publish_waiting();
+        self.publish_waiting(now);
         let Some(client) = self.local.roster.get(waiter.client) else {
             debug_assert!(false, "{waiter:?} is not in the roster");
             self.close(place, CloseReason::Unclean);
@@ -556,6 +562,7 @@ impl Pool {
             return;
         }
         match self.shared.idle_elsewhere(self.local.worker).next() {
+            Some(_) if self.state.borrow().is_content(now) => {}
             Some(other) => {
                 let mail = Mail::Demand(self.shared.id);
                 self.local.shared.send(other, mail);
@@ -823,7 +830,8 @@ impl Pool {
         }
     }
 
-    pub(crate) fn publish_waiting(&self) {
+    /// Tells other workers since when clients wait here: not yet, if they can do with what is here.
+    pub(crate) fn publish_waiting(&self, now: Instant) {
         let since = self.state.borrow().oldest().map(|waiter| waiter.since);
         if since.is_none() && self.local.shared.permits_wanted() {
             let (id, worker) = (self.shared.id, self.local.worker);
@@ -831,8 +839,20 @@ impl Pool {
                 .shared
                 .limits(|limits| limits.withdraw(id, worker));
         }
+        let content = self.local.shared.workers() > 1 && self.state.borrow().is_content(now);
+        if content && !self.patient.replace(true) {
+            self.local.patience.begin(self.shared.id, now);
+        }
+        let told = since.filter(|_| !content);
         self.shared
-            .publish_waiting(&self.local.shared, self.local.worker, since);
+            .publish_waiting(&self.local.shared, self.local.worker, told);
+    }
+
+    /// Clients here had patience for a while: if some still wait, others are asked.
+    pub(crate) fn lose_patience(self: &Rc<Self>, now: Instant) {
+        self.patient.set(false);
+        self.publish_waiting(now);
+        self.advance(now);
     }
 
     pub(crate) fn idle_changed(&self) {

@@ -185,6 +185,7 @@ impl Pools {
                     None => return Poll::Ready(()),
                 }
             }
+            self.ask_for_impatient(cx);
             let mut due = false;
             while ticks.poll(cx).is_ready() {
                 due = true;
@@ -199,6 +200,17 @@ impl Pools {
             Poll::Pending
         })
         .await;
+    }
+
+    /// Asks other workers for servers, where clients have waited long enough for those that are here.
+    fn ask_for_impatient(&self, cx: &Context<'_>) {
+        let now = Instant::now();
+        while let Some(id) = self.local.patience.over(cx.waker(), now) {
+            let pool = self.pools.borrow().get(&id).cloned();
+            if let Some(pool) = pool {
+                pool.lose_patience(now);
+            }
+        }
     }
 
     /// Looks after idle servers to which something happened; and, when that is due, after those that

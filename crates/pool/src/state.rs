@@ -17,9 +17,13 @@ use slab::Slab;
 
 use crate::key::{ClientId, ServerId};
 
-/// How much older a waiter of another worker must be before it goes first. Below this, sending a
+/// How much earlier a waiter of another worker must have come to go first. Below this, sending a
 /// server over costs more than the place in line is worth.
 pub const REMOTE_PATIENCE: Duration = Duration::from_millis(5);
+
+/// How long a client waits for servers that serve others of its worker, before other workers are
+/// asked: most likely one of those comes free sooner than one could be sent over.
+pub const HOME_PATIENCE: Duration = Duration::from_millis(1);
 
 /// What a server does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +162,7 @@ impl PoolState {
         if !rules.paused {
             let own = self.waiting.front().map(|waiter| waiter.since);
             if let Some(remote) = remote
-                && goes_first(remote, own, now)
+                && goes_first(remote, own)
             {
                 return Next::SendOver;
             }
@@ -244,6 +248,13 @@ impl PoolState {
     /// The client that has waited longest.
     pub fn oldest(&self) -> Option<Waiter> {
         self.waiting.front().copied()
+    }
+
+    /// Whether those in line can do with the servers that are here, for now: some serve, and nobody has
+    /// waited for long.
+    pub fn is_content(&self, now: Instant) -> bool {
+        let head = self.waiting.front();
+        self.counts.leased > 0 && head.is_some_and(|head| now - head.since < HOME_PATIENCE)
     }
 
     /// Everybody in line, longest first.
@@ -336,11 +347,8 @@ impl ServerState {
 }
 
 /// Whether a waiter of another worker goes before our own.
-fn goes_first(remote: Instant, own: Option<Instant>, now: Instant) -> bool {
-    match own {
-        None => true,
-        Some(own) => remote < own && now.saturating_duration_since(remote) > REMOTE_PATIENCE,
-    }
+fn goes_first(remote: Instant, own: Option<Instant>) -> bool {
+    own.is_none_or(|own| own - remote > REMOTE_PATIENCE)
 }
 
 #[cfg(test)]

@@ -261,18 +261,38 @@ fn a_waiter_elsewhere_goes_first_if_nobody_waits_here() {
 }
 
 #[test]
-fn a_waiter_elsewhere_goes_first_if_it_came_earlier_and_has_waited_long() {
+fn a_waiter_elsewhere_goes_first_if_it_came_much_earlier() {
     let patience = u64::try_from(REMOTE_PATIENCE.as_millis()).unwrap();
     let mut pool = Scene::with_idle(&["s1"]);
     pool.asks("alice", 0);
     pool.asks("bob", 2);
     pool.asks("carol", 2);
-    // Not yet patient for long enough; not earlier; both.
+    // However long both have waited by now.
     assert_eq!(pool.frees_beside("s1", 1 + patience, 1), "s1 serves bob");
-    assert_eq!(pool.frees_beside("s1", 100, 2), "s1 serves carol");
+    assert_eq!(pool.frees_beside("s1", 100, 1), "s1 serves carol");
     pool.asks("dave", 100);
-    assert_eq!(pool.frees_beside("s1", 100, 94), "s1 goes over");
+    let earlier = 100 - patience;
+    assert_eq!(pool.frees_beside("s1", 100, earlier - 1), "s1 goes over");
     assert_eq!(pool.line(), ["dave"]);
+}
+
+#[test]
+fn clients_are_content_for_a_while_if_servers_serve_here() {
+    let mut pool = Scene::with_idle(&["s1"]);
+    let is_content = |pool: &Scene, ms| pool.state.is_content(pool.at(ms));
+    assert!(!is_content(&pool, 0), "nobody is in line");
+    pool.asks("alice", 0);
+    pool.asks("bob", 10);
+    let patience = u64::try_from(HOME_PATIENCE.as_millis()).unwrap();
+    assert!(is_content(&pool, 9 + patience));
+    assert!(!is_content(&pool, 10 + patience));
+    // The next in line has not waited for long.
+    pool.asks("carol", 10 + patience);
+    pool.frees("s1", 10 + patience);
+    assert!(is_content(&pool, 10 + patience));
+    let s1 = pool.servers["s1"];
+    pool.state.set_aside(s1, ServerState::Resetting);
+    assert!(!is_content(&pool, 10 + patience), "nothing is lent");
 }
 
 #[test]
@@ -428,9 +448,8 @@ impl Schedule {
             Next::Serve(waiter) => {
                 assert!(!self.rules.paused);
                 self.served(waiter, server);
-                let overtaken = remote.is_some_and(|remote| {
-                    remote < waiter.since && self.now - remote > REMOTE_PATIENCE
-                });
+                let overtaken =
+                    remote.is_some_and(|remote| waiter.since - remote > REMOTE_PATIENCE);
                 assert!(!overtaken, "{waiter:?} went before {remote:?}");
             }
             Next::SendOver => {
