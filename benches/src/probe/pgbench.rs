@@ -52,6 +52,11 @@ async fn measure(running: &Running, load: Load, effort: Effort) -> Result<Vec<Fi
     .collect())
 }
 
+/// As many threads as processors, as pgbench's manual has it: one alone would be the narrow place.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 async fn run(running: &Running, load: Load, effort: Effort) -> Result<Ran, Failure> {
     let protocol = match load.work {
         Work::Extended => "extended",
@@ -65,6 +70,7 @@ async fn run(running: &Running, load: Load, effort: Effort) -> Result<Ran, Failu
         .args(["-h", &address.ip().to_string()])
         .args(["-p", &address.port().to_string()])
         .args(["-c", &load.clients.to_string()])
+        .args(["-j", &threads().to_string()])
         // Whole seconds.
         .args(["-T", &effort.watch.as_secs().max(1).to_string(), NAME]);
     let before = running.cpu_ticks();

@@ -219,6 +219,23 @@ impl EventLoop {
         true
     }
 
+    /// Adds bytes to the last letter, if that is for this source; false if it is not, or would get too
+    /// long.
+    pub(crate) fn post_more(&self, source: &Source, bytes: &[u8]) -> bool {
+        let outbox = &mut *self.outbox.borrow_mut();
+        let mut latest = outbox.letters.iter_mut().rev();
+        let Some(letter) = latest.next().filter(|it| std::ptr::eq(&*it.source, source)) else {
+            return false;
+        };
+        let start = latest.next().map_or(0, |before| before.end as usize);
+        if outbox.words.len() - start + bytes.len() > LETTER_MAX {
+            return false;
+        }
+        outbox.words.extend_from_slice(bytes);
+        letter.end = u32::try_from(outbox.words.len()).unwrap_or(u32::MAX);
+        true
+    }
+
     /// Sends what was gathered.
     pub(crate) fn send_gathered(&self) {
         let mut outbox = self.outbox.borrow_mut();

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::{Domain, SockAddr, SockRef, Type};
 
-use crate::source::{ENDED, FAILED, LATE, READABLE, WRITABLE, Watch};
+use crate::source::{ENDED, FAILED, LATE, POSTED, READABLE, WRITABLE, Watch};
 
 /// A connected socket that the thread's event loop watches.
 #[derive(Debug)]
@@ -158,8 +158,13 @@ impl Socket {
     #[inline]
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         let source = &self.0.source;
-        // What was said before goes first.
-        self.0.send_posted();
+        // What was said before goes first, or goes along.
+        if source.is(POSTED) {
+            if self.0.home.post_more(source, bytes) {
+                return Ok(bytes.len());
+            }
+            self.0.home.send_gathered();
+        }
         if !source.is(WRITABLE) {
             return Err(io::ErrorKind::WouldBlock.into());
         }

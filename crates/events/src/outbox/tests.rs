@@ -61,6 +61,39 @@ fn what_a_turn_says_goes_together_at_its_end() {
 }
 
 #[test]
+fn what_one_socket_is_told_in_a_row_is_one_letter_unless_it_gets_long() {
+    // Its messages keep their bounds.
+    let kind = socket2::Type::SEQPACKET;
+    let (ours, theirs) = socket2::Socket::pair(socket2::Domain::UNIX, kind, None).unwrap();
+    ours.set_nonblocking(true).unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    run(Sending::Gathered, async move {
+        if !sends_gathered() {
+            return;
+        }
+        let (ours, (other, mut others)) = (Socket::new(ours.into()).unwrap(), pair());
+        let say = |socket: &Socket, byte, len| {
+            assert_eq!(socket.try_write(&vec![byte; len]).unwrap(), len);
+        };
+        say(&ours, b'a', 3);
+        say(&ours, b'b', LETTER_MAX - 3);
+        say(&ours, b'c', 1);
+        say(&other, b'x', 1);
+        say(&ours, b'd', 2);
+        yield_now().await;
+        let mut told = Vec::new();
+        let mut message = vec![0; 2 * LETTER_MAX];
+        while let Ok(count) = (&theirs).read(&mut message) {
+            told.push((message[0], message[count - 1], count));
+        }
+        let first = (b'a', b'b', LETTER_MAX);
+        assert_eq!(told, [first, (b'c', b'c', 1), (b'd', b'd', 2)]);
+        assert_eq!(so_far(&mut others), b"x");
+    })
+    .unwrap();
+}
+
+#[test]
 fn what_is_small_does_not_wait_for_what_is_large() {
     for sending in BOTH_WAYS {
         run(sending, async {
