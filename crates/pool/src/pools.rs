@@ -148,7 +148,7 @@ impl Pools {
     }
 
     /// Clients and servers, under SUSPEND, of which something is still on its way. Clients look
-    /// again.
+    /// again, also those who keep still with a server that somebody may wait for by now.
     pub fn stirring(&self) -> usize {
         let servers = |pool: &Rc<Pool>| {
             let counts = pool.state.borrow().counts();
@@ -158,6 +158,11 @@ impl Pools {
         self.each_stirring(|client| {
             count += 1;
             client.wake();
+        });
+        self.local.roster.for_each(|client| {
+            if client.still.get() && client.link.get().is_some() {
+                client.wake();
+            }
         });
         count
     }
