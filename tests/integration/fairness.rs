@@ -1,17 +1,26 @@
 //! Who waits longer is served earlier, and nobody is forgotten.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use testkit::{FakeServer, Message, Pooler};
 
 use crate::support::{WORKERS, before, client, clients, wait_for_waiting};
 
-/// Has twenty clients wait for one seat, one after the other, and returns in which order they
-/// got it: 0 is who came first.
-async fn order_of_service(workers: u32) -> Vec<usize> {
+/// How much earlier a client of another worker must have come to go first.
+const PATIENCE: Duration = Duration::from_millis(5);
+
+/// When a client asked: not before the one, and not after the other.
+type Came = (Instant, Instant);
+
+/// Has twenty clients wait for one seat, one after the other, with a pause in the middle, and returns
+/// in which order they got it: 0 is who came first; and when each came.
+async fn order_of_service(workers: u32) -> (Vec<usize>, Vec<Came>) {
     let server = FakeServer::start().await;
     let pooler = before(&server, workers)
         .set("default_pool_size", 1)
@@ -23,11 +32,18 @@ async fn order_of_service(workers: u32) -> Vec<usize> {
 
     holder.send(Message::query("HOLD door")).await;
     door.wait_for_waiting(1).await;
+    let mut came = Vec::new();
     for (place, waiter) in waiters.iter_mut().enumerate() {
+        if place == 10 {
+            // It is this time itself that tells the ones from the others.
+            tokio::time::sleep(2 * PATIENCE).await;
+        }
+        let sent = Instant::now();
         waiter
             .send(Message::query(&format!("SELECT {place}")))
             .await;
         wait_for_waiting(&pooler, place as i64 + 1).await;
+        came.push((sent, Instant::now()));
     }
     door.open();
     for waiter in &mut waiters {
@@ -38,34 +54,43 @@ async fn order_of_service(workers: u32) -> Vec<usize> {
     let served = queries[1..]
         .iter()
         .map(|sql| sql["SELECT ".len()..].parse().unwrap());
-    served.collect()
+    (served.collect(), came)
 }
 
-/// How often somebody was served before somebody who came earlier.
-fn overtakes(order: &[usize]) -> usize {
-    let later = |place: usize| order[place + 1..].iter();
-    let overtaken = |place: usize| later(place).filter(|&&who| who < order[place]).count();
-    (0..order.len()).map(overtaken).sum()
+/// Who was served before somebody who came earlier: both, the one who overtook first.
+fn overtakes(order: &[usize]) -> Vec<(usize, usize)> {
+    let mut pairs = Vec::new();
+    for (place, &who) in order.iter().enumerate() {
+        let overtaken = order[place + 1..].iter().filter(|&&later| later < who);
+        pairs.extend(overtaken.map(|&overtaken| (who, overtaken)));
+    }
+    pairs
 }
 
 #[test]
-fn overtakes_are_counted_pair_by_pair() {
-    assert_eq!(overtakes(&[0, 1, 2, 3]), 0);
-    assert_eq!(overtakes(&[1, 0, 2, 3]), 1);
-    assert_eq!(overtakes(&[3, 2, 1, 0]), 6);
+fn overtakes_are_found_pair_by_pair() {
+    assert_eq!(overtakes(&[0, 1, 2, 3]), []);
+    assert_eq!(overtakes(&[1, 0, 2, 3]), [(1, 0)]);
+    assert_eq!(overtakes(&[2, 1, 0]), [(2, 1), (2, 0), (1, 0)]);
 }
 
 #[tokio::test]
 async fn one_worker_serves_clients_exactly_in_the_order_they_came() {
-    assert_eq!(order_of_service(1).await, (0..20).collect::<Vec<_>>());
+    assert_eq!(order_of_service(1).await.0, (0..20).collect::<Vec<_>>());
 }
 
 #[tokio::test]
-async fn three_workers_let_hardly_anybody_overtake() {
-    let order = order_of_service(3).await;
+async fn three_workers_let_nobody_overtake_who_came_much_earlier() {
+    let (order, came) = order_of_service(3).await;
 
-    // Of 190 pairs; each worker serving its own first would come to about 60.
-    assert!(overtakes(&order) <= 10, "{order:?}");
+    let mut served = order.clone();
+    served.sort_unstable();
+    assert_eq!(served, (0..20).collect::<Vec<_>>());
+    for (who, overtaken) in overtakes(&order) {
+        let earlier = came[who].0.saturating_duration_since(came[overtaken].1);
+        assert!(earlier <= PATIENCE, "{who} before {overtaken}: {order:?}");
+    }
+    assert!(order[..10].iter().all(|&who| who < 10), "{order:?}");
 }
 
 /// Has so many clients ask without a pause until so many queries are answered, and returns how
