@@ -49,7 +49,8 @@ pub(crate) struct Outbox {
 struct Letter {
     /// Keeps the socket open.
     source: Rc<Source>,
-    /// Where its words end; they begin where those of the letter before end.
+    /// Where its words begin and end among all.
+    start: u32,
     end: u32,
     /// What came of it: a count of bytes, or below zero an error's number.
     outcome: i32,
@@ -57,6 +58,14 @@ struct Letter {
 
 /// Nothing came of it yet.
 const PENDING: i32 = i32::MIN;
+
+impl Letter {
+    /// Its words, among all.
+    fn words<'a>(&self, all: &'a [u8]) -> &'a [u8] {
+        let words = all.get(self.start as usize..self.end as usize);
+        words.unwrap_or_default()
+    }
+}
 
 impl Outbox {
     pub(crate) fn new(sending: Sending) -> Self {
@@ -87,17 +96,13 @@ impl Outbox {
             return;
         };
         let mut queue = ring.submission();
-        let mut start = 0;
         for (number, letter) in (0..).zip(&self.letters) {
-            let Some(words) = self.words.get(start as usize..letter.end as usize) else {
-                break;
-            };
+            let words = letter.words(&self.words);
             let socket = types::Fd(letter.source.raw_fd());
-            let entry = opcode::Send::new(socket, words.as_ptr(), letter.end - start)
+            let entry = opcode::Send::new(socket, words.as_ptr(), letter.end - letter.start)
                 .flags(FLAGS.bits().cast_signed())
                 .build()
                 .user_data(number);
-            start = letter.end;
             #[expect(unsafe_code, reason = "the kernel is given an address")]
             // SAFETY: the kernel reads the words until it tells of the outcome. Until then they are
             // neither changed nor dropped: that is waited for below, or they are leaked. The letter
@@ -138,13 +143,8 @@ impl Outbox {
         let untouched = ring.submission().len();
         drop(ring);
         let first = self.letters.len().saturating_sub(untouched);
-        let mut start = 0;
-        for (number, letter) in self.letters.iter_mut().enumerate() {
-            let words = self.words.get(start..letter.end as usize);
-            start = letter.end as usize;
-            if number >= first {
-                letter.outcome = send_now(&letter.source, words.unwrap_or_default());
-            }
+        for letter in self.letters.iter_mut().skip(first) {
+            letter.outcome = send_now(&letter.source, letter.words(&self.words));
         }
         if self.letters.iter().any(|letter| letter.outcome == PENDING) {
             // Nobody knows what becomes of those: their connections are over, and their words stay.
@@ -160,6 +160,11 @@ impl Outbox {
             (self.words, self.letters) = (words, letters);
         }
     }
+}
+
+/// Where the next word comes.
+fn place_in(words: &[u8]) -> u32 {
+    u32::try_from(words.len()).unwrap_or(u32::MAX)
 }
 
 /// Who has no room is not waited for, and nobody is killed for writing to someone who is gone.
@@ -209,10 +214,12 @@ impl EventLoop {
             return self.post(source, bytes);
         }
         let outbox = &mut *outbox;
+        let start = place_in(&outbox.words);
         outbox.words.extend_from_slice(bytes);
         outbox.letters.push(Letter {
             source: source.clone(),
-            end: u32::try_from(outbox.words.len()).unwrap_or(u32::MAX),
+            start,
+            end: place_in(&outbox.words),
             outcome: PENDING,
         });
         source.set(POSTED);
@@ -223,17 +230,17 @@ impl EventLoop {
     /// long.
     pub(crate) fn post_more(&self, source: &Source, bytes: &[u8]) -> bool {
         let outbox = &mut *self.outbox.borrow_mut();
-        let mut latest = outbox.letters.iter_mut().rev();
-        let Some(letter) = latest.next().filter(|it| std::ptr::eq(&*it.source, source)) else {
-            return false;
-        };
-        let start = latest.next().map_or(0, |before| before.end as usize);
-        if outbox.words.len() - start + bytes.len() > LETTER_MAX {
-            return false;
+        match outbox.letters.last_mut() {
+            Some(letter)
+                if std::ptr::eq(&*letter.source, source)
+                    && letter.words(&outbox.words).len() + bytes.len() <= LETTER_MAX =>
+            {
+                outbox.words.extend_from_slice(bytes);
+                letter.end = place_in(&outbox.words);
+                true
+            }
+            _ => false,
         }
-        outbox.words.extend_from_slice(bytes);
-        letter.end = u32::try_from(outbox.words.len()).unwrap_or(u32::MAX);
-        true
     }
 
     /// Sends what was gathered.
@@ -247,14 +254,11 @@ impl EventLoop {
         let words = std::mem::take(&mut outbox.words);
         // Whoever is told of something, or dropped, may have something to send.
         drop(outbox);
-        let mut start = 0;
         for letter in &letters {
             letter.source.clear(POSTED);
-            if u32::try_from(letter.outcome) != Ok(letter.end - start) {
-                let words = words.get(start as usize..letter.end as usize);
-                self.look_after(letter, words.unwrap_or_default());
+            if u32::try_from(letter.outcome) != Ok(letter.end - letter.start) {
+                self.look_after(letter, letter.words(&words));
             }
-            start = letter.end;
         }
         letters.clear();
         self.outbox.borrow_mut().take_back(words, letters);
