@@ -209,7 +209,7 @@ impl EventLoop {
         } else {
             self.fetch(Some(Duration::ZERO))?
         };
-        self.begin_turn();
+        self.woke.set(Instant::begin_turn());
         self.timers.borrow_mut().fire(self.woke.get());
         for job in self.mailbox.empty() {
             self.queues.borrow_mut().push(job, false);
@@ -232,12 +232,6 @@ impl EventLoop {
         // For those whom another loop runs.
         self.reads_left.set(READS_PER_TURN);
         Ok(full || !self.queues.borrow().is_empty())
-    }
-
-    fn begin_turn(&self) {
-        let now = Instant::now();
-        self.woke.set(now);
-        now.begin_turn();
     }
 
     /// Returns whether there were any. Those that are woken by these come in the same turn, unless it

@@ -238,7 +238,7 @@ impl Pool {
             return;
         };
         let worker = self.local.worker;
-        let elsewhere = self.shared.longest_elsewhere(&self.local.shared, worker);
+        let elsewhere = self.shared.longest_elsewhere(worker);
         let ours_is_oldest = elsewhere.is_none_or(|(_, since)| oldest.since <= since);
         let waited = now.saturating_duration_since(oldest.since);
         if ours_is_oldest && waited >= patience && self.try_open(Purpose::Reserve, now) {

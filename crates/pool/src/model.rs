@@ -279,7 +279,7 @@ impl Worker {
         let mut remote = None;
         if pool.waits_elsewhere(self.id) {
             seam().await;
-            remote = pool.longest_elsewhere(&self.world.shared, self.id);
+            remote = pool.longest_elsewhere(self.id);
         }
         let since = remote.map(|(_, since)| since);
         let now = self.world.now.get();
@@ -318,10 +318,7 @@ impl Worker {
             return;
         }
         seam().await;
-        let longest = self
-            .world
-            .pool
-            .longest_elsewhere(&self.world.shared, self.id);
+        let longest = self.world.pool.longest_elsewhere(self.id);
         let Some((to, _)) = longest else {
             return;
         };
@@ -493,7 +490,7 @@ impl Worker {
         if content && self.patient_until.get().is_none() {
             self.patient_until.set(Some(now + HOME_PATIENCE));
         }
-        pool.publish_waiting(shared, self.id, since.filter(|_| !content));
+        pool.publish_waiting(self.id, since.filter(|_| !content));
     }
 
     async fn idle_changed(&self) {
@@ -935,14 +932,14 @@ impl Scene {
         if self.workers.len() < 2 {
             return;
         }
-        let (pool, shared) = (&self.world.pool, &self.world.shared);
+        let pool = &self.world.pool;
         for worker in &self.workers {
             let others = self.workers.iter().filter(|other| other.id != worker.id);
             let oldest = others
                 .clone()
                 .filter_map(|other| Some((other.id, other.state.borrow().oldest()?.since)))
                 .min_by_key(|&(_, since)| since);
-            let seen = pool.longest_elsewhere(shared, worker.id);
+            let seen = pool.longest_elsewhere(worker.id);
             self.world
                 .ensure(seen == oldest, "the published waiters are not so");
             let idle = others.filter(|other| other.state.borrow().has_idle());

@@ -407,7 +407,7 @@ impl Pool {
         let remote = self
             .shared
             .waits_elsewhere(worker)
-            .then(|| self.shared.longest_elsewhere(&self.local.shared, worker))
+            .then(|| self.shared.longest_elsewhere(worker))
             .flatten();
         let since = remote.map(|(_, since)| since);
         let own = self.state.borrow().oldest().map(|waiter| waiter.since);
@@ -458,9 +458,7 @@ impl Pool {
         if self.rules().paused {
             return;
         }
-        let longest = self
-            .shared
-            .longest_elsewhere(&self.local.shared, self.local.worker);
+        let longest = self.shared.longest_elsewhere(self.local.worker);
         let Some((to, _)) = longest else {
             return;
         };
@@ -819,7 +817,7 @@ impl Pool {
         }
         let pause = settings.server_lifetime / settings.pool_size.unwrap_or(1).max(1);
         self.shared
-            .may_age_out(&self.local.shared, now, pause)
+            .may_age_out(now, pause)
             .then_some(CloseReason::Lifetime)
     }
 
@@ -844,8 +842,7 @@ impl Pool {
             self.local.patience.begin(self.shared.id, now);
         }
         let told = since.filter(|_| !content);
-        self.shared
-            .publish_waiting(&self.local.shared, self.local.worker, told);
+        self.shared.publish_waiting(self.local.worker, told);
     }
 
     /// Clients here had patience for a while: if some still wait, others are asked.

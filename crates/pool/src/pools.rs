@@ -209,7 +209,7 @@ impl Pools {
 
     /// Asks other workers for servers, where clients have waited long enough for those that are here.
     fn ask_for_impatient(&self, cx: &Context<'_>) {
-        let now = Instant::now();
+        let now = Instant::of_turn();
         while let Some(id) = self.local.patience.over(cx.waker(), now) {
             let pool = self.pools.borrow().get(&id).cloned();
             if let Some(pool) = pool {

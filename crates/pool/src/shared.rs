@@ -90,7 +90,6 @@ pub struct Shared {
     labels: Mutex<Labels>,
     post: Vec<mpsc::UnboundedSender<Mail>>,
     ids: AtomicU64,
-    origin: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -148,7 +147,7 @@ pub struct PoolShared {
     credentials: Mutex<Held>,
     /// Which servers speak an older protocol.
     pub(crate) versions: Mutex<Versions>,
-    /// When a server was last closed for its age, in nanoseconds since the start, plus 1.
+    /// When a server was last closed for its age, as a number of nanoseconds (0: never).
     aged_out: AtomicU64,
     /// How logins have been failing, until one succeeds.
     pub(crate) failing: Mutex<Option<Failing>>,
@@ -158,7 +157,7 @@ pub struct PoolShared {
     waiting: AtomicU64,
     /// Workers with an idle server.
     idle: AtomicU64,
-    /// Start of waiting of each worker's oldest waiter, in nanoseconds since the start.
+    /// Start of waiting of each worker's oldest waiter, as a number of nanoseconds.
     tickets: Vec<AtomicU64>,
 }
 
@@ -272,7 +271,6 @@ impl Shared {
             labels: Mutex::new(Labels::new(LABELS)),
             post,
             ids: AtomicU64::new(0),
-            origin: Instant::now(),
         }
     }
 
@@ -348,16 +346,6 @@ impl Shared {
         if let Some(sender) = self.post.get(to.0) {
             let _ = sender.send(mail);
         }
-    }
-
-    /// Nanoseconds from the start of the process to `at`.
-    pub fn nanos(&self, at: Instant) -> u64 {
-        let since = at.saturating_duration_since(self.origin).as_nanos();
-        u64::try_from(since).unwrap_or(u64::MAX).max(1)
-    }
-
-    fn instant(&self, nanos: u64) -> Instant {
-        self.origin + Duration::from_nanos(nanos)
     }
 
     /// The database of this name, if it is in use.
@@ -663,10 +651,10 @@ impl PoolShared {
     }
 
     /// Takes the turn to close a server for its age: once in `pause` over all workers.
-    pub(crate) fn may_age_out(&self, shared: &Shared, now: Instant, pause: Duration) -> bool {
+    pub(crate) fn may_age_out(&self, now: Instant, pause: Duration) -> bool {
         let last = self.aged_out.load(Ordering::SeqCst);
-        let due = last == 0 || now.saturating_duration_since(shared.instant(last)) >= pause;
-        let (order, now) = (Ordering::SeqCst, shared.nanos(now));
+        let due = last == 0 || now - Instant::from_nanos(last) >= pause;
+        let (order, now) = (Ordering::SeqCst, now.as_nanos());
         due && self
             .aged_out
             .compare_exchange(last, now, order, order)
@@ -674,17 +662,12 @@ impl PoolShared {
     }
 
     /// Publishes since when a worker's oldest client waits; `None`: nobody does.
-    pub(crate) fn publish_waiting(
-        &self,
-        shared: &Shared,
-        worker: WorkerId,
-        since: Option<Instant>,
-    ) {
+    pub(crate) fn publish_waiting(&self, worker: WorkerId, since: Option<Instant>) {
         if self.tickets.len() < 2 {
             return;
         }
         if let Some(since) = since {
-            self.tickets[worker.0].store(shared.nanos(since), Ordering::SeqCst);
+            self.tickets[worker.0].store(since.as_nanos(), Ordering::SeqCst);
             self.waiting.fetch_or(worker.bit(), Ordering::SeqCst);
         } else if self.waiting.load(Ordering::Relaxed) & worker.bit() != 0 {
             self.waiting.fetch_and(!worker.bit(), Ordering::SeqCst);
@@ -714,18 +697,14 @@ impl PoolShared {
     }
 
     /// The other worker whose client has waited longest, and since when.
-    pub(crate) fn longest_elsewhere(
-        &self,
-        shared: &Shared,
-        worker: WorkerId,
-    ) -> Option<(WorkerId, Instant)> {
+    pub(crate) fn longest_elsewhere(&self, worker: WorkerId) -> Option<(WorkerId, Instant)> {
         let waiting = self.waiting.load(Ordering::SeqCst) & !worker.bit();
         let others = (0..self.tickets.len()).map(WorkerId);
         others
             .filter(|other| waiting & other.bit() != 0)
             .map(|other| (self.tickets[other.0].load(Ordering::SeqCst), other))
             .min_by_key(|&(since, _)| since)
-            .map(|(since, other)| (other, shared.instant(since)))
+            .map(|(since, other)| (other, Instant::from_nanos(since)))
     }
 
     /// The other workers whose clients wait.

@@ -25,7 +25,7 @@ impl Instant {
         // It can't fail: there is such a clock.
         let time = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap_or(TimeSpec::new(0, 0));
         let whole = time.tv_sec().cast_unsigned().wrapping_mul(1_000_000_000);
-        Self::at(whole.wrapping_add(time.tv_nsec().cast_unsigned()))
+        Self::from_nanos(whole.wrapping_add(time.tv_nsec().cast_unsigned()))
     }
 
     /// When the thread's event loop last woke: what it has found since then had come by that moment.
@@ -34,14 +34,29 @@ impl Instant {
         WOKE.get().unwrap_or_else(Self::now)
     }
 
-    /// The thread's event loop woke.
-    pub(crate) fn begin_turn(self) {
-        WOKE.set(Some(self));
+    /// The thread's event loop woke: now.
+    pub(crate) fn begin_turn() -> Self {
+        let now = Self::now();
+        WOKE.set(Some(now));
+        now
     }
 
     /// There is no turn now.
     pub(crate) fn end_turn() {
         WOKE.set(None);
+    }
+
+    /// It as a number, never 0.
+    pub const fn as_nanos(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The moment of that number.
+    pub const fn from_nanos(nanos: u64) -> Self {
+        match NonZeroU64::new(nanos) {
+            Some(nanos) => Self(nanos),
+            None => Self(NonZeroU64::MIN),
+        }
     }
 
     /// How long ago it was.
@@ -53,16 +68,9 @@ impl Instant {
     pub const fn saturating_duration_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
     }
-
-    const fn at(nanos: u64) -> Self {
-        match NonZeroU64::new(nanos) {
-            Some(nanos) => Self(nanos),
-            None => Self(NonZeroU64::MIN),
-        }
-    }
 }
 
-/// No duration that a timer waits for is longer than this fits.
+/// The longest that fits, if it does not.
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -71,7 +79,7 @@ impl Add<Duration> for Instant {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
-        Self::at(self.0.get().saturating_add(nanos(duration)))
+        Self::from_nanos(self.0.get().saturating_add(nanos(duration)))
     }
 }
 
@@ -85,7 +93,7 @@ impl Sub<Duration> for Instant {
     type Output = Self;
 
     fn sub(self, duration: Duration) -> Self {
-        Self::at(self.0.get().saturating_sub(nanos(duration)))
+        Self::from_nanos(self.0.get().saturating_sub(nanos(duration)))
     }
 }
 
