@@ -103,14 +103,13 @@ impl Outflow {
         }
         let mut in_query = pipeline.is_in_query();
         loop {
-            let mut rest = bytes.get(done..).unwrap_or_default();
             if !pipeline.is_lost() {
-                let count = skim(rest, in_query);
-                done = done.saturating_add(count);
-                rest = rest.get(count..).unwrap_or_default();
+                let ahead = bytes.get(done..).unwrap_or_default();
+                done = done.saturating_add(skim(ahead, in_query));
             } else if done > 0 {
                 break;
             }
+            let rest = bytes.get(done..).unwrap_or_default();
             let Some(header) = FrameHeader::peek(rest)? else {
                 break;
             };
@@ -137,11 +136,7 @@ impl Outflow {
                     let Some((_, body, _)) = whole(rest)? else {
                         break;
                     };
-                    let status = match *body {
-                        [byte] => TxStatus::parse(byte),
-                        _ => None,
-                    };
-                    pipeline.ready(status.ok_or(ProtocolError::Body("ReadyForQuery"))?);
+                    pipeline.ready(status_of(body)?);
                 }
                 b'S' if header.frame_len() <= PARAMETER_LEN_MAX => {
                     if rest.len() < header.frame_len() {
@@ -234,20 +229,24 @@ impl Outflow {
     }
 }
 
+/// Reads the body of a ReadyForQuery.
+fn status_of(body: &[u8]) -> Result<TxStatus, ProtocolError> {
+    let status = match *body {
+        [byte] => TxStatus::parse(byte),
+        _ => None,
+    };
+    status.ok_or(ProtocolError::Body("ReadyForQuery"))
+}
+
 /// Whole messages at the front that are of no account: how many bytes they have.
 fn skim(bytes: &[u8], in_query: bool) -> usize {
     let mut rest = bytes;
-    while let Some((&[tag, a, b, c, d], _)) = rest.split_first_chunk() {
-        // The tag is not counted, the length itself is.
-        let len = u32::from_be_bytes([a, b, c, d]) as usize;
-        let header = FrameHeader {
-            tag,
-            body_len: len.wrapping_sub(4),
-        };
-        match rest.get(len.saturating_add(1)..) {
-            Some(behind) if len >= 4 && is_of_no_account(header, in_query) => rest = behind,
-            _ => break,
-        }
+    while let Some(front) = rest.first_chunk()
+        && let Some(header) = FrameHeader::read(*front)
+        && is_of_no_account(header, in_query)
+        && let Some(behind) = rest.get(header.frame_len()..)
+    {
+        rest = behind;
     }
     bytes.len().saturating_sub(rest.len())
 }

@@ -31,18 +31,21 @@ impl FrameHeader {
 
     /// Reads the header at the front of `bytes`; `None` asks for more bytes.
     pub fn peek(bytes: &[u8]) -> Result<Option<Self>, ProtocolError> {
-        let Some((&[tag, a, b, c, d], _)) = bytes.split_first_chunk::<{ Self::LEN }>() else {
-            return Ok(None);
-        };
+        match bytes.first_chunk() {
+            Some(front) => Self::read(*front).map(Some).ok_or_else(|| Self::bad(bytes)),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads a header; `None` is one that can't be.
+    pub(crate) fn read([tag, a, b, c, d]: [u8; Self::LEN]) -> Option<Self> {
         let len = u32::from_be_bytes([a, b, c, d]);
         // The length counts itself, but not the tag. Lengths are signed on the wire.
-        match len.checked_sub(4) {
-            Some(body_len) if len <= i32::MAX as u32 => Ok(Some(Self {
-                tag,
-                body_len: body_len as usize,
-            })),
-            _ => Err(Self::bad(bytes)),
-        }
+        let body_len = len.checked_sub(4).filter(|_| len <= i32::MAX as u32)?;
+        Some(Self {
+            tag,
+            body_len: body_len as usize,
+        })
     }
 
     /// Header and body together, in bytes.

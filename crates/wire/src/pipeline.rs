@@ -505,14 +505,6 @@ impl Pipeline {
     pub fn ready(&mut self, status: TxStatus) {
         self.status = status;
         self.was_ready = true;
-        if self.is_last_query() {
-            // Nearly always, and with nothing else to note.
-            self.queue.clear();
-            self.dropping = 0;
-            self.may_drop &= status != TxStatus::Idle;
-            self.phase = Phase::Ready;
-            return;
-        }
         if self.phase == Phase::Lost {
             return;
         }
@@ -535,19 +527,6 @@ impl Pipeline {
             }
         }
         self.settle();
-    }
-
-    /// Whether a simple query without a COPY is all that is to be answered.
-    fn is_last_query(&self) -> bool {
-        let query = Entry {
-            request: Request::Query,
-            mark: 0,
-        };
-        self.phase == Phase::Busy
-            && !self.copying
-            && self.doubtful == 0
-            && self.queue.len() == 1
-            && self.queue.front() == Some(&query)
     }
 
     /// After ReadyForQuery: is anything else owed, or may it be?
