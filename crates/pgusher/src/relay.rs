@@ -229,12 +229,18 @@ impl Session {
         send_together(&mut io.conn, &mut out, &bytes[from..done])
             .map_err(|_| RelayEnd::Server(CloseReason::Crashed))?;
         self.look_for_syncs(io)?;
+        self.say_fakes(io, &mut out)?;
+        verdict
+    }
+
+    /// Tells the client what is due in the server's place before that says more.
+    fn say_fakes(&mut self, io: &mut ServerIo, out: &mut Vec<u8>) -> Result<(), RelayEnd> {
         if io.pipeline.owes_fake() && io.outflow.at_boundary() {
             out.clear();
-            put_fakes(&mut out, &mut io.pipeline);
-            self.say_to_client(&mut out, &[])?;
+            put_fakes(out, &mut io.pipeline);
+            self.say_to_client(out, &[])?;
         }
-        verdict
+        Ok(())
     }
 
     /// A request begins, if none is under way.
