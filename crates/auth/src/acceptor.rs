@@ -15,6 +15,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -315,7 +316,7 @@ fn ask_md5(user: &str, secret: Option<Secret>, salt: [u8; 4]) -> (Acceptor, Step
 fn ask_scram(against: Against, nonce: Nonce, end_point: Option<&Arc<[u8]>>) -> (Acceptor, Step) {
     let plus = end_point.map(|_| MECHANISM_PLUS);
     let mechanisms = plus.into_iter().chain([MECHANISM]);
-    let mechanisms = mechanisms.map(str::to_owned).collect();
+    let mechanisms = mechanisms.map(Cow::from).collect();
     let state = State::ClientFirst {
         against,
         nonce,
@@ -331,12 +332,12 @@ impl Against {
         cached: Option<Arc<Derived>>,
         policy: ScramPolicy<'_>,
     ) -> Self {
-        let salt = policy.salt_key.salt_for(user);
-        let password = match secret {
+        let salt = || policy.salt_key.salt_for(user);
+        let (password, salt) = match secret {
             Some(Secret::Scram(verifier)) => return Self::Stored(verifier),
-            Some(Secret::Plain(password)) => password,
+            Some(Secret::Plain(password)) => (password, salt()),
             Some(Secret::Md5(_)) | None => {
-                return Self::Mock(Verifier::mock(policy.iterations, &salt));
+                return Self::Mock(Verifier::mock(policy.iterations, &salt()));
             }
         };
         let job = Job::new(password, &salt, policy.iterations);

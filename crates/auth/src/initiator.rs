@@ -10,6 +10,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -196,7 +197,7 @@ impl Initiator {
     fn begin_scram(
         &self,
         nonce: Nonce,
-        mechanisms: &[String],
+        mechanisms: &[Cow<'static, str>],
     ) -> Result<(State, Reply), LoginError> {
         let (mechanism, binding) = [MECHANISM_PLUS, MECHANISM]
             .into_iter()

@@ -1,7 +1,8 @@
 //! Randomness, always given: fresh from the system in the process, fixed in a test.
 
-use base64::prelude::{BASE64_STANDARD, Engine};
-use zeroize::Zeroizing;
+use std::cell::RefCell;
+
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::scram;
 
@@ -15,7 +16,9 @@ impl Nonce {
 
     /// A nonce of the given bytes.
     pub fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
-        Self(BASE64_STANDARD.encode(bytes))
+        let mut text = String::new();
+        scram::put_base64(&mut text, &bytes);
+        Self(text)
     }
 
     /// A nonce of the given text, for the examples of an RFC.
@@ -47,7 +50,6 @@ pub struct Entropy {
 impl Entropy {
     /// Randomness for one more login.
     pub fn fresh() -> Result<Self, getrandom::Error> {
-        // Asking the system once costs half as much as asking twice.
         let [a, b, c, d, nonce @ ..] = random::<{ 4 + Nonce::LEN }>()?;
         Ok(Self {
             md5_salt: [a, b, c, d],
@@ -85,14 +87,56 @@ impl SaltKey {
     }
 }
 
-fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
+/// Random bytes that the system gave a thread in advance: to ask it costs more than to be given some
+/// hundreds. Each is used once, and wiped.
+struct Store {
+    bytes: Zeroizing<[u8; STORE_LEN]>,
+    left: usize,
+}
+
+const STORE_LEN: usize = 512;
+
+thread_local! {
+    static STORE: RefCell<Store> = RefCell::new(Store {
+        bytes: Zeroizing::new([0; STORE_LEN]),
+        left: 0,
+    });
+}
+
+impl Store {
+    fn fill(&mut self, wanted: &mut [u8]) -> Result<(), getrandom::Error> {
+        if self.left < wanted.len() {
+            getrandom::fill(&mut *self.bytes)?;
+            self.left = STORE_LEN;
+        }
+        let start = self.left.saturating_sub(wanted.len());
+        match self.bytes.get_mut(start..self.left) {
+            Some(bytes) if bytes.len() == wanted.len() => {
+                wanted.copy_from_slice(bytes);
+                bytes.zeroize();
+                self.left = start;
+                Ok(())
+            }
+            // More than there ever is.
+            _ => getrandom::fill(wanted),
+        }
+    }
+}
+
+/// Random bytes, fresh from the system or given to this thread in advance.
+pub fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes)?;
+    // A thread at its end has no store any more.
+    STORE
+        .try_with(|store| store.borrow_mut().fill(&mut bytes))
+        .unwrap_or_else(|_| getrandom::fill(&mut bytes))?;
     Ok(bytes)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -112,5 +156,30 @@ mod tests {
         assert_ne!(one.nonce, other.nonce);
         let (one, other) = (SaltKey::fresh().unwrap(), SaltKey::fresh().unwrap());
         assert_ne!(one.salt_for("alice"), other.salt_for("alice"));
+    }
+
+    #[test]
+    fn what_is_fetched_in_advance_is_given_once_on_any_thread() {
+        let draw = || {
+            (0..200)
+                .map(|_| random::<18>().unwrap())
+                .collect::<Vec<_>>()
+        };
+        let threads = [std::thread::spawn(draw), std::thread::spawn(draw)];
+        let mut seen = HashSet::new();
+        for bytes in threads.into_iter().flat_map(|it| it.join().unwrap()) {
+            assert!(seen.insert(bytes));
+        }
+        STORE.with_borrow_mut(|store| {
+            store.left = 20;
+            store.bytes.fill(7);
+        });
+        assert_eq!(random::<18>().unwrap(), [7; 18]);
+        assert_ne!(
+            random::<18>().unwrap(),
+            [7; 18],
+            "two of them are left, and zeros"
+        );
+        assert_ne!(random::<{ STORE_LEN + 1 }>().unwrap(), [0; STORE_LEN + 1]);
     }
 }

@@ -20,6 +20,7 @@ mod server;
 mod tests;
 mod verifier;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -156,12 +157,16 @@ impl ChannelBinding {
     }
 
     /// The `c=` value of a client-final message: the header again, then what is bound to.
-    fn input(&self, gs2_header: &str) -> String {
-        let mut input = gs2_header.as_bytes().to_vec();
-        if let Self::EndPoint(hash) = self {
-            input.extend_from_slice(hash);
-        }
-        BASE64_STANDARD.encode(input)
+    fn input(&self, gs2_header: &str) -> Cow<'static, str> {
+        let hash: &[u8] = match (self, gs2_header) {
+            // Nearly always.
+            (Self::None | Self::Unused, "n,,") => return "biws".into(),
+            (Self::None | Self::Unused, _) => &[],
+            (Self::EndPoint(hash), _) => hash,
+        };
+        BASE64_STANDARD
+            .encode([gs2_header.as_bytes(), hash].concat())
+            .into()
     }
 }
 
@@ -226,17 +231,44 @@ fn decode_salt(text: &str) -> Option<Vec<u8>> {
 
 /// A key, a proof or a signature in base64.
 fn decode_key(text: &str) -> Option<[u8; KEY_LEN]> {
-    let bytes = Zeroizing::new(BASE64_STANDARD.decode(text).ok()?);
-    bytes.as_slice().try_into().ok()
+    // Four letters are three bytes.
+    let mut bytes = Zeroizing::new([0; KEY_LEN.next_multiple_of(3)]);
+    let len = BASE64_STANDARD.decode_slice(text, &mut *bytes).ok()?;
+    bytes.get(..len)?.try_into().ok()
 }
 
 fn encode(bytes: &[u8]) -> String {
-    BASE64_STANDARD.encode(bytes)
+    let mut text = String::new();
+    put_base64(&mut text, bytes);
+    text
+}
+
+/// Appends bytes in base64.
+pub(crate) fn put_base64(out: &mut String, bytes: &[u8]) {
+    // Keys and what is shorter: nearly all.
+    let mut short = [0; KEY_LEN.div_ceil(3) * 4];
+    let len = BASE64_STANDARD.encode_slice(bytes, &mut short);
+    let text = len.ok().and_then(|len| short.get(..len));
+    match text.and_then(|text| std::str::from_utf8(text).ok()) {
+        Some(text) => out.push_str(text),
+        None => BASE64_STANDARD.encode_string(bytes, out),
+    }
 }
 
 /// The text that both sides sign: three messages without the proof.
 fn auth_message(client_first_bare: &str, server_first: &str, without_proof: &str) -> String {
-    format!("{client_first_bare},{server_first},{without_proof}")
+    let mut said = said_first(client_first_bare, server_first);
+    said.push_str(without_proof);
+    said
+}
+
+/// The front of it, with room for the rest, which repeats the nonce and says little more.
+fn said_first(client_first_bare: &str, server_first: &str) -> String {
+    let first = [client_first_bare, ",", server_first, ","];
+    let len: usize = first.iter().map(|part| part.len()).sum();
+    let mut said = String::with_capacity(len.saturating_add(server_first.len()));
+    said.extend(first);
+    said
 }
 
 /// HMAC-SHA-256.

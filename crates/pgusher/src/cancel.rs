@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use auth::random::random;
 use pool::{ClientId, WorkerId};
 use tokio::sync::oneshot;
 use wire::CancelKey;
@@ -52,9 +53,7 @@ impl Registered {
         peer_id: u16,
     ) -> Result<Self, getrandom::Error> {
         loop {
-            let mut bytes = [0; CancelKey::RANDOM_LEN];
-            getrandom::fill(&mut bytes)?;
-            let key = CancelKey::from_random(bytes, minor);
+            let key = CancelKey::from_random(random()?, minor);
             let key = match process_id {
                 Some(id) => key.with_process_id(id),
                 None if peer_id > 0 => key.of_peer(peer_id),

@@ -2,6 +2,8 @@
 //!
 //! All answers share one tag, so only the side that asked knows how to read them.
 
+use std::borrow::Cow;
+
 use crate::frame::{ProtocolError, put, put_str, take_str};
 
 /// An authentication message of the server: a demand, a step of SASL, or the good news.
@@ -19,7 +21,7 @@ pub enum AuthRequest {
     /// Begin SASL with one of these mechanisms.
     Sasl {
         /// The server's favourite comes first.
-        mechanisms: Vec<String>,
+        mechanisms: Vec<Cow<'static, str>>,
     },
     /// The mechanism's next challenge.
     SaslContinue(Vec<u8>),
@@ -91,7 +93,7 @@ impl AuthRequest {
 
 const MALFORMED_REQUEST: ProtocolError = ProtocolError::Body("authentication");
 
-fn parse_mechanisms(mut data: &[u8]) -> Result<Vec<String>, ProtocolError> {
+fn parse_mechanisms(mut data: &[u8]) -> Result<Vec<Cow<'static, str>>, ProtocolError> {
     let mut mechanisms = Vec::new();
     loop {
         let (name, rest) = take_str(data).ok_or(MALFORMED_REQUEST)?;
@@ -102,7 +104,7 @@ fn parse_mechanisms(mut data: &[u8]) -> Result<Vec<String>, ProtocolError> {
             _ => {}
         }
         let name = std::str::from_utf8(name).map_err(|_| MALFORMED_REQUEST)?;
-        mechanisms.push(name.to_owned());
+        mechanisms.push(name.to_owned().into());
         data = rest;
     }
 }
@@ -196,7 +198,7 @@ mod tests {
 
     fn offer(names: &[&str]) -> AuthRequest {
         AuthRequest::Sasl {
-            mechanisms: names.iter().map(|&name| name.to_owned()).collect(),
+            mechanisms: names.iter().map(|&name| name.to_owned().into()).collect(),
         }
     }
 
@@ -309,7 +311,7 @@ mod tests {
             Just(AuthRequest::Ok),
             Just(AuthRequest::CleartextPassword),
             any::<[u8; 4]>().prop_map(|salt| AuthRequest::Md5Password { salt }),
-            prop::collection::vec("[A-Z0-9-]{1,20}", 0..5)
+            prop::collection::vec("[A-Z0-9-]{1,20}".prop_map(Cow::from), 0..5)
                 .prop_map(|mechanisms| AuthRequest::Sasl { mechanisms }),
             any::<Vec<u8>>().prop_map(AuthRequest::SaslContinue),
             any::<Vec<u8>>().prop_map(AuthRequest::SaslFinal),

@@ -48,7 +48,10 @@ fn md5() -> AuthRequest {
 
 fn offer(mechanisms: &[&str]) -> AuthRequest {
     AuthRequest::Sasl {
-        mechanisms: mechanisms.iter().map(|&name| name.to_owned()).collect(),
+        mechanisms: mechanisms
+            .iter()
+            .map(|&name| name.to_owned().into())
+            .collect(),
     }
 }
 

@@ -48,19 +48,20 @@ impl<'a> Attributes<'a> {
         };
         self.rest = rest;
 
-        let (name, value) = attribute
-            .split_once('=')
-            .ok_or(ScramError::Malformed("an attribute has no value"))?;
-        let mut letters = name.chars();
-        let (Some(letter), None) = (letters.next(), letters.next()) else {
-            return Err(ScramError::Malformed("an attribute's name is no letter"));
+        let &[letter, b'=', ..] = attribute.as_bytes() else {
+            return Err(ScramError::Malformed(match attribute.contains('=') {
+                true => "an attribute's name is no letter",
+                false => "an attribute has no value",
+            }));
         };
         self.note(letter)?;
-        Ok(Some((letter, value)))
+        // Behind two letters of ASCII.
+        let value = attribute.get(2..).unwrap_or_default();
+        Ok(Some((letter.into(), value)))
     }
 
-    fn note(&mut self, letter: char) -> Result<(), ScramError> {
-        if letter == 'm' {
+    fn note(&mut self, letter: u8) -> Result<(), ScramError> {
+        if letter == b'm' {
             return Err(ScramError::Extension);
         }
         if !letter.is_ascii_alphabetic() {

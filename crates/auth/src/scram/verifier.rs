@@ -1,6 +1,7 @@
 //! Verifiers: what a server stores of a password, `SCRAM-SHA-256$…`.
 
 use std::fmt;
+use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -8,9 +9,11 @@ use zeroize::Zeroizing;
 use super::{KEY_LEN, Key, MECHANISM, ScramKeys, decode_key, decode_salt, encode};
 use crate::secret::Password;
 
-/// What lets a server recognise a client without knowing the password.
+/// What lets a server recognise a client without knowing the password. Copies share it.
 #[derive(Clone)]
-pub struct Verifier {
+pub struct Verifier(Arc<Stored>);
+
+struct Stored {
     iterations: u32,
     salt: Vec<u8>,
     stored_key: Key,
@@ -24,12 +27,12 @@ impl Verifier {
         stored_key: [u8; KEY_LEN],
         server_key: [u8; KEY_LEN],
     ) -> Self {
-        Self {
+        Self(Arc::new(Stored {
             iterations,
             salt: salt.to_vec(),
             stored_key: Zeroizing::new(stored_key),
             server_key: Zeroizing::new(server_key),
-        }
+        }))
     }
 
     /// The verifier of nobody: no key hashes to zeros, so no proof is right.
@@ -64,29 +67,29 @@ impl Verifier {
     pub fn encode(&self) -> Zeroizing<String> {
         Zeroizing::new(format!(
             "{MECHANISM}${}:{}${}:{}",
-            self.iterations,
-            encode(&self.salt),
-            encode(&*self.stored_key),
-            encode(&*self.server_key),
+            self.0.iterations,
+            encode(&self.0.salt),
+            encode(&*self.0.stored_key),
+            encode(&*self.0.server_key),
         ))
     }
 
     /// How often the password was hashed.
     pub fn iterations(&self) -> u32 {
-        self.iterations
+        self.0.iterations
     }
 
     /// What was hashed along with it.
     pub fn salt(&self) -> &[u8] {
-        &self.salt
+        &self.0.salt
     }
 
     pub(super) fn stored_key(&self) -> &[u8; KEY_LEN] {
-        &self.stored_key
+        &self.0.stored_key
     }
 
     pub(super) fn server_key(&self) -> &[u8; KEY_LEN] {
-        &self.server_key
+        &self.0.server_key
     }
 }
 
@@ -99,9 +102,13 @@ fn parse_iterations(text: &str) -> Option<u32> {
 
 impl PartialEq for Verifier {
     fn eq(&self, other: &Self) -> bool {
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return true;
+        }
+        let (one, other) = (&*self.0, &*other.0);
         let keys =
-            self.stored_key.ct_eq(&*other.stored_key) & self.server_key.ct_eq(&*other.server_key);
-        self.iterations == other.iterations && self.salt == other.salt && keys.into()
+            one.stored_key.ct_eq(&*other.stored_key) & one.server_key.ct_eq(&*other.server_key);
+        one.iterations == other.iterations && one.salt == other.salt && keys.into()
     }
 }
 
