@@ -266,7 +266,12 @@ async fn a_server_that_is_down_is_called_that_and_the_next_to_come_need_not_wait
         for told in [told.0, told.1, told.2] {
             assert!(told == down || told.starts_with(failing), "{told}");
         }
-        assert!(login().await.starts_with(failing));
+        let mut told = login().await;
+        if told == down {
+            // It came while somebody looked whether the server is back; that is not done again soon.
+            told = login().await;
+        }
+        assert!(told.starts_with(failing), "{told}");
         let console = pooler.console().await;
         console.run("SET client_login_timeout = 0").await;
         console.run("SET query_wait_timeout = 1").await;
