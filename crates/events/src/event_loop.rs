@@ -217,7 +217,9 @@ impl EventLoop {
 
         {
             let queues = &mut *self.queues.borrow_mut();
-            queues.ready.append(&mut queues.again);
+            if !queues.again.is_empty() {
+                queues.ready.append(&mut queues.again);
+            }
         }
         let others_had_work = self.run_ready();
         self.send_gathered();
@@ -253,7 +255,11 @@ impl EventLoop {
         if self.queues.borrow().patient.is_empty() {
             return false;
         }
-        let started = Instant::now();
+        let started = match others_have_work {
+            true => Instant::now(),
+            // Hardly anything has been done since.
+            false => self.woke.get(),
+        };
         let mut now = started;
         let is_due = |now| !others_have_work || self.patient_from.get() <= now;
         while now < started + PATIENT_TIME && is_due(now) {

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::{Domain, SockAddr, SockRef, Type};
@@ -92,7 +93,27 @@ impl Socket {
         }
     }
 
-    /// The same, and lets others have their turn by itself.
+    /// Reads what is there, behind what `buffer` holds and as far as it has room; 0 bytes mean the
+    /// end. It lets others have their turn by itself.
+    pub fn poll_read_more(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut Vec<u8>,
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.0.home.poll_read_allowed(cx));
+        loop {
+            ready!(self.0.poll_readable(cx));
+            let room = buffer.capacity() - buffer.len();
+            match self.recv_some(room, || {
+                recv(self, spare_capacity(buffer), RecvFlags::empty())
+            }) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    /// Reads what is there; 0 bytes mean the end. It lets others have their turn by itself.
     pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         ready!(self.0.home.poll_read_allowed(cx));
         self.poll_recv(cx, buffer)
@@ -109,11 +130,21 @@ impl Socket {
     #[inline]
     fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let room = buffer.len();
+        self.recv_some(room, || recv(self, &mut *buffer, RecvFlags::empty()))
+    }
+
+    /// Calls the kernel to read as much as there is room for.
+    #[inline]
+    fn recv_some(
+        &self,
+        room: usize,
+        mut recv: impl FnMut() -> rustix::io::Result<(usize, usize)>,
+    ) -> io::Result<usize> {
         if self.0.source.is(FAILED) {
             return Err(self.0.source.failure());
         }
         loop {
-            match recv(self, &mut *buffer, RecvFlags::empty()) {
+            match recv() {
                 Ok((count, _)) => {
                     // Less than there was room for: the socket is empty, unless its end is near.
                     if count < room && count > 0 && !self.0.source.is(ENDED) {

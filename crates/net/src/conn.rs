@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use events::Socket;
 use rustls::pki_types::ServerName;
-use wire::frame::FrameHeader;
+use wire::frame::{FrameHeader, body_here};
+use zeroize::Zeroize;
 
 use crate::stream::{Parked, Stream};
 use crate::tls::{ClientTls, HandshakeError, ServerTls, TlsStream};
@@ -174,6 +175,9 @@ impl Conn {
     /// What a login left unread is to be looked at.
     pub fn look_at_held(&mut self) {
         self.news = !self.held.is_empty();
+        if !self.news {
+            empty(&mut self.held);
+        }
     }
 
     /// True if what is held is to be looked at before anything is read.
@@ -283,25 +287,16 @@ impl Conn {
     /// Reads until at least `len` bytes are held; an early end is an error.
     pub fn poll_hold(&mut self, cx: &mut Context<'_>, len: usize) -> Poll<io::Result<()>> {
         while self.held.len() < len {
-            // Most of what is waited for is short, and an array has to be written before it is read
-            // into.
-            let hold = if len - self.held.len() <= SHORT {
-                Self::poll_hold_more::<SHORT>
+            // Most of what is waited for is short.
+            let read = if len - self.held.len() <= SHORT {
+                Stream::poll_read_more::<SHORT>
             } else {
-                Self::poll_hold_more::<8192>
+                Stream::poll_read_more::<8192>
             };
-            ready!(hold(self, cx))?;
+            if ready!(read(&mut self.stream, cx, &mut self.held))? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
         }
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_hold_more<const MOST: usize>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut piece = [0; MOST];
-        let count = ready!(self.stream.poll_read(cx, &mut piece))?;
-        if count == 0 {
-            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-        }
-        self.held.extend_from_slice(&piece[..count]);
         Poll::Ready(Ok(()))
     }
 
@@ -367,6 +362,22 @@ impl Conn {
         cx: &mut Context<'_>,
         len_max: usize,
     ) -> Poll<io::Result<(u8, Vec<u8>)>> {
+        let header = ready!(self.poll_hold_frame(cx, len_max))?;
+        let mut frame = self.take_held(header.frame_len());
+        frame.drain(..FrameHeader::LEN);
+        Poll::Ready(Ok((header.tag, frame)))
+    }
+
+    /// Reads until a whole message of at most `len_max` bytes is held: for logins, not for traffic.
+    pub async fn hold_frame(&mut self, len_max: usize) -> io::Result<FrameHeader> {
+        poll_fn(|cx| self.poll_hold_frame(cx, len_max)).await
+    }
+
+    fn poll_hold_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        len_max: usize,
+    ) -> Poll<io::Result<FrameHeader>> {
         ready!(self.poll_hold(cx, FrameHeader::LEN))?;
         let header = FrameHeader::peek(&self.held)
             .map_err(invalid)?
@@ -375,9 +386,19 @@ impl Conn {
             return Poll::Ready(Err(invalid(FrameHeader::bad(&self.held))));
         };
         ready!(self.poll_hold(cx, header.frame_len()))?;
-        let mut frame = self.take_held(header.frame_len());
-        frame.drain(..FrameHeader::LEN);
-        Poll::Ready(Ok((header.tag, frame)))
+        Poll::Ready(Ok(header))
+    }
+
+    /// The body of a frame that is held whole.
+    pub fn held_body(&self, header: FrameHeader) -> &[u8] {
+        body_here(header, &self.held)
+    }
+
+    /// Drops `len` bytes off the front of what is held, which may be secret.
+    pub fn wipe_held(&mut self, len: usize) {
+        let len = len.min(self.held.len());
+        self.held[..len].zeroize();
+        self.held.drain(..len);
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use events::Socket;
@@ -295,7 +295,28 @@ impl Stream {
         }
     }
 
-    /// The same, cheaper: whoever calls this sees to it that others have their turn.
+    /// Reads what is there, or a piece of it, behind what `held` has; 0 bytes mean the end.
+    pub fn poll_read_more<const PIECE: usize>(
+        &mut self,
+        cx: &mut Context<'_>,
+        held: &mut Vec<u8>,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) | Self::Unix(stream) => {
+                held.reserve(PIECE);
+                stream.poll_read_more(cx, held)
+            }
+            Self::Tls(stream) => {
+                let mut piece = [0; PIECE];
+                let count = ready!(stream.poll_read(cx, &mut piece))?;
+                held.extend_from_slice(&piece[..count]);
+                Poll::Ready(Ok(count))
+            }
+            Self::Closed => Poll::Ready(Ok(0)),
+        }
+    }
+
+    /// Reads what is there into `buffer`, cheaper: whoever calls this sees to it that others have their turn.
     #[inline]
     pub fn poll_receive(
         &mut self,

@@ -1,10 +1,11 @@
 //! Takes connections in and hands each to the worker with the fewest clients.
 //!
-//! Control's thread does it, if there are several workers; a single one does it itself, since going
-//! from one thread to another costs as much as all else at a login.
+//! A worker looks after each door. Those that fall to it go nowhere else: from one thread to another
+//! costs as much as all else at a login.
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::process::{Counted, Process};
 use crate::takeover::Heir;
-use crate::worker::WorkerMail;
+use crate::worker::{Worker, WorkerMail};
 
 /// Pause after a failed accept: mostly we are out of file descriptors.
 const BREATH: Duration = Duration::from_millis(100);
@@ -314,7 +315,7 @@ pub(crate) struct Intake {
 
 impl Intake {
     /// Goes on until it is told to stop.
-    pub(crate) async fn run(self, process: Arc<Process>) {
+    pub(crate) async fn run(self, worker: Rc<Worker>) {
         let watched = match Watched::new(self.listener.clone()) {
             Ok(watched) => watched,
             Err(error) => {
@@ -326,19 +327,19 @@ impl Intake {
         let told = tokio::select! {
             biased;
             how = self.told => how.ok(),
-            () = take_in(&watched, &process, &self.console_only) => None,
+            () = take_in(&watched, &worker, &self.console_only) => None,
         };
         drop(watched);
         if let Some(Stop::AfterQueue) = told {
             // Whoever comes between the last look and the close is turned away by the kernel: nothing
             // else may take time there.
-            empty_queue(&self.listener, &process);
+            empty_queue(&self.listener, &worker.process);
         }
         drop(self.listener);
     }
 }
 
-async fn take_in(watched: &Watched, process: &Process, console_only: &AtomicBool) {
+async fn take_in(watched: &Watched, worker: &Rc<Worker>, console_only: &AtomicBool) {
     loop {
         let accepted = watched.accept().await;
         // Only unix sockets stay open for the console: who came by another door came in time.
@@ -349,7 +350,7 @@ async fn take_in(watched: &Watched, process: &Process, console_only: &AtomicBool
             false => Admission::Open,
         };
         match accepted {
-            Ok(accepted) => admit(accepted, process, admission),
+            Ok(accepted) => admit(accepted, &worker.process, Some(worker), admission),
             Err(error) => {
                 tracing::warn!(name: "accept_failed", "accept failed: {error}");
                 events::time::sleep(BREATH).await;
@@ -362,7 +363,7 @@ async fn take_in(watched: &Watched, process: &Process, console_only: &AtomicBool
 fn empty_queue(listener: &Listener, process: &Process) {
     loop {
         match listener.accept() {
-            Ok(accepted) => admit(accepted, process, Admission::Open),
+            Ok(accepted) => admit(accepted, process, None, Admission::Open),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             Err(error) => {
                 tracing::warn!(name: "accept_failed", "accept failed: {error}");
@@ -372,13 +373,17 @@ fn empty_queue(listener: &Listener, process: &Process) {
     }
 }
 
-/// Hands a connection to the worker with the fewest clients.
-fn admit(accepted: Accepted, process: &Process, admission: Admission) {
+/// Hands a connection to the worker with the fewest clients, which may be the one that runs this.
+fn admit(accepted: Accepted, process: &Process, here: Option<&Rc<Worker>>, admission: Admission) {
     let loads = process.loads.iter().enumerate();
     let Some((worker, load)) = loads.min_by_key(|(_, load)| load.load(Ordering::Relaxed)) else {
         return;
     };
-    let mail = WorkerMail::Client(accepted, Counted::new(load), admission);
+    let counted = Counted::new(load);
+    if let Some(here) = here.filter(|here| here.id.0 == worker) {
+        return here.admit(accepted, counted, admission);
+    }
+    let mail = WorkerMail::Client(accepted, counted, admission);
     // A worker that is gone takes the connection with it.
     let _ = process.workers[worker].send(mail);
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use admin::{Command, Outcome};
 use auth::{Derived, SaltKey};
 use pool::Shared;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::auth_query::Questions;
 use crate::cancel::CancelKeys;
@@ -64,7 +64,7 @@ pub(crate) struct Process {
     /// The process that has taken over from this one.
     successor: Mutex<Option<Arc<Successor>>>,
     /// What the process as a whole does.
-    stage: watch::Sender<Stage>,
+    stage: Mutex<Stage>,
     users: Mutex<HashMap<Arc<str>, Arc<AtomicU32>>>,
     derived: Mutex<HashMap<Arc<str>, Arc<Derived>>>,
 }
@@ -94,7 +94,7 @@ impl Process {
             visits: Visits::default(),
             guests: Arc::default(),
             successor: Mutex::default(),
-            stage: watch::Sender::default(),
+            stage: Mutex::default(),
             users: Mutex::default(),
             derived: Mutex::default(),
         }
@@ -102,18 +102,12 @@ impl Process {
 
     /// What the process as a whole does.
     pub(crate) fn stage(&self) -> Stage {
-        *self.stage.borrow()
+        *lock(&self.stage)
     }
 
     /// Control alone says what the process does from now on.
     pub(crate) fn enter(&self, stage: Stage) {
-        self.stage.send_replace(stage);
-    }
-
-    /// Ends once the process is in that stage.
-    pub(crate) async fn in_stage(&self, stage: Stage) {
-        // The sender lives as long as we do.
-        let _ = self.stage.subscribe().wait_for(|now| *now == stage).await;
+        *lock(&self.stage) = stage;
     }
 
     /// Client sockets of all workers, and the clients of the process that we took over from.

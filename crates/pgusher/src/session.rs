@@ -140,11 +140,8 @@ impl End {
 impl Session {
     /// A session of a client that was admitted.
     pub(crate) fn new(worker: Rc<Worker>, newcomer: Newcomer, admitted: Admitted) -> Self {
-        let names = &worker.process.shared.names;
-        let place = names.find("application_name");
-        let application_name = place.and_then(|place| admitted.params.get(place));
         let entry = admitted.listed.hand_over();
-        *entry.application_name.borrow_mut() = application_name.unwrap_or("").into();
+        *entry.application_name.borrow_mut() = admitted.params.application_name();
         let [database, user] = admitted.counts;
         let mut conn = newcomer.conn;
         conn.look_at_held();
@@ -195,7 +192,9 @@ impl Session {
                 Err(end) => break end,
             }
         };
-        Box::pin(self.finish(end)).await;
+        if let Some((code, text)) = self.part(&end) {
+            Box::pin(self.say_goodbye(code, &text)).await;
+        }
     }
 
     /// Serves the client, one request after the other; ready with a server whose parameters are
@@ -529,12 +528,10 @@ impl Session {
         }
     }
 
-    /// Says goodbye, to the client and in the log. However long that takes, it is nobody's client
-    /// any more.
-    async fn finish(&mut self, end: End) {
+    /// It is nobody's client any more. Returns what it is to be told.
+    fn part(&self, end: &End) -> Option<(SqlState, String)> {
         self.worker.count_end(end.kind());
         self.strike_off();
-        let _parting = Parting::new(&self.worker);
         let setup = self.worker.setup();
         let settings = &setup.config.settings;
         if settings.log_disconnections {
@@ -542,17 +539,20 @@ impl Session {
             let reason = end.reason();
             tracing::info!(name: "client_closed", "{} closing because: {reason} (age={age}s)", self.tag());
         }
-        let Some((code, text)) = end.for_client() else {
-            return;
-        };
-        if settings.log_pooler_errors {
+        let told = end.for_client();
+        if let Some((_, text)) = &told
+            && settings.log_pooler_errors
+        {
             tracing::warn!(name: "pooler_error", "{} pooler error: {text}", self.tag());
         }
-        if self.cut_off {
-            return;
-        }
+        told.filter(|_| !self.cut_off)
+    }
+
+    /// Tells the client why its session ends, however long that takes.
+    async fn say_goodbye(&mut self, code: SqlState, text: &str) {
+        let _parting = Parting::new(&self.worker);
         let mut out = Vec::new();
-        put_error(&mut out, Severity::Fatal, code, &text);
+        put_error(&mut out, Severity::Fatal, code, text);
         let goodbye = self.conn.send_all(&out);
         // Whoever does not read it is gone or does not care.
         let _ = events::time::timeout(GOODBYE, goodbye).await;

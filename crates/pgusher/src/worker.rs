@@ -232,7 +232,7 @@ impl Worker {
                 self.admit(accepted, counted, admission);
             }
             WorkerMail::TakeIn(intake) => {
-                events::spawn_patient(intake.run(self.process.clone()));
+                events::spawn_patient(intake.run(self.clone()));
             }
             WorkerMail::Setup(setup) => self.set_setup(setup),
             // Who asked may be gone.
@@ -395,7 +395,13 @@ impl Worker {
         });
     }
 
-    fn admit(self: &Rc<Self>, accepted: Accepted, counted: Counted, admission: Admission) {
+    /// Serves a client that has just connected.
+    pub(crate) fn admit(
+        self: &Rc<Self>,
+        accepted: Accepted,
+        counted: Counted,
+        admission: Admission,
+    ) {
         match client::meet(&self.setup(), accepted) {
             Ok(visitor) => {
                 // Counted before anybody else can look.

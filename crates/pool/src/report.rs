@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
@@ -322,12 +321,8 @@ impl Pool {
     }
 
     fn server_socket(&self, server: &Server, moment: Moment) -> SocketRow {
-        let names = &self.local.shared.names;
-        let application_name = server.io.try_borrow().ok().and_then(|io| {
-            let place = names.find("application_name")?;
-            io.params.get(place).map(Arc::from)
-        });
         let io = server.io.try_borrow();
+        let application_name = io.as_ref().ok().map(|io| io.params.application_name());
         let (fd, rest) = io.map_or_else(
             |_| (None, Rest::default()),
             |io| (io.conn.stream().fd(), Rest::of(&io.conn)),
@@ -353,7 +348,7 @@ impl Pool {
                 .tls
                 .as_ref()
                 .map_or_else(String::new, |tls| tls.cipher.to_string()),
-            application_name: application_name.unwrap_or_else(|| "".into()),
+            application_name: application_name.unwrap_or_default(),
             prepared_statements: server.io.try_borrow().map_or(0, |io| io.prepared.len()),
             fd,
             held: rest.held,

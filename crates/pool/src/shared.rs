@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -236,7 +236,9 @@ pub struct Reported {
     /// The tracked ones, as they are when clients come.
     pub tracked: Arc<Params>,
     /// The messages that tell clients of the others.
-    pub untracked: Box<[u8]>,
+    untracked: Box<[u8]>,
+    /// The messages that tell of all, once a client has heard them.
+    messages: OnceLock<Box<[u8]>>,
 }
 
 impl Reported {
@@ -251,6 +253,28 @@ impl Reported {
             all,
             tracked,
             untracked: untracked.into(),
+            messages: OnceLock::new(),
+        }
+    }
+
+    /// Appends the messages that tell a client of it, these tracked ones in the place of its own.
+    pub fn put(&self, out: &mut Vec<u8>, names: &ParamNames, tracked: &Arc<Params>) {
+        let put = |out: &mut Vec<u8>| {
+            out.extend_from_slice(&self.untracked);
+            for (place, name) in names.iter().enumerate() {
+                if let Some(value) = tracked.get(place) {
+                    put_parameter(out, name, value);
+                }
+            }
+        };
+        if Arc::ptr_eq(tracked, &self.tracked) {
+            out.extend_from_slice(self.messages.get_or_init(|| {
+                let mut all = Vec::new();
+                put(&mut all);
+                all.into()
+            }));
+        } else {
+            put(out);
         }
     }
 }

@@ -80,6 +80,9 @@ impl Name {
 }
 
 impl ParamNames {
+    /// The place of application_name, the same in all.
+    pub const APPLICATION_NAME: usize = ALWAYS.len() - 1;
+
     /// The fixed names, `track_extra_parameters`, and what PostgreSQL is known to report.
     pub fn new<'a>(extra: impl IntoIterator<Item = &'a str>) -> Self {
         let names = Self((0..NAMES_MAX).map(|_| OnceLock::new()).collect());
@@ -162,6 +165,16 @@ impl Params {
         self.0.get(place)?.as_deref()
     }
 
+    fn shared(&self, place: usize) -> Option<&Arc<str>> {
+        self.0.get(place)?.as_ref()
+    }
+
+    /// The value of application_name, or nothing; it is shared.
+    pub fn application_name(&self) -> Arc<str> {
+        let value = self.0.get(ParamNames::APPLICATION_NAME).cloned();
+        value.flatten().unwrap_or_default()
+    }
+
     /// Sets the value at a place.
     pub fn set(&mut self, place: usize, value: &str) {
         if self.0.len() <= place {
@@ -170,6 +183,12 @@ impl Params {
         if let Some(slot) = self.0.get_mut(place) {
             *slot = Some(value.into());
         }
+    }
+
+    /// Whether these, [settled](Self::settle_on) on `other`, are what it is.
+    pub fn settle_to(&self, other: &Self) -> bool {
+        let mut both = self.0.iter().zip(&other.0);
+        both.all(|(own, theirs)| own.is_none() || theirs.is_none() || own == theirs)
     }
 
     /// Fills what is unset from `other`, and forgets what `other` does not have: a parameter that
@@ -221,8 +240,9 @@ pub fn alignment(
 ) -> Option<Vec<u8>> {
     let mut sql = String::new();
     for (place, name) in names.taken().enumerate() {
-        let wanted = want.get(place).or_else(|| default.get(place));
-        if let (Some(have), Some(want)) = (have.get(place), wanted)
+        let wanted = want.shared(place).or_else(|| default.shared(place));
+        if let (Some(have), Some(want)) = (have.shared(place), wanted)
+            && !Arc::ptr_eq(have, want)
             && !have.eq_ignore_ascii_case(want)
             && name.settable.load(Ordering::Relaxed)
         {

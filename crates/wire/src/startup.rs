@@ -69,11 +69,22 @@ pub enum Replication {
 /// A StartupMessage: version and parameters, in the order sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Startup {
-    /// Minor version of protocol 3.
-    pub minor: u16,
-    /// All parameters, names and values.
-    pub params: Vec<(String, String)>,
+    minor: u16,
+    /// All names and values, one behind the other.
+    text: String,
+    places: Vec<Place>,
 }
+
+/// Where a parameter stands in the text: its value is behind its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    name: usize,
+    value: usize,
+    end: usize,
+}
+
+/// As many parameters as nearly all packets have at most.
+const USUAL_PARAMS: usize = 6;
 
 /// Reads the length of an untagged packet; `None` asks for more bytes.
 pub fn peek_len(bytes: &[u8]) -> Result<Option<usize>, StartupError> {
@@ -114,7 +125,11 @@ impl Startup {
             3 => {}
             _ => return Err(StartupError::Version { major, minor }),
         }
-        let mut params = Vec::new();
+        let mut startup = Self {
+            minor,
+            text: String::with_capacity(body.len()),
+            places: Vec::with_capacity(USUAL_PARAMS),
+        };
         let mut rest = body;
         while rest != [0] {
             let (name, tail) = take_str(rest).ok_or(StartupError::Layout)?;
@@ -122,14 +137,48 @@ impl Startup {
             if name.is_empty() {
                 return Err(StartupError::Layout);
             }
-            params.push((lossy(name), lossy(value)));
+            startup.push(
+                &String::from_utf8_lossy(name),
+                &String::from_utf8_lossy(value),
+            );
             rest = tail;
         }
-        let startup = Self { minor, params };
         match startup.get("user") {
             Some(user) if !user.is_empty() => Ok(startup),
             _ => Err(StartupError::NoUser),
         }
+    }
+
+    /// A packet of this minor version of protocol 3 with these parameters.
+    pub fn new<'a>(minor: u16, params: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut startup = Self {
+            minor,
+            text: String::new(),
+            places: Vec::new(),
+        };
+        for (name, value) in params {
+            startup.push(name, value);
+        }
+        startup
+    }
+
+    fn push(&mut self, name: &str, value: &str) {
+        let start = self.text.len();
+        self.text.push_str(name);
+        let middle = self.text.len();
+        self.text.push_str(value);
+        self.places.push(Place {
+            name: start,
+            value: middle,
+            end: self.text.len(),
+        });
+    }
+
+    /// All parameters, names and values, in the order sent.
+    pub fn params(&self) -> impl DoubleEndedIterator<Item = (&str, &str)> {
+        let text = |from: usize, to: usize| self.text.get(from..to).unwrap_or_default();
+        let places = self.places.iter();
+        places.map(move |at| (text(at.name, at.value), text(at.value, at.end)))
     }
 
     /// The minor version of protocol 3 that is spoken with this client.
@@ -144,8 +193,8 @@ impl Startup {
 
     /// The last value given for a parameter.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let mut found = self.params.iter().rev().filter(|(key, _)| key == name);
-        found.next().map(|(_, value)| value.as_str())
+        let found = self.params().rfind(|&(key, _)| key == name);
+        found.map(|(_, value)| value)
     }
 
     /// The user's name.
@@ -181,13 +230,9 @@ impl Startup {
 
     /// Protocol extensions asked for: parameters whose names begin with `_pq_.`.
     pub fn extensions(&self) -> impl Iterator<Item = &str> {
-        let names = self.params.iter().map(|(name, _)| name.as_str());
+        let names = self.params().map(|(name, _)| name);
         names.filter(|name| name.starts_with("_pq_."))
     }
-}
-
-fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// The packet that asks a server for TLS.
@@ -283,10 +328,7 @@ mod tests {
 
     #[test]
     fn replication_is_asked_for_as_postgresql_reads_it() {
-        let asked = |value: &str| {
-            let params = vec![("replication".to_owned(), value.to_owned())];
-            Startup { minor: 0, params }.replication()
-        };
+        let asked = |value: &str| Startup::new(0, [("replication", value)]).replication();
         let none = ["", "false", "f", "No", "off", "of", "0"];
         let physical = ["true", "TRUE", "t", "yes", "y", "on", "1"];
         assert!(none.iter().all(|v| asked(v) == Ok(Replication::None)));

@@ -57,10 +57,10 @@ pub fn startup(data: &[u8]) {
         return;
     };
     assert!(!startup.user().is_empty() && !startup.database().is_empty());
-    for (name, _) in &startup.params {
+    for (name, _) in startup.params() {
         assert!(startup.get(name).is_some());
     }
-    assert!(startup.extensions().count() <= startup.params.len());
+    assert!(startup.extensions().count() <= startup.params().count());
     if let Some(options) = startup.get("options") {
         let _ = wire::startup::parse_options(options);
     }

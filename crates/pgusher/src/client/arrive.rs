@@ -40,16 +40,15 @@ pub(crate) fn arrive(worker: &Rc<Worker>, arrival: Arrival) -> io::Result<Box<Se
         conn,
         connected: arrival.connected,
         connect_time: arrival.connect_time,
-        label: String::new(),
+        label: None,
         // Its key is made already.
         minor: 0,
         has_done_its_part: true,
         admission: Admission::Open,
         counted: arrival.counted,
+        said: Vec::new(),
     };
-    let place = worker.process.shared.names.find("application_name");
-    let name = place.and_then(|place| arrival.params.get(place));
-    let name = name.unwrap_or("").into();
+    let name = arrival.params.application_name();
     let (user, replication) = (arrival.user, Replication::None);
     let listed = Listed::new(worker, &newcomer, &pool, user, replication, name);
     let lease = match arrival.server {

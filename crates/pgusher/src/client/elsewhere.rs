@@ -8,7 +8,7 @@ use auth::{Identity, LdapOptions, Password, read_password};
 use net::PeerAddr;
 use wire::authentication::AuthRequest;
 
-use super::prove::{read_answer, send};
+use super::prove::{send, take_answer};
 use super::{Newcomer, Refused};
 use crate::pam::{self, PamError};
 use crate::setup::Setup;
@@ -61,8 +61,8 @@ pub(super) async fn by_pam(
 /// Has the client type its password, in clear.
 async fn ask(newcomer: &mut Newcomer) -> Result<Password, Refused> {
     send(newcomer, &AuthRequest::CleartextPassword).await?;
-    let answer = read_answer(newcomer).await?;
-    read_password(&answer).map_err(|refusal| Refused::told(refusal.for_client()))
+    let password = take_answer(newcomer, read_password).await?;
+    password.map_err(|refusal| Refused::told(refusal.for_client()))
 }
 
 fn identity(password: Password) -> Identity {

@@ -74,20 +74,20 @@ pub(super) async fn run(
 ) -> Result<Outcome, Refused> {
     let setup = worker.setup();
     let settings = &setup.config.settings;
-    let name = startup.database().to_owned();
-    newcomer.label = format!("{name}/{}", startup.user());
+    let name: Arc<str> = startup.database().into();
+    let user: Arc<str> = startup.user().into();
+    newcomer.label = Some((name.clone(), user.clone()));
     if settings.log_connections {
         tracing::info!(name: "login_attempt",
-            "{} login attempt: db={name} user={} tls={}",
+            "{} login attempt: db={name} user={user} tls={}",
             newcomer.tag(),
-            startup.user(),
             newcomer
                 .cipher()
                 .map_or_else(|| "no".to_owned(), |it| it.to_string())
         );
     }
     check_names(&startup)?;
-    let to_console = name == CONSOLE_DATABASE;
+    let to_console = *name == *CONSOLE_DATABASE;
     check_admission(worker, &setup, newcomer, to_console)?;
 
     let names = &worker.process.shared.names;
@@ -104,17 +104,14 @@ pub(super) async fn run(
         Some(database) => Destination::Database(database),
         None => Destination::Unknown,
     };
-    let user: Arc<str> = startup.user().into();
     match &destination {
         Destination::Console => {
             let (user, privilege) =
                 Box::pin(console_privilege(worker, &setup, newcomer, user)).await?;
-            let place = names.find("application_name");
-            let application_name = place.and_then(|place| wishes.params.get(place));
             let admitted = AdmittedToConsole {
                 user,
                 privilege,
-                application_name: application_name.unwrap_or("").into(),
+                application_name: wishes.params.application_name(),
                 key: register(worker, newcomer, None)?,
             };
             welcome::to_console(newcomer, &admitted, names, &wishes.params).await?;
@@ -122,11 +119,11 @@ pub(super) async fn run(
         }
         Destination::Database(database) => {
             // Rules have no name for physical replication, which goes to no database.
-            let visited = (replication != Replication::Physical).then_some(name.as_str());
+            let visited = (replication != Replication::Physical).then_some(&*name);
             let proven = prove(worker, &setup, newcomer, &destination, visited, &user);
             let Proven { who, identity } = proven.await?;
             if settings.application_name_add_host {
-                welcome::add_host(newcomer, names, &mut wishes.params);
+                welcome::add_host(newcomer, &mut wishes.params);
             }
             let own = startup::own(&startup, replication, names, &wishes.params);
             let wanted = Wanted { who, wishes, own };
@@ -347,16 +344,13 @@ async fn seat(
     let user = &wanted.who.user;
     let replication = wanted.own.as_ref().map(|own| own.replication);
     let replication = replication.unwrap_or(Replication::None);
-    let place = worker.process.shared.names.find("application_name");
-    let application_name = place.and_then(|place| wanted.wishes.params.get(place));
-    let application_name = application_name.unwrap_or("").into();
     let listed = Listed::new(
         worker,
         newcomer,
         pool,
         user.clone(),
         replication,
-        application_name,
+        wanted.wishes.params.application_name(),
     );
     if let Some(own) = &wanted.own {
         let OwnServer { lease, reported } = listed.open_own(newcomer, own).await?;

@@ -12,8 +12,12 @@ mod startup;
 mod vouched;
 mod welcome;
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use auth::Origin;
@@ -49,8 +53,8 @@ pub(crate) struct Newcomer {
     pub(crate) local: Option<SocketAddr>,
     pub(crate) connected: Instant,
     pub(crate) connect_time: SystemTime,
-    /// Its database and user, as far as it has said: for the log.
-    pub(crate) label: String,
+    /// Its database and user, once it has named them: for the log.
+    pub(crate) label: Option<(Arc<str>, Arc<str>)>,
     /// The minor version of protocol 3 that is spoken with it.
     pub(crate) minor: u16,
     /// It has proven who it is, and waits for a server.
@@ -59,7 +63,12 @@ pub(crate) struct Newcomer {
     pub(crate) admission: Admission,
     /// Counts it as a client socket.
     pub(crate) counted: Counted,
+    /// What it is told, put together here.
+    said: Vec<u8>,
 }
+
+/// What a client is told at once, nearly always, in bytes.
+const ROOM: usize = 512;
 
 /// What a login comes to.
 enum Entry {
@@ -147,13 +156,14 @@ pub(crate) async fn serve(
         local: visitor.local,
         conn: Conn::new(visitor.stream),
         peer: visitor.peer,
-        connected: Instant::now(),
+        connected: Instant::of_turn(),
         connect_time: SystemTime::now(),
-        label: "(nodb)/(nouser)".to_owned(),
+        label: None,
         minor: 0,
         has_done_its_part: false,
         admission,
         counted,
+        said: Vec::with_capacity(ROOM),
     });
     // The login's large future is gone by the time the session runs.
     match Box::pin(admit(&worker, newcomer, login)).await {
@@ -199,13 +209,20 @@ pub(crate) fn meet(setup: &Setup, accepted: Accepted) -> std::io::Result<Visitor
 /// Takes a connection through its login. `None`: it is over.
 async fn admit(worker: &Rc<Worker>, mut newcomer: Box<Newcomer>, login: Counted) -> Option<Entry> {
     let connected = newcomer.connected;
-    let in_time = tokio::select! {
-        biased;
-        result = log_in(worker, &mut newcomer) => Some(result),
-        () = login_timeout(worker, connected) => None,
-        () = worker.process.in_stage(Stage::Suspended) => {
-            Some(Err(Kill::SuspendTimeout.into()))
-        }
+    let in_time = {
+        let mut result = pin!(log_in(worker, &mut newcomer));
+        // It wakes us every now and then, too.
+        let mut timeout = pin!(login_timeout(worker, connected));
+        poll_fn(|cx| {
+            if worker.process.stage() == Stage::Suspended {
+                return Poll::Ready(Some(Err(Kill::SuspendTimeout.into())));
+            }
+            match result.as_mut().poll(cx) {
+                Poll::Pending => timeout.as_mut().poll(cx).map(|()| None),
+                Poll::Ready(result) => Poll::Ready(Some(result)),
+            }
+        })
+        .await
     };
     let result = in_time.unwrap_or_else(|| Err(newcomer.too_late()));
     drop(login);
@@ -243,11 +260,12 @@ async fn login_timeout(worker: &Worker, connected: Instant) {
 /// Ends when so much time has passed since then, as the limit is now; without one it never is.
 async fn passes(since: Instant, limit: impl Fn() -> Option<Duration>) {
     loop {
-        let left = limit().map(|limit| limit.saturating_sub(since.elapsed()));
+        let now = Instant::of_turn();
+        let left = limit().map(|limit| limit.saturating_sub(now - since));
         match left {
             Some(left) if left.is_zero() => return,
-            Some(left) => events::time::sleep(left.min(MOMENT)).await,
-            None => events::time::sleep(MOMENT).await,
+            Some(left) => events::time::sleep_until(now + left.min(MOMENT)).await,
+            None => events::time::sleep_until(now + MOMENT).await,
         }
     }
 }
@@ -349,6 +367,9 @@ impl Newcomer {
 
     /// The front of its log lines.
     fn tag(&self) -> String {
-        format!("C-{:#x}: {}@{}", self.id.0, self.label, self.peer)
+        let label = self.label.as_ref();
+        let (database, user) =
+            label.map_or(("(nodb)", "(nouser)"), |(database, user)| (database, user));
+        format!("C-{:#x}: {database}/{user}@{}", self.id.0, self.peer)
     }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use auth::{Acceptor, Challenge, Entropy, Identity, Method, ScramPolicy, Step, Visitor};
 use settings::AuthType;
 use wire::authentication::{ANSWER_TAG, AuthRequest};
-use zeroize::Zeroizing;
 
 use super::login::Destination;
 use super::recognise::{Recognised, from_files, recognise};
@@ -129,8 +128,7 @@ async fn challenged(
         step = match step {
             Step::Send(request) => {
                 send(newcomer, &request).await?;
-                let answer = read_answer(newcomer).await?;
-                acceptor.on(&answer)
+                take_answer(newcomer, |answer| acceptor.on(answer)).await?
             }
             Step::Derive(job) => {
                 let derived = tokio::task::spawn_blocking(|| job.run()).await;
@@ -156,23 +154,31 @@ async fn challenged(
 }
 
 pub(super) async fn send(newcomer: &mut Newcomer, request: &AuthRequest) -> Result<(), Refused> {
-    let mut out = Vec::new();
-    request.encode(&mut out);
-    Ok(newcomer.conn.send_all(&out).await?)
+    newcomer.said.clear();
+    request.encode(&mut newcomer.said);
+    Ok(newcomer.conn.send_all(&newcomer.said).await?)
 }
 
-/// The body of the client's answer, wiped when dropped: it may be a password.
-pub(super) async fn read_answer(newcomer: &mut Newcomer) -> Result<Zeroizing<Vec<u8>>, Refused> {
-    let message = newcomer.conn.read_message(PASSWORD_MESSAGE_MAX).await;
-    let message = message.map_err(|error| match error.kind() {
+/// Looks at the body of the client's answer, which is wiped then: it may be a password.
+pub(super) async fn take_answer<T>(
+    newcomer: &mut Newcomer,
+    look: impl FnOnce(&[u8]) -> T,
+) -> Result<T, Refused> {
+    let conn = &mut newcomer.conn;
+    let header = conn.hold_frame(PASSWORD_MESSAGE_MAX).await;
+    let header = header.map_err(|error| match error.kind() {
         // A header that can't be, or promises too much.
         std::io::ErrorKind::InvalidData => Refused::Told(error.to_string()),
         _ => Refused::Gone(error),
-    });
-    match message? {
-        (ANSWER_TAG, body) => Ok(Zeroizing::new(body)),
+    })?;
+    match header.tag {
+        ANSWER_TAG => {
+            let seen = look(conn.held_body(header));
+            conn.wipe_held(header.frame_len());
+            Ok(seen)
+        }
         // psql leaves like this to ask its user for a password.
-        (b'X', _) => Err(Refused::Gone(std::io::ErrorKind::UnexpectedEof.into())),
+        b'X' => Err(Refused::Gone(std::io::ErrorKind::UnexpectedEof.into())),
         _ => Err(Refused::told("unkn pkt")),
     }
 }

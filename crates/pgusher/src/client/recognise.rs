@@ -36,7 +36,11 @@ impl Recognised {
         match &self.known {
             Some(secret) => Known::Secret {
                 secret: secret.clone(),
-                cached: process.derived(&self.user),
+                // A stored verifier needs nothing derived.
+                cached: match secret {
+                    Secret::Scram(_) => None,
+                    Secret::Plain(_) | Secret::Md5(_) => process.derived(&self.user),
+                },
             },
             None => Known::Nobody,
         }
@@ -87,7 +91,7 @@ pub(super) async fn recognise(
         return Err(Refused::told("no such user"));
     };
     let name = database.map_or(CONSOLE_DATABASE, |database| &database.name);
-    newcomer.label = format!("{name}/{}", found.user);
+    newcomer.label = Some((name.into(), found.user.clone()));
     Ok(Recognised {
         user: found.user.clone(),
         queried: Some(found.secret.clone()),

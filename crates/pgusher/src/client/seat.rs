@@ -47,7 +47,7 @@ impl Listed {
             replication,
             application_name,
         };
-        let entry = Rc::new(ClientEntry::new(facts, Instant::now()));
+        let entry = Rc::new(ClientEntry::new(facts, Instant::of_turn()));
         worker.pools.local.roster.add(entry.clone());
         pool.clients.set(pool.clients.get() + 1);
         worker.listed_logins.set(worker.listed_logins.get() + 1);

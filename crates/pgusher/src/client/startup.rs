@@ -43,8 +43,8 @@ pub(super) fn parameters(
         to_console,
         wishes: Wishes::default(),
     };
-    for (name, value) in &startup.params {
-        match name.as_str() {
+    for (name, value) in startup.params() {
+        match name {
             "user" | "database" | "replication" => {}
             "options" if replication != Replication::None => {}
             "options" => reader.take_options(value)?,
@@ -81,7 +81,7 @@ impl Reader<'_> {
 
     /// Takes a parameter if it is tracked; otherwise refuses it with these words, if with any.
     fn take(&mut self, name: &str, value: &str, refusal: Option<&str>) -> Result<(), Refused> {
-        let refusal = refusal.map(|text| format!("{text}: {name}"));
+        let refusal = refusal.map(|text| move || format!("{text}: {name}"));
         let place = self.names.find(name);
         let origin = place.and_then(|place| self.names.origin(place));
         match place.zip(origin) {
@@ -89,12 +89,12 @@ impl Reader<'_> {
             _ if self.is_ignored(name) => {}
             Some((place, Origin::Standard)) if !self.to_console => {
                 self.wishes.params.set(place, value);
-                let unsure = refusal.map(|refusal| (place, refusal));
+                let unsure = refusal.map(|refusal| (place, refusal()));
                 self.wishes.unsure.extend(unsure);
             }
             _ => {
                 if let Some(refusal) = refusal {
-                    return Err(Refused::Told(refusal));
+                    return Err(Refused::Told(refusal()));
                 }
             }
         }
@@ -141,11 +141,7 @@ mod tests {
             .set("ignore_startup_parameters", ignore)
             .expect("a list");
         let names = ParamNames::new(["IntervalStyle"]);
-        let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
-        let startup = Startup {
-            minor: 0,
-            params: params.iter().map(own).collect(),
-        };
+        let startup = Startup::new(0, params.iter().copied());
         let mut reported = Params::default();
         reported.set(
             names.find("search_path").expect("a standard name"),
@@ -229,11 +225,7 @@ mod tests {
             ("replication", "on"),
             ("database", "d"),
         ];
-        let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
-        let startup = Startup {
-            minor: 0,
-            params: params.iter().map(own).collect(),
-        };
+        let startup = Startup::new(0, params.iter().copied());
         let mut settings = Settings::default();
         settings
             .set("ignore_startup_parameters", "extra_float_digits")

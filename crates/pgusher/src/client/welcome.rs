@@ -14,9 +14,6 @@ use wire::{CancelKey, ParamNames, Params, SqlState};
 use super::login::AdmittedToConsole;
 use super::{Newcomer, Refused};
 
-/// What a welcome takes nearly always, in bytes.
-const ROOM: usize = 512;
-
 /// Welcomes a client with what the pool's first server reported, its own values in their place.
 /// Returns the client's parameters, complete.
 pub(super) async fn to_session(
@@ -27,16 +24,10 @@ pub(super) async fn to_session(
     key: &CancelKey,
     notice: Option<&str>,
 ) -> Result<Arc<Params>, Refused> {
-    let mut out = Vec::with_capacity(ROOM);
-    AuthRequest::Ok.encode(&mut out);
-    out.extend_from_slice(&reported.untracked);
+    let out = begin(newcomer);
     let params = settled(own, reported);
-    for (place, name) in names.iter().enumerate() {
-        if let Some(value) = params.get(place) {
-            put_parameter(&mut out, name, value);
-        }
-    }
-    finish(newcomer, out, key, notice).await?;
+    reported.put(out, names, &params);
+    finish(newcomer, key, notice).await?;
     Ok(params)
 }
 
@@ -47,36 +38,41 @@ pub(super) async fn to_replication(
     key: &CancelKey,
     notice: Option<&str>,
 ) -> Result<(), Refused> {
-    let mut out = Vec::new();
-    AuthRequest::Ok.encode(&mut out);
+    let out = begin(newcomer);
     for (name, value) in &reported.all {
-        put_parameter(&mut out, name, value);
+        put_parameter(out, name, value);
     }
-    finish(newcomer, out, key, notice).await
+    finish(newcomer, key, notice).await
+}
+
+fn begin(newcomer: &mut Newcomer) -> &mut Vec<u8> {
+    let out = &mut newcomer.said;
+    out.clear();
+    AuthRequest::Ok.encode(out);
+    out
 }
 
 async fn finish(
     newcomer: &mut Newcomer,
-    mut out: Vec<u8>,
     key: &CancelKey,
     notice: Option<&str>,
 ) -> Result<(), Refused> {
-    put_key(&mut out, key);
+    let out = &mut newcomer.said;
+    put_key(out, key);
     if let Some(text) = notice.filter(|text| !text.is_empty()) {
-        put_notice(&mut out, SqlState::SUCCESS, text, None);
+        put_notice(out, SqlState::SUCCESS, text, None);
     }
-    put_ready(&mut out);
-    Ok(newcomer.conn.send_all(&out).await?)
+    put_ready(out);
+    Ok(newcomer.conn.send_all(out).await?)
 }
 
 /// A client's own values, and the server's for the rest. Clients without any share them.
 fn settled(mut own: Params, reported: &Reported) -> Arc<Params> {
-    own.settle_on(&reported.tracked);
-    if own == *reported.tracked {
-        reported.tracked.clone()
-    } else {
-        Arc::new(own)
+    if own.settle_to(&reported.tracked) {
+        return reported.tracked.clone();
     }
+    own.settle_on(&reported.tracked);
+    Arc::new(own)
 }
 
 /// Welcomes a client at the console.
@@ -86,25 +82,20 @@ pub(super) async fn to_console(
     names: &ParamNames,
     params: &Params,
 ) -> Result<(), Refused> {
-    let mut out = Vec::new();
-    AuthRequest::Ok.encode(&mut out);
     let own = names
         .iter()
         .enumerate()
         .filter_map(|(place, name)| Some((name, params.get(place)?)))
         .filter(|(name, _)| *name == "application_name");
-    out.extend(Console::welcome(own, admitted.key.key()));
-    newcomer.conn.send_all(&out).await?;
+    begin(newcomer).extend(Console::welcome(own, admitted.key.key()));
+    newcomer.conn.send_all(&newcomer.said).await?;
     Ok(())
 }
 
 /// `application_name_add_host`: the name, or `app`, and where the client comes from.
-pub(super) fn add_host(newcomer: &Newcomer, names: &ParamNames, params: &mut Params) {
-    let Some(place) = names.find("application_name") else {
-        return;
-    };
-    let name = params.get(place).filter(|name| !name.is_empty());
-    let name = name.unwrap_or("app");
+pub(super) fn add_host(newcomer: &Newcomer, params: &mut Params) {
+    let name = params.application_name();
+    let name = if name.is_empty() { "app" } else { &name };
     let told = match newcomer.peer {
         PeerAddr::Tcp(_) => format!("{name} - {}", newcomer.peer),
         PeerAddr::Unix { pid, port, .. } => {
@@ -112,5 +103,5 @@ pub(super) fn add_host(newcomer: &Newcomer, names: &ParamNames, params: &mut Par
             format!("{name} - unix({pid}@{}):{port}", host.to_string_lossy())
         }
     };
-    params.set(place, &told);
+    params.set(ParamNames::APPLICATION_NAME, &told);
 }
