@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use testkit::Pooler;
+use testkit::{FakeClient, FakeServer, Gate, Login, Pooler, quick_scram_secret};
 
-use crate::support::{alice, before_postgres, client, postgres};
+use crate::support::{alice, before_postgres, client, pgusher, postgres};
 
 /// Rings that a process has.
 fn rings(pooler: &Pooler) -> usize {
@@ -54,5 +54,36 @@ async fn answers_and_questions_of_every_size_arrive_whole_whichever_way_they_are
         });
         let [one, two, three, four] = talks;
         tokio::join!(one, two, three, four);
+    }
+}
+
+#[tokio::test]
+async fn a_client_hears_our_proof_before_it_waits_for_a_server() {
+    for setting in ["0", "1"] {
+        let door = Gate::closed();
+        let fake = FakeServer::start().await;
+        fake.set_login(Login::Behind(door.clone()));
+        let pooler = pgusher(2)
+            .database("shop", &format!("{} user=usher", fake.conn_info("shop")))
+            .user("alice", &quick_scram_secret("right"))
+            .set("auth_type", "scram-sha-256")
+            .set("io_uring", setting)
+            .start()
+            .await;
+        let mut waiting = FakeClient::connect(&pooler.address()).await;
+        let hello = [("user", "alice"), ("database", "shop")];
+        waiting.startup(&hello).await;
+        waiting.answer_scram("right").await;
+        door.open();
+        waiting.read_auth_ok().await;
+        waiting.read_welcome().await;
+
+        // And before it is told that there is nothing for it.
+        let mut lost = FakeClient::connect(&pooler.address()).await;
+        lost.startup(&[("user", "alice"), ("database", "nowhere")])
+            .await;
+        lost.answer_scram("right").await;
+        let error = lost.expect_error().await;
+        assert_eq!(error.text(), "no such database: nowhere");
     }
 }

@@ -63,7 +63,7 @@ pub(crate) struct Newcomer {
     pub(crate) admission: Admission,
     /// Counts it as a client socket.
     pub(crate) counted: Counted,
-    /// What it is told, put together here.
+    /// What it is told, and is not sent yet.
     said: Vec<u8>,
 }
 
@@ -318,7 +318,7 @@ async fn refuse(worker: &Worker, newcomer: &mut Newcomer, refused: &Refused) {
     if settings.log_pooler_errors {
         tracing::warn!(name: "pooler_error", "{tag} pooler error: {text}");
     }
-    let mut out = Vec::new();
+    let mut out = std::mem::take(&mut newcomer.said);
     put_error(&mut out, Severity::Fatal, code, &text);
     // Whoever does not read it is gone or does not care.
     let goodbye = newcomer.conn.send_all(&out);
@@ -337,6 +337,15 @@ impl Newcomer {
         } else {
             Refused::LoginTimeout
         }
+    }
+
+    /// Sends what it is told so far.
+    async fn send_said(&mut self) -> Result<(), Refused> {
+        if !self.said.is_empty() {
+            self.conn.send_all(&self.said).await?;
+            self.said.clear();
+        }
+        Ok(())
     }
 
     /// Waits for something, unless the client leaves.

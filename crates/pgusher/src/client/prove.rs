@@ -140,8 +140,9 @@ async fn challenged(
                 last_words,
                 identity,
             } => {
+                // It goes along with what follows.
                 if let Some(request) = last_words {
-                    send(newcomer, &request).await?;
+                    request.encode(&mut newcomer.said);
                 }
                 return Ok(identity);
             }
@@ -154,9 +155,8 @@ async fn challenged(
 }
 
 pub(super) async fn send(newcomer: &mut Newcomer, request: &AuthRequest) -> Result<(), Refused> {
-    newcomer.said.clear();
     request.encode(&mut newcomer.said);
-    Ok(newcomer.conn.send_all(&newcomer.said).await?)
+    newcomer.send_said().await
 }
 
 /// Looks at the body of the client's answer, which is wiped then: it may be a password.

@@ -128,6 +128,8 @@ impl Listed {
         newcomer: &mut Newcomer,
         server: impl Future<Output = Result<T, LeaseError>>,
     ) -> Result<T, Refused> {
+        // Proof first: it may take long.
+        newcomer.send_said().await?;
         let killed = poll_fn(|cx| {
             self.entry.set_waker(cx.waker());
             match self.entry.killed() {

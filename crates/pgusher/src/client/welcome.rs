@@ -46,10 +46,8 @@ pub(super) async fn to_replication(
 }
 
 fn begin(newcomer: &mut Newcomer) -> &mut Vec<u8> {
-    let out = &mut newcomer.said;
-    out.clear();
-    AuthRequest::Ok.encode(out);
-    out
+    AuthRequest::Ok.encode(&mut newcomer.said);
+    &mut newcomer.said
 }
 
 async fn finish(
@@ -63,7 +61,7 @@ async fn finish(
         put_notice(out, SqlState::SUCCESS, text, None);
     }
     put_ready(out);
-    Ok(newcomer.conn.send_all(out).await?)
+    newcomer.send_said().await
 }
 
 /// A client's own values, and the server's for the rest. Clients without any share them.
@@ -88,8 +86,7 @@ pub(super) async fn to_console(
         .filter_map(|(place, name)| Some((name, params.get(place)?)))
         .filter(|(name, _)| *name == "application_name");
     begin(newcomer).extend(Console::welcome(own, admitted.key.key()));
-    newcomer.conn.send_all(&newcomer.said).await?;
-    Ok(())
+    newcomer.send_said().await
 }
 
 /// `application_name_add_host`: the name, or `app`, and where the client comes from.
