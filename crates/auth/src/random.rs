@@ -88,7 +88,8 @@ impl SaltKey {
 }
 
 /// Random bytes that the system gave a thread in advance: to ask it costs more than to be given some
-/// hundreds. Each is used once, and wiped.
+/// hundreds. Each is used once, and wiped. (The child of a process that forks has them, too: ours forks
+/// before the first is fetched.)
 struct Store {
     bytes: Zeroizing<[u8; STORE_LEN]>,
     left: usize,

@@ -99,7 +99,7 @@ impl Outbox {
         for (number, letter) in (0..).zip(&self.letters) {
             let words = letter.words(&self.words);
             let socket = types::Fd(letter.source.raw_fd());
-            let entry = opcode::Send::new(socket, words.as_ptr(), letter.end - letter.start)
+            let entry = opcode::Send::new(socket, words.as_ptr(), len_of(words))
                 .flags(FLAGS.bits().cast_signed())
                 .build()
                 .user_data(number);
@@ -162,8 +162,8 @@ impl Outbox {
     }
 }
 
-/// Where the next word comes.
-fn place_in(words: &[u8]) -> u32 {
+/// How long they are: never more than there is room for.
+fn len_of(words: &[u8]) -> u32 {
     u32::try_from(words.len()).unwrap_or(u32::MAX)
 }
 
@@ -214,12 +214,12 @@ impl EventLoop {
             return self.post(source, bytes);
         }
         let outbox = &mut *outbox;
-        let start = place_in(&outbox.words);
+        let start = len_of(&outbox.words);
         outbox.words.extend_from_slice(bytes);
         outbox.letters.push(Letter {
             source: source.clone(),
             start,
-            end: place_in(&outbox.words),
+            end: len_of(&outbox.words),
             outcome: PENDING,
         });
         source.set(POSTED);
@@ -236,7 +236,7 @@ impl EventLoop {
                     && letter.words(&outbox.words).len() + bytes.len() <= LETTER_MAX =>
             {
                 outbox.words.extend_from_slice(bytes);
-                letter.end = place_in(&outbox.words);
+                letter.end = len_of(&outbox.words);
                 true
             }
             _ => false,

@@ -211,7 +211,7 @@ async fn admit(worker: &Rc<Worker>, mut newcomer: Box<Newcomer>, login: Counted)
     let connected = newcomer.connected;
     let in_time = {
         let mut result = pin!(log_in(worker, &mut newcomer));
-        // It wakes us every now and then, too.
+        // It wakes us every now and then, too: so silent logins end soon under SUSPEND.
         let mut timeout = pin!(login_timeout(worker, connected));
         poll_fn(|cx| {
             if worker.process.stage() == Stage::Suspended {
@@ -342,10 +342,11 @@ impl Newcomer {
     /// Sends what it is told so far.
     async fn send_said(&mut self) -> Result<(), Refused> {
         if !self.said.is_empty() {
-            self.conn.send_all(&self.said).await?;
+            self.conn.send(&self.said)?;
+            // Whatever ends the login now, nothing is said twice.
             self.said.clear();
         }
-        Ok(())
+        Ok(self.conn.flush().await?)
     }
 
     /// Waits for something, unless the client leaves.

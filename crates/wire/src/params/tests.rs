@@ -143,6 +143,31 @@ fn a_client_settles_on_what_the_server_reports() {
 }
 
 #[test]
+fn who_settles_to_what_the_server_reports_is_told_beforehand() {
+    let names = ParamNames::new([]);
+    let server = params(&names, &[("TimeZone", "UTC"), ("DateStyle", "ISO, MDY")]);
+    let clients: [&[(&str, &str)]; 6] = [
+        &[],
+        &[("TimeZone", "UTC")],
+        &[("TimeZone", "UTC"), ("search_path", "a")],
+        &[("TimeZone", "CET")],
+        &[("DateStyle", "iso, mdy")],
+        &[("DateStyle", "ISO, MDY"), ("application_name", "psql")],
+    ];
+    let settled = clients.map(|client| {
+        let client = params(&names, client);
+        let mut settled = client.clone();
+        settled.settle_on(&server);
+        assert_eq!(client.settle_to(&server), settled == server, "{client:?}");
+        settled == server
+    });
+    assert_eq!(settled, [true, true, true, false, false, true]);
+    let client = params(&names, &[("application_name", "psql")]);
+    assert_eq!(&*client.application_name(), "psql");
+    assert_eq!(&*server.application_name(), "");
+}
+
+#[test]
 fn a_client_takes_the_servers_spelling_and_keeps_what_the_server_lacks() {
     let names = ParamNames::new([]);
     let server = params(&names, &[("TimeZone", "UTC"), ("client_encoding", "UTF8")]);
