@@ -5,7 +5,7 @@
 //!
 //! ```sh
 //! cargo build --release -p pgusher-benches --examples
-//! make bench BENCH="--pgusher target/release/examples/floor --only connect-trust"
+//! make bench BENCH="--pgusher target/release/examples/floor --only connect-scram"
 //! ```
 
 use std::collections::VecDeque;

@@ -256,8 +256,9 @@ impl EventLoop {
         drop(outbox);
         for letter in &letters {
             letter.source.clear(POSTED);
-            if u32::try_from(letter.outcome) != Ok(letter.end - letter.start) {
-                self.look_after(letter, letter.words(&words));
+            let words = letter.words(&words);
+            if u32::try_from(letter.outcome) != Ok(len_of(words)) {
+                self.look_after(letter, words);
             }
         }
         letters.clear();

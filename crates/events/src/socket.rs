@@ -84,9 +84,19 @@ impl Socket {
     /// others have their turn.
     #[inline]
     pub fn poll_recv(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll_until_read(cx, || self.recv(buffer))
+    }
+
+    /// Ready once `read` does not say any more that it would block.
+    #[inline]
+    fn poll_until_read(
+        &self,
+        cx: &mut Context<'_>,
+        mut read: impl FnMut() -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.0.poll_readable(cx));
-            match self.recv(buffer) {
+            match read() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }
@@ -101,16 +111,12 @@ impl Socket {
         buffer: &mut Vec<u8>,
     ) -> Poll<io::Result<usize>> {
         ready!(self.0.home.poll_read_allowed(cx));
-        loop {
-            ready!(self.0.poll_readable(cx));
-            let room = buffer.capacity() - buffer.len();
-            match self.recv_some(room, || {
+        let room = buffer.capacity() - buffer.len();
+        self.poll_until_read(cx, || {
+            self.recv_some(room, || {
                 recv(self, spare_capacity(buffer), RecvFlags::empty())
-            }) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
-            }
-        }
+            })
+        })
     }
 
     /// Reads what is there; 0 bytes mean the end. It lets others have their turn by itself.

@@ -316,7 +316,8 @@ impl Stream {
         }
     }
 
-    /// Reads what is there into `buffer`, cheaper: whoever calls this sees to it that others have their turn.
+    /// Reads what is there into `buffer`, cheaper: whoever calls this sees to it that others have
+    /// their turn.
     #[inline]
     pub fn poll_receive(
         &mut self,

@@ -155,12 +155,10 @@ impl Pools {
             pool.logins.get() + counts.tested + counts.being_canceled
         };
         let mut count = self.all().iter().map(servers).sum();
-        self.each_stirring(|client| {
-            count += 1;
-            client.wake();
-        });
         self.local.roster.for_each(|client| {
-            if client.still.get() && client.link.get().is_some() {
+            let stirs = stirs(client);
+            count += usize::from(stirs);
+            if stirs || client.still.get() && client.link.get().is_some() {
                 client.wake();
             }
         });
@@ -169,13 +167,9 @@ impl Pools {
 
     /// Ends the sessions of which something is on its way.
     pub fn end_stirring(&self) {
-        self.each_stirring(|client| client.kill(Kill::SuspendTimeout));
-    }
-
-    fn each_stirring(&self, mut act: impl FnMut(&ClientEntry)) {
         self.local.roster.for_each(|client| {
-            if client.kind == ClientKind::Session && !client.still.get() {
-                act(client);
+            if stirs(client) {
+                client.kill(Kill::SuspendTimeout);
             }
         });
     }
@@ -324,4 +318,9 @@ fn idle_clients_end(config: &Config) -> bool {
             .users
             .values()
             .any(|user| user.client_idle_timeout.is_some())
+}
+
+/// Whether something of a session is on its way.
+fn stirs(client: &ClientEntry) -> bool {
+    client.kind == ClientKind::Session && !client.still.get()
 }

@@ -125,11 +125,7 @@ impl Startup {
             3 => {}
             _ => return Err(StartupError::Version { major, minor }),
         }
-        let mut startup = Self {
-            minor,
-            text: String::with_capacity(body.len()),
-            places: Vec::with_capacity(USUAL_PARAMS),
-        };
+        let mut startup = Self::with_room(minor, body.len());
         let mut rest = body;
         while rest != [0] {
             let (name, tail) = take_str(rest).ok_or(StartupError::Layout)?;
@@ -151,15 +147,19 @@ impl Startup {
 
     /// A packet of this minor version of protocol 3 with these parameters.
     pub fn new<'a>(minor: u16, params: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut startup = Self {
-            minor,
-            text: String::new(),
-            places: Vec::new(),
-        };
+        let mut startup = Self::with_room(minor, 0);
         for (name, value) in params {
             startup.push(name, value);
         }
         startup
+    }
+
+    fn with_room(minor: u16, text_len: usize) -> Self {
+        Self {
+            minor,
+            text: String::with_capacity(text_len),
+            places: Vec::with_capacity(USUAL_PARAMS),
+        }
     }
 
     fn push(&mut self, name: &str, value: &str) {

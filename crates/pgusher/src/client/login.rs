@@ -114,7 +114,7 @@ pub(super) async fn run(
                 application_name: wishes.params.application_name(),
                 key: register(worker, newcomer, None)?,
             };
-            welcome::to_console(newcomer, &admitted, names, &wishes.params).await?;
+            welcome::to_console(newcomer, &admitted, &wishes.params).await?;
             Ok(Outcome::Console(Box::new(admitted)))
         }
         Destination::Database(database) => {

@@ -77,14 +77,10 @@ fn settled(mut own: Params, reported: &Reported) -> Arc<Params> {
 pub(super) async fn to_console(
     newcomer: &mut Newcomer,
     admitted: &AdmittedToConsole,
-    names: &ParamNames,
     params: &Params,
 ) -> Result<(), Refused> {
-    let own = names
-        .iter()
-        .enumerate()
-        .filter_map(|(place, name)| Some((name, params.get(place)?)))
-        .filter(|(name, _)| *name == "application_name");
+    let name = params.get(ParamNames::APPLICATION_NAME);
+    let own = name.map(|name| ("application_name", name));
     begin(newcomer).extend(Console::welcome(own, admitted.key.key()));
     newcomer.send_said().await
 }
