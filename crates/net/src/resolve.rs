@@ -253,10 +253,14 @@ impl Resolver {
         names.entry(name.to_owned()).or_default().clone()
     }
 
-    /// Forgets all names but these, which are in use.
+    /// Forgets all names but these, which are in use, those that are being looked up, and those whose
+    /// answers still hold.
     pub fn keep_only(&self, names: &[String]) {
         let now = Instant::now();
-        lock(&self.names).retain(|name, entry| names.contains(name) || entry.fresh(now).is_some());
+        lock(&self.names).retain(|name, entry| {
+            let is_wanted = Arc::strong_count(entry) > 1;
+            is_wanted || names.contains(name) || entry.fresh(now).is_some()
+        });
     }
 
     /// How often a name has lost an address: once this goes up, connections to it may be outdated.
@@ -383,7 +387,33 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use testkit::FakeDns;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_name_that_is_being_looked_up_is_not_forgotten() {
+        let dns = FakeDns::start().await;
+        let resolver = Resolver::default();
+        resolver.set_terms(Terms {
+            failure_ttl: Duration::from_secs(1000),
+            resolv_conf: Some(dns.resolv_conf()),
+            ..Terms::default()
+        });
+        let mut first = pin!(resolver.lookup("late.test"));
+        let begun = poll_fn(|cx| Poll::Ready(first.as_mut().poll(cx).is_pending())).await;
+        assert!(begun);
+
+        resolver.keep_only(&[]);
+
+        assert!(first.await.is_err());
+        assert!(resolver.lookup("late.test").await.is_err());
+        assert_eq!(dns.asked("late.test"), 1);
+    }
 
     #[test]
     fn a_name_is_in_the_zone_behind_its_first_dot() {
