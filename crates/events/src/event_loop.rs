@@ -201,11 +201,11 @@ impl EventLoop {
         let idle = self.queues.borrow().is_empty();
         let awake = now.saturating_duration_since(self.woke.get());
         self.busy.set(self.busy.get() + awake);
-        let full = if may_sleep && idle && self.mailbox.sleep() {
+        let told = if may_sleep && idle && self.mailbox.sleep() {
             let until = self.next_timer();
-            let full = self.fetch(until.map(|until| until.saturating_duration_since(now)));
+            let told = self.fetch(until.map(|until| until.saturating_duration_since(now)));
             self.mailbox.wake();
-            full?
+            told?
         } else {
             self.fetch(Some(Duration::ZERO))?
         };
@@ -233,7 +233,7 @@ impl EventLoop {
         }
         // For those whom another loop runs.
         self.reads_left.set(READS_PER_TURN);
-        Ok(full || !self.queues.borrow().is_empty())
+        Ok(told || !self.queues.borrow().is_empty())
     }
 
     /// Returns whether there were any. Those that are woken by these come in the same turn, unless it
@@ -316,7 +316,8 @@ impl EventLoop {
         for event in events.iter() {
             sources.note(event.data.u64(), event.flags);
         }
-        Ok(events.len() == EVENTS)
+        // Some are told of again, as long as there is more; and who is a guest is not told twice.
+        Ok(!events.is_empty())
     }
 
     /// When it needs its next turn, if no socket asks for one.

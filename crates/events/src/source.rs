@@ -33,6 +33,10 @@ const READING: EventFlags = EventFlags::IN
     .union(EventFlags::ET);
 const BOTH: EventFlags = READING.union(EventFlags::OUT);
 
+/// What is asked of the kernel where one look takes one thing of many: to tell again, as long as there
+/// are more.
+const TELL_AGAIN: EventFlags = EventFlags::IN;
+
 /// All of a thread, by their numbers.
 #[derive(Debug, Default)]
 pub(crate) struct Sources {
@@ -246,9 +250,15 @@ impl Watch<Rc<OwnedFd>> {
 
 impl<T: AsFd> Watch<T> {
     /// Watches something that does not block.
-    pub fn new(watched: T) -> io::Result<Self> {
+    pub(crate) fn new(watched: T) -> io::Result<Self> {
         // There is room until a call finds none.
         Self::begin(watched, WRITABLE, READING)
+    }
+
+    /// Watches something that does not block and has one thing after the other, for
+    /// [`Self::take_one`].
+    pub fn for_many(watched: T) -> io::Result<Self> {
+        Self::begin(watched, 0, TELL_AGAIN)
     }
 
     /// Watches a socket that is being connected.
@@ -318,21 +328,30 @@ impl<T: AsFd> Watch<T> {
         self.source.clear(READABLE | ENDED);
     }
 
-    /// Waits until `job` does not say any more that it would block.
-    pub async fn when_readable<R>(&self, job: impl Fn(&T) -> io::Result<R>) -> io::Result<R> {
+    /// Waits until `take` does not say any more that it would block.
+    pub async fn take_one<R>(&self, take: impl Fn(&T) -> io::Result<R>) -> io::Result<R> {
         poll_fn(|cx| {
             loop {
-                ready!(self.home.poll_read_allowed(cx));
                 ready!(self.poll_readable(cx));
-                match job(self.get()?) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        self.nothing_to_read();
-                    }
+                // The kernel tells of the next one: nobody has to find out that there is none.
+                self.nothing_to_read();
+                match take(self.get()?) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     result => return Poll::Ready(result),
                 }
             }
         })
         .await
+    }
+
+    /// Has the kernel tell of nothing, or again.
+    pub fn pause(&self, pause: bool) -> io::Result<()> {
+        let flags = match pause {
+            true => EventFlags::empty(),
+            false => TELL_AGAIN,
+        };
+        let data = epoll::EventData::new_u64(self.source.id);
+        Ok(epoll::modify(&self.home.epoll, self.get()?, data, flags)?)
     }
 
     /// Ready when there may be room to write; the task is woken then.

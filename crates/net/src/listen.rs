@@ -7,8 +7,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use events::Watch;
+use events::time::sleep;
 use mio::net::{TcpListener, UnixListener};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
@@ -304,19 +306,31 @@ impl AsRawFd for Listener {
     }
 }
 
-/// A listener that the event loop of the thread that made this watches.
+/// A listener that the event loop of the thread that made this watches: it is told at each turn of
+/// whoever waits there, so this is for those who are about to [accept](Self::accept) all the time.
 #[derive(Debug)]
 pub struct Watched(Watch<Arc<Listener>>);
 
 impl Watched {
     /// Registers a listener.
     pub fn new(listener: Arc<Listener>) -> io::Result<Self> {
-        Watch::new(listener).map(Self)
+        Watch::for_many(listener).map(Self)
     }
 
     /// Waits for the next connection. It belongs to no event loop yet: mostly another one takes it.
     pub async fn accept(&self) -> io::Result<Accepted> {
-        self.0.when_readable(|listener| listener.accept()).await
+        self.0.take_one(|listener| listener.accept()).await
+    }
+
+    /// Leaves connections where they are for so long: the event loop would be told of them at each
+    /// turn.
+    pub async fn rest(&self, time: Duration) {
+        // It can't be refused for anything that is watched; if it is, turns are wasted, and no more.
+        let _ = self.0.pause(true);
+        sleep(time).await;
+        while self.0.pause(false).is_err() {
+            sleep(time).await;
+        }
     }
 }
 
@@ -391,6 +405,47 @@ mod tests {
                 assert_eq!(SockRef::from(&socket).keepalive().unwrap(), keepalive);
             }
         }
+    }
+
+    #[test]
+    fn connections_are_taken_one_by_one_and_none_is_left_over_after_a_rest() {
+        let address = "127.0.0.1:0".parse().unwrap();
+        let options = ListenOptions {
+            backlog: 128,
+            reuse_port: false,
+            keepalive: None,
+        };
+        let listener = Arc::new(Listener::tcp(address, &options).unwrap());
+        let Listener::Tcp(tcp, _) = &*listener else {
+            panic!("not TCP");
+        };
+        let address = tcp.local_addr().unwrap();
+        let connect = move || std::net::TcpStream::connect(address).unwrap();
+        let take = async move |listener: Arc<Listener>| {
+            let watched = Watched::new(listener).unwrap();
+            for waiting in [1, 3, 2, 100] {
+                let clients: Vec<_> = (0..waiting).map(|_| connect()).collect();
+                for client in clients {
+                    let peer = watched.accept().await.unwrap().peer;
+                    assert_eq!(peer, client.local_addr().ok());
+                }
+                let before = connect();
+                watched.rest(Duration::from_millis(1)).await;
+                let peer = watched.accept().await.unwrap().peer;
+                assert_eq!(peer, before.local_addr().ok());
+            }
+        };
+        let worker = listener.clone();
+        events::run(events::Sending::Gathered, async move { take(worker).await }).unwrap();
+        // And where the event loop is a guest.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let here = tokio::task::LocalSet::new();
+        here.block_on(&runtime.unwrap(), async {
+            events::attach().unwrap();
+            take(listener).await;
+        });
     }
 
     #[test]

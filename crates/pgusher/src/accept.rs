@@ -353,7 +353,7 @@ async fn take_in(watched: &Watched, worker: &Rc<Worker>, console_only: &AtomicBo
             Ok(accepted) => admit(accepted, &worker.process, Some(worker), admission),
             Err(error) => {
                 tracing::warn!(name: "accept_failed", "accept failed: {error}");
-                events::time::sleep(BREATH).await;
+                watched.rest(BREATH).await;
             }
         }
     }

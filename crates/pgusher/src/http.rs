@@ -143,7 +143,7 @@ async fn take_in(listener: Listener, pooler: Rc<Pooler>) {
             }
             Err(error) => {
                 tracing::warn!(name: "accept_failed", "accept failed for metrics: {error}");
-                tokio::time::sleep(BREATH).await;
+                watched.rest(BREATH).await;
             }
         }
     }

@@ -241,11 +241,16 @@ impl Pooler {
 
 /// Waits for a new process to come, and hands the listening sockets over to it.
 async fn await_heir(pooler: Rc<Pooler>, meeting: Arc<Listener>, place: PathBuf) {
-    let watched = match Watched::new(meeting.clone()) {
-        Ok(watched) => watched,
-        Err(error) => return tracing::warn!("{}: {error}", place.display()),
-    };
-    while let Ok(accepted) = watched.accept().await {
+    loop {
+        // Watched while it is waited for, and no longer: the next may come long before that.
+        let accepted = match Watched::new(meeting.clone()) {
+            Ok(watched) => watched.accept().await,
+            Err(error) => Err(error),
+        };
+        let accepted = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => return tracing::warn!("{}: {error}", place.display()),
+        };
         match hand_over(&pooler, accepted.socket, &meeting).await {
             // The place is the heir's now.
             Ok((talk, hands)) => {
