@@ -39,6 +39,9 @@ const PATIENT_ROUNDS: usize = 2;
 /// Where others have work at every turn, patient tasks have one in so many parts of the time.
 const PATIENT_PART: u32 = 4;
 
+/// Before steps of theirs that take longer, what others have said is sent: else it goes with theirs.
+const SHORT_STEP: Duration = Duration::from_micros(20);
+
 /// For so long they may make use of what they have not had.
 const PATIENT_CREDIT: Duration = Duration::from_millis(2);
 
@@ -65,6 +68,8 @@ pub(crate) struct EventLoop {
     woke: Cell<Instant>,
     /// From when on patient tasks may run though others have work.
     patient_from: Cell<Instant>,
+    /// How long a step of theirs may take, going by the last ones.
+    patient_step: Cell<Duration>,
     busy: Cell<Duration>,
 }
 
@@ -142,6 +147,7 @@ impl EventLoop {
             events: RefCell::new(Vec::with_capacity(EVENTS)),
             woke: Cell::new(now),
             patient_from: Cell::new(now),
+            patient_step: Cell::default(),
             busy: Cell::default(),
         });
         HERE.with_borrow_mut(|place| match place {
@@ -222,15 +228,17 @@ impl EventLoop {
             }
         }
         let others_had_work = self.run_ready();
-        self.send_gathered();
         for _ in 0..PATIENT_ROUNDS {
+            if self.patient_step.get() > SHORT_STEP {
+                self.send_gathered();
+            }
             if !self.run_patient(others_had_work) {
                 break;
             }
             // What has become of them, mostly.
             self.run_ready();
-            self.send_gathered();
         }
+        self.send_gathered();
         // For those whom another loop runs.
         self.reads_left.set(READS_PER_TURN);
         Ok(told || !self.queues.borrow().is_empty())
@@ -268,7 +276,10 @@ impl EventLoop {
             };
             self.run_one(job);
             let ended = Instant::now();
-            let due = ended.saturating_duration_since(now) * PATIENT_PART;
+            let step = ended.saturating_duration_since(now);
+            let before = self.patient_step.get();
+            self.patient_step.set(step.max(before - before / 8));
+            let due = step * PATIENT_PART;
             let from = self.patient_from.get().max(now - PATIENT_CREDIT) + due;
             // What they had while nobody else had work costs them nothing.
             self.patient_from.set(from.min(ended + due));

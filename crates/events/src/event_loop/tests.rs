@@ -265,6 +265,33 @@ fn patient_tasks_have_a_quarter_of_the_time_where_others_always_have_work() {
 }
 
 #[test]
+fn what_others_say_does_not_wait_for_patient_steps_that_take_long() {
+    run(Sending::Gathered, async {
+        let (ours, mut theirs) = pair();
+        theirs.set_nonblocking(true).unwrap();
+        let socket = socket(ours);
+        let (ask, mut asked) = tokio::sync::mpsc::unbounded_channel();
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        spawn_patient(async move {
+            while asked.recv().await.is_some() {
+                let heard = theirs.read(&mut [0; 8]).ok();
+                work(Duration::from_millis(1));
+                tell.send(heard).unwrap();
+            }
+        });
+        ask.send(()).unwrap();
+        assert_eq!(told.recv().await, Some(None));
+        for _ in 0..3 {
+            // In the same turn as the next step.
+            assert_eq!(socket.try_write(b"now").unwrap(), 3);
+            ask.send(()).unwrap();
+            assert_eq!(told.recv().await, Some(Some(3)));
+        }
+    })
+    .unwrap();
+}
+
+#[test]
 fn patient_tasks_have_all_the_time_where_nobody_else_has_work() {
     const STEP: Duration = Duration::from_millis(1);
     let (took, theirs) = run(Sending::Gathered, async {
