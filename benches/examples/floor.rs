@@ -194,7 +194,10 @@ impl Floor {
         let due = match (due, &self.verifier) {
             (Due::Startup, Some(_)) => {
                 let mechanisms = vec!["SCRAM-SHA-256".into()];
-                AuthRequest::Sasl { mechanisms }.encode(&mut out);
+                AuthRequest::Sasl {
+                    mechanisms: mechanisms.into(),
+                }
+                .encode(&mut out);
                 Due::ClientFirst
             }
             (Due::ClientFirst, Some(verifier)) => {

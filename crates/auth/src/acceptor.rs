@@ -314,9 +314,12 @@ fn ask_md5(user: &str, secret: Option<Secret>, salt: [u8; 4]) -> (Acceptor, Step
 }
 
 fn ask_scram(against: Against, nonce: Nonce, end_point: Option<&Arc<[u8]>>) -> (Acceptor, Step) {
-    let plus = end_point.map(|_| MECHANISM_PLUS);
-    let mechanisms = plus.into_iter().chain([MECHANISM]);
-    let mechanisms = mechanisms.map(Cow::from).collect();
+    const ALL: &[Cow<'static, str>] = &[Cow::Borrowed(MECHANISM_PLUS), Cow::Borrowed(MECHANISM)];
+    const UNBOUND: &[Cow<'static, str>] = &[Cow::Borrowed(MECHANISM)];
+    let mechanisms = match end_point {
+        Some(_) => ALL.into(),
+        None => UNBOUND.into(),
+    };
     let state = State::ClientFirst {
         against,
         nonce,

@@ -60,6 +60,8 @@ const KEY_LEN: usize = 32;
 /// A key that is wiped when dropped.
 type Key = Zeroizing<[u8; KEY_LEN]>;
 
+type HmacSha256 = Hmac<Sha256>;
+
 /// The two keys that let one side prove itself to the other, as a client or as a server.
 #[derive(Clone)]
 pub struct ScramKeys {
@@ -271,14 +273,19 @@ fn said_first(client_first_bare: &str, server_first: &str) -> String {
     said
 }
 
-/// HMAC-SHA-256.
+/// HMAC-SHA-256 under a key, before any message.
+fn keyed(key: &[u8]) -> HmacSha256 {
+    HmacSha256::new_from_slice(key).expect("HMAC takes keys of any length")
+}
+
+/// The HMAC of a message.
+fn sign(keyed: HmacSha256, message: &[u8]) -> [u8; KEY_LEN] {
+    keyed.chain_update(message).finalize().into_bytes().into()
+}
+
+/// The HMAC of a message under a key.
 pub(crate) fn hmac(key: &[u8], message: &[u8]) -> [u8; KEY_LEN] {
-    Hmac::<Sha256>::new_from_slice(key)
-        .expect("HMAC takes keys of any length")
-        .chain_update(message)
-        .finalize()
-        .into_bytes()
-        .into()
+    sign(keyed(key), message)
 }
 
 fn sha256(message: &[u8]) -> [u8; KEY_LEN] {

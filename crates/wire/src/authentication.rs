@@ -21,7 +21,7 @@ pub enum AuthRequest {
     /// Begin SASL with one of these mechanisms.
     Sasl {
         /// The server's favourite comes first.
-        mechanisms: Vec<Cow<'static, str>>,
+        mechanisms: Cow<'static, [Cow<'static, str>]>,
     },
     /// The mechanism's next challenge.
     SaslContinue(Vec<u8>),
@@ -46,7 +46,7 @@ impl AuthRequest {
                 Self::Ok | Self::CleartextPassword | Self::Unsupported(_) => {}
                 Self::Md5Password { salt } => body.extend_from_slice(salt),
                 Self::Sasl { mechanisms } => {
-                    for mechanism in mechanisms {
+                    for mechanism in mechanisms.iter() {
                         put_str(body, mechanism);
                     }
                     body.push(0);
@@ -66,7 +66,7 @@ impl AuthRequest {
                 salt: data.try_into().map_err(|_| MALFORMED_REQUEST)?,
             },
             10 => Self::Sasl {
-                mechanisms: parse_mechanisms(data)?,
+                mechanisms: parse_mechanisms(data)?.into(),
             },
             11 => Self::SaslContinue(data.to_vec()),
             12 => Self::SaslFinal(data.to_vec()),
@@ -311,8 +311,11 @@ mod tests {
             Just(AuthRequest::Ok),
             Just(AuthRequest::CleartextPassword),
             any::<[u8; 4]>().prop_map(|salt| AuthRequest::Md5Password { salt }),
-            prop::collection::vec("[A-Z0-9-]{1,20}".prop_map(Cow::from), 0..5)
-                .prop_map(|mechanisms| AuthRequest::Sasl { mechanisms }),
+            prop::collection::vec("[A-Z0-9-]{1,20}".prop_map(Cow::from), 0..5).prop_map(
+                |mechanisms| AuthRequest::Sasl {
+                    mechanisms: mechanisms.into()
+                }
+            ),
             any::<Vec<u8>>().prop_map(AuthRequest::SaslContinue),
             any::<Vec<u8>>().prop_map(AuthRequest::SaslFinal),
             (13..u32::MAX).prop_map(AuthRequest::Unsupported),

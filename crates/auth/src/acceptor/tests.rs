@@ -82,7 +82,7 @@ impl Login {
         assert_eq!(
             *self.asked(),
             AuthRequest::Sasl {
-                mechanisms: vec!["SCRAM-SHA-256".into()]
+                mechanisms: vec!["SCRAM-SHA-256".into()].into()
             }
         );
         let mut client = sasl::ScramSha256::new(password, sasl::ChannelBinding::unsupported());

@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq;
 use super::attributes::Attributes;
 use super::{
     ChannelBinding, KEY_LEN, NONCE_LEN_MAX, ScramError, ScramKeys, Verifier, check_nonce,
-    decode_key, hmac, message_text, put_base64, said_first, sha256, xor,
+    decode_key, message_text, put_base64, said_first, sha256, xor,
 };
 use crate::random::Nonce;
 
@@ -129,13 +129,13 @@ pub struct ClientProof {
 impl ClientProof {
     /// Checks the proof against what is stored of the password.
     pub fn check(&self, verifier: &Verifier) -> Result<Accepted, ScramError> {
-        let signature = hmac(verifier.stored_key(), self.auth_message.as_bytes());
+        let signature = verifier.client_signature(&self.auth_message);
         let keys = ScramKeys::new(xor(self.proof, &signature), *verifier.server_key());
         let right = sha256(keys.client_key()).ct_eq(verifier.stored_key());
         if !bool::from(right) {
             return Err(ScramError::Proof);
         }
-        let signature = hmac(verifier.server_key(), self.auth_message.as_bytes());
+        let signature = verifier.server_signature(&self.auth_message);
         let mut server_final = String::with_capacity(SERVER_FINAL_LEN);
         server_final.push_str("v=");
         put_base64(&mut server_final, &signature);

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::{KEY_LEN, Key, MECHANISM, ScramKeys, decode_key, decode_salt, encode};
+use super::{
+    HmacSha256, KEY_LEN, Key, MECHANISM, ScramKeys, decode_key, decode_salt, encode, keyed, sign,
+};
 use crate::secret::Password;
 
 /// What lets a server recognise a client without knowing the password. Copies share it.
@@ -18,6 +20,9 @@ struct Stored {
     salt: Vec<u8>,
     stored_key: Key,
     server_key: Key,
+    /// HMAC under either key, as far as it goes before there is a message.
+    under_stored_key: HmacSha256,
+    under_server_key: HmacSha256,
 }
 
 impl Verifier {
@@ -30,6 +35,8 @@ impl Verifier {
         Self(Arc::new(Stored {
             iterations,
             salt: salt.to_vec(),
+            under_stored_key: keyed(&stored_key),
+            under_server_key: keyed(&server_key),
             stored_key: Zeroizing::new(stored_key),
             server_key: Zeroizing::new(server_key),
         }))
@@ -90,6 +97,16 @@ impl Verifier {
 
     pub(super) fn server_key(&self) -> &[u8; KEY_LEN] {
         &self.0.server_key
+    }
+
+    /// ClientSignature: what a client's proof hides its key with.
+    pub(super) fn client_signature(&self, message: &str) -> [u8; KEY_LEN] {
+        sign(self.0.under_stored_key.clone(), message.as_bytes())
+    }
+
+    /// ServerSignature: what proves a server.
+    pub(super) fn server_signature(&self, message: &str) -> [u8; KEY_LEN] {
+        sign(self.0.under_server_key.clone(), message.as_bytes())
     }
 }
 

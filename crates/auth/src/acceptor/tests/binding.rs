@@ -36,7 +36,7 @@ fn binding_is_offered_first_wherever_scram_is() {
         let AuthRequest::Sasl { mechanisms } = login.asked() else {
             panic!("{:?}", login.asked());
         };
-        assert_eq!(mechanisms, &["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"]);
+        assert_eq!(**mechanisms, ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"]);
     }
 }
 
