@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -47,17 +48,18 @@ impl Queues {
 
 /// Runs a future on this thread.
 pub fn spawn(future: impl Future<Output = ()> + 'static) {
-    start(future, false);
+    start(Box::pin(future), false);
 }
 
 /// The same for a future that can wait, and whose every step may take long: where others have work at
 /// every turn, those like this together have no more than a quarter of the time, and hardly ever more
 /// than one step in a row.
 pub fn spawn_patient(future: impl Future<Output = ()> + 'static) {
-    start(future, true);
+    start(Box::pin(future), true);
 }
 
-fn start(future: impl Future<Output = ()> + 'static, patient: bool) {
+/// All tasks are of one kind: what wakes and runs one is in the cache for the next.
+fn start(future: Pin<Box<dyn Future<Output = ()>>>, patient: bool) {
     let details = Details {
         mailbox: EventLoop::here().mailbox.clone(),
         patient,

@@ -236,7 +236,7 @@ impl Listeners {
     }
 
     /// Takes clients in from now on, or again.
-    pub(crate) fn start(&mut self, process: &Arc<Process>) {
+    pub(crate) fn start(&mut self, process: &'static Process) {
         for door in self.doors.iter_mut().filter(|door| door.open.is_none()) {
             door.start(process, &self.console_only);
         }
@@ -251,7 +251,7 @@ impl Listeners {
     /// Closes the TCP listeners: from now on connections are refused there, and elsewhere only the
     /// console is open. Those whom the kernel has accepted already are let in. Given ones are closed
     /// on our side only, all of them: whoever connects waits there for the next process.
-    pub(crate) fn close_to_clients(&mut self, process: &Process) -> Closing {
+    pub(crate) fn close_to_clients(&mut self, process: &'static Process) -> Closing {
         let mut closing = Vec::new();
         let given = self.given;
         self.doors.retain_mut(|door| {
@@ -279,7 +279,7 @@ impl Listeners {
 }
 
 impl Door {
-    fn start(&mut self, process: &Arc<Process>, console_only: &Arc<AtomicBool>) {
+    fn start(&mut self, process: &'static Process, console_only: &Arc<AtomicBool>) {
         let (stop, told) = oneshot::channel();
         let (ended, stopped) = oneshot::channel();
         self.open = Some(Open { stop, stopped });
@@ -333,7 +333,7 @@ impl Intake {
         if let Some(Stop::AfterQueue) = told {
             // Whoever comes between the last look and the close is turned away by the kernel: nothing
             // else may take time there.
-            empty_queue(&self.listener, &worker.process);
+            empty_queue(&self.listener, worker.process);
         }
         drop(self.listener);
     }
@@ -350,7 +350,7 @@ async fn take_in(watched: &Watched, worker: &Rc<Worker>, console_only: &AtomicBo
             false => Admission::Open,
         };
         match accepted {
-            Ok(accepted) => admit(accepted, &worker.process, Some(worker), admission),
+            Ok(accepted) => admit(accepted, worker.process, Some(worker), admission),
             Err(error) => {
                 tracing::warn!(name: "accept_failed", "accept failed: {error}");
                 watched.rest(BREATH).await;
@@ -360,7 +360,7 @@ async fn take_in(watched: &Watched, worker: &Rc<Worker>, console_only: &AtomicBo
 }
 
 /// Lets in those who are connected already, before the listener closes.
-fn empty_queue(listener: &Listener, process: &Process) {
+fn empty_queue(listener: &Listener, process: &'static Process) {
     loop {
         match listener.accept() {
             Ok(accepted) => admit(accepted, process, None, Admission::Open),
@@ -374,7 +374,12 @@ fn empty_queue(listener: &Listener, process: &Process) {
 }
 
 /// Hands a connection to the worker with the fewest clients, which may be the one that runs this.
-fn admit(accepted: Accepted, process: &Process, here: Option<&Rc<Worker>>, admission: Admission) {
+fn admit(
+    accepted: Accepted,
+    process: &'static Process,
+    here: Option<&Rc<Worker>>,
+    admission: Admission,
+) {
     let loads = process.loads.iter().enumerate();
     let Some((worker, load)) = loads.min_by_key(|(_, load)| load.load(Ordering::Relaxed)) else {
         return;

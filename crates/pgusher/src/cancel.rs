@@ -1,11 +1,11 @@
 //! Cancel keys of our clients, and the way from a key to the session that has it.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use auth::random::random;
 use pool::{ClientId, WorkerId};
+use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 use wire::CancelKey;
 
@@ -20,7 +20,8 @@ const SHARDS: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct CancelKeys([Shard; SHARDS]);
 
-type Shard = Mutex<HashMap<CancelKey, (WorkerId, ClientId)>>;
+/// Keys are random: nobody chooses which of them fall together.
+type Shard = Mutex<FxHashMap<CancelKey, (WorkerId, ClientId)>>;
 
 impl CancelKeys {
     fn shard(&self, key: &CancelKey) -> &Shard {
@@ -36,7 +37,7 @@ impl CancelKeys {
 
 /// A session's key, known for as long as the session lasts.
 pub(crate) struct Registered {
-    process: Arc<Process>,
+    process: &'static Process,
     key: CancelKey,
 }
 
@@ -45,7 +46,7 @@ impl Registered {
     /// behind this process id, if there is one to tell. Peers find the way by our id, unless that
     /// is 0.
     pub(crate) fn new(
-        process: &Arc<Process>,
+        process: &'static Process,
         worker: WorkerId,
         client: ClientId,
         minor: u16,
@@ -64,17 +65,14 @@ impl Registered {
             if let Entry::Vacant(entry) = shard.entry(key.clone()) {
                 entry.insert((worker, client));
                 drop(shard);
-                return Ok(Self {
-                    process: process.clone(),
-                    key,
-                });
+                return Ok(Self { process, key });
             }
         }
     }
 
     /// The key that a client was given by the process before this one; `None` if another has it.
     pub(crate) fn adopt(
-        process: &Arc<Process>,
+        process: &'static Process,
         worker: WorkerId,
         client: ClientId,
         key: CancelKey,
@@ -89,10 +87,7 @@ impl Registered {
         };
         entry.insert((worker, client));
         drop(shard);
-        Some(Self {
-            process: process.clone(),
-            key,
-        })
+        Some(Self { process, key })
     }
 
     /// The key.

@@ -23,7 +23,7 @@ impl Pooler {
             let resolver = &self.process.shared.resolver;
             for name in &names {
                 if resolver.is_due(name) {
-                    let (process, name) = (self.process.clone(), name.clone());
+                    let (process, name) = (self.process, name.clone());
                     // One that is slow to answer delays no other.
                     tokio::task::spawn_local(async move {
                         process.shared.resolver.refresh(&name).await;

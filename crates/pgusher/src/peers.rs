@@ -122,7 +122,7 @@ impl Line {
         if let Ok(turn) = self.turns.try_acquire() {
             return Some(turn);
         }
-        let _waiting = Counted::new(&self.waiting);
+        let _waiting = Counted::new(self.waiting.clone());
         let turn = self.turns.acquire();
         let turn = match wait {
             Duration::ZERO => turn.await,
@@ -137,11 +137,11 @@ impl Line {
             Duration::ZERO => STEP_MAX,
             limit => limit,
         };
-        let connecting = Counted::new(&self.connecting);
+        let connecting = Counted::new(self.connecting.clone());
         let conn = timeout(limit, connect(setup, peer)).await;
         let conn = conn.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
         drop(connecting);
-        let _active = Counted::new(&self.active);
+        let _active = Counted::new(self.active.clone());
         let landing = settings.cancel_wait_timeout.saturating_add(STEP_MAX);
         land(conn, key, Some(landing)).await
     }

@@ -31,7 +31,7 @@ pub(crate) const LOOK: Duration = Duration::from_millis(50);
 
 /// What control owns.
 pub(crate) struct Pooler {
-    pub(crate) process: Arc<Process>,
+    pub(crate) process: &'static Process,
     pub(crate) history: RefCell<StatsHistory>,
     pub(crate) started: SystemTime,
     /// How the last RELOAD went.
@@ -62,7 +62,7 @@ pub(crate) struct Pooler {
 
 impl Pooler {
     pub(crate) fn new(
-        process: Arc<Process>,
+        process: &'static Process,
         setup: Arc<Setup>,
         source: Source,
         listeners: Listeners,
@@ -110,7 +110,7 @@ impl Pooler {
     pub(crate) async fn run(self: &Rc<Self>, mut orders: mpsc::UnboundedReceiver<Order>) {
         self.succeed().await;
         self.listeners.borrow().tune(&self.setup().config.settings);
-        self.listeners.borrow_mut().start(&self.process);
+        self.listeners.borrow_mut().start(self.process);
         self.manager.ready();
         tokio::task::spawn_local(self.clone().keep_statistics());
         tokio::task::spawn_local(self.clone().forget_unused_databases());

@@ -1,7 +1,7 @@
 //! What the whole process has once: the way to control, keys, counts of clients.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use admin::{Command, Outcome};
@@ -48,23 +48,25 @@ pub(crate) struct Process {
     /// Draws the salts of exchanges with unknown users.
     pub(crate) salt_key: SaltKey,
     /// Client sockets of each worker: logins and cancel requests count.
-    pub(crate) loads: Vec<Arc<AtomicU32>>,
+    pub(crate) loads: Vec<AtomicU32>,
     /// Logins under way.
-    pub(crate) logins: Arc<AtomicU32>,
+    pub(crate) logins: AtomicU32,
     /// Logins whose passwords an LDAP server checks.
     pub(crate) ldap: Queue,
     /// Logins whose passwords the PAM stack checks.
     pub(crate) pam: Queue,
     /// Console sessions.
-    pub(crate) consoles: Arc<AtomicU32>,
+    pub(crate) consoles: AtomicU32,
     /// Logged-in clients by database and user.
     pub(crate) visits: Visits,
     /// Clients that the process has which we took over from.
-    pub(crate) guests: Arc<AtomicU32>,
+    pub(crate) guests: AtomicU32,
     /// The process that has taken over from this one.
     successor: Mutex<Option<Arc<Successor>>>,
+    /// Whether there is one.
+    has_successor: AtomicBool,
     /// What the process as a whole does.
-    stage: Mutex<Stage>,
+    stage: AtomicU8,
     users: Mutex<HashMap<Arc<str>, Arc<AtomicU32>>>,
     derived: Mutex<HashMap<Arc<str>, Arc<Derived>>>,
 }
@@ -75,9 +77,10 @@ impl Process {
         control: mpsc::UnboundedSender<Order>,
         workers: Vec<mpsc::UnboundedSender<WorkerMail>>,
         salt_key: SaltKey,
-    ) -> Self {
-        let loads = workers.iter().map(|_| Arc::default()).collect();
-        Self {
+    ) -> &'static Self {
+        let loads = workers.iter().map(|_| AtomicU32::default()).collect();
+        // It lives as long as the process: nobody counts who uses it.
+        Box::leak(Box::new(Self {
             shared,
             keys: CancelKeys::default(),
             peers: Peers::default(),
@@ -87,27 +90,28 @@ impl Process {
             workers,
             salt_key,
             loads,
-            logins: Arc::default(),
+            logins: AtomicU32::default(),
             ldap: Queue::new("LDAP"),
             pam: Queue::new("PAM"),
-            consoles: Arc::default(),
+            consoles: AtomicU32::default(),
             visits: Visits::default(),
-            guests: Arc::default(),
+            guests: AtomicU32::default(),
             successor: Mutex::default(),
-            stage: Mutex::default(),
+            has_successor: AtomicBool::default(),
+            stage: AtomicU8::default(),
             users: Mutex::default(),
             derived: Mutex::default(),
-        }
+        }))
     }
 
     /// What the process as a whole does.
     pub(crate) fn stage(&self) -> Stage {
-        *lock(&self.stage)
+        Stage::from_u8(self.stage.load(Ordering::SeqCst))
     }
 
     /// Control alone says what the process does from now on.
     pub(crate) fn enter(&self, stage: Stage) {
-        *lock(&self.stage) = stage;
+        self.stage.store(stage as u8, Ordering::SeqCst);
     }
 
     /// Client sockets of all workers, and the clients of the process that we took over from.
@@ -118,12 +122,19 @@ impl Process {
 
     /// The process that has taken over from this one, while it is there.
     pub(crate) fn successor(&self) -> Option<Arc<Successor>> {
+        // Every login looks, and hardly ever is there one.
+        if !self.has_successor.load(Ordering::SeqCst) {
+            return None;
+        }
         lock(&self.successor).clone()
     }
 
     /// Another process has taken over, or is gone again.
     pub(crate) fn set_successor(&self, successor: Option<Arc<Successor>>) {
-        *lock(&self.successor) = successor;
+        let mut place = lock(&self.successor);
+        self.has_successor
+            .store(successor.is_some(), Ordering::SeqCst);
+        *place = successor;
     }
 
     /// Logged-in clients of a user, over all databases.
@@ -189,28 +200,54 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// One more of something, for as long as this lives.
 #[derive(Debug)]
-pub(crate) struct Counted(Arc<AtomicU32>);
+pub(crate) struct Counted(Count);
+
+/// What is counted: by the process, for as long as it runs, or by somebody else.
+#[derive(Debug)]
+pub(crate) enum Count {
+    Process(&'static AtomicU32),
+    Other(Arc<AtomicU32>),
+}
+
+impl Count {
+    fn number(&self) -> &AtomicU32 {
+        match self {
+            Self::Process(number) => number,
+            Self::Other(number) => number,
+        }
+    }
+}
+
+impl From<&'static AtomicU32> for Count {
+    fn from(number: &'static AtomicU32) -> Self {
+        Self::Process(number)
+    }
+}
+
+impl From<Arc<AtomicU32>> for Count {
+    fn from(number: Arc<AtomicU32>) -> Self {
+        Self::Other(number)
+    }
+}
 
 impl Counted {
-    pub(crate) fn new(count: &Arc<AtomicU32>) -> Self {
-        count.fetch_add(1, Ordering::SeqCst);
-        Self(count.clone())
+    pub(crate) fn new(count: impl Into<Count>) -> Self {
+        let count = count.into();
+        count.number().fetch_add(1, Ordering::SeqCst);
+        Self(count)
     }
 
     /// One more, unless that is more than `limit`.
-    pub(crate) fn within(count: &Arc<AtomicU32>, limit: Option<u32>) -> Option<Self> {
-        let order = Ordering::SeqCst;
-        count
-            .fetch_update(order, order, |now| {
-                limit.is_none_or(|limit| now < limit).then_some(now + 1)
-            })
-            .ok()?;
-        Some(Self(count.clone()))
+    pub(crate) fn within(count: impl Into<Count>, limit: Option<u32>) -> Option<Self> {
+        let (count, order) = (count.into(), Ordering::SeqCst);
+        let more = |now| limit.is_none_or(|limit| now < limit).then_some(now + 1);
+        count.number().fetch_update(order, order, more).ok()?;
+        Some(Self(count))
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.0.number().fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -47,7 +47,7 @@ impl Queue {
     }
 
     async fn wait(&self) -> io::Result<OwnedSemaphorePermit> {
-        let _place = Counted::new(&self.waiting);
+        let _place = Counted::new(self.waiting.clone());
         let waiting = self.waiting.load(Ordering::SeqCst);
         // Once for each doubling: a storm of logins is not to become one of log lines.
         if waiting.is_power_of_two() {

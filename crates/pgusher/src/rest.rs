@@ -179,7 +179,7 @@ impl Pooler {
         tokio::task::spawn_local(async move {
             let _turn = pooler.doors.lock().await;
             if !pooler.is_suspended() {
-                pooler.listeners.borrow_mut().start(&pooler.process);
+                pooler.listeners.borrow_mut().start(pooler.process);
             }
         });
     }

@@ -219,11 +219,11 @@ async fn serve(
         shared.limits(|limits| limits.await_census());
     }
     let salt_key = SaltKey::fresh()?;
-    let process = Arc::new(Process::new(shared, control, mails, salt_key));
+    let process = Process::new(shared, control, mails, salt_key);
     for (id, (mail, post)) in mail_ends.into_iter().zip(post_ends).enumerate() {
         let start = Start {
             id: WorkerId(id),
-            process: process.clone(),
+            process,
             setup: setup.clone(),
             mail,
             post,

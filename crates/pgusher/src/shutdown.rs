@@ -49,7 +49,7 @@ impl Pooler {
     }
 
     async fn close_to_clients(&self) {
-        let closing = self.listeners.borrow_mut().close_to_clients(&self.process);
+        let closing = self.listeners.borrow_mut().close_to_clients(self.process);
         closing.done().await;
     }
 

@@ -19,8 +19,45 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
+    /// The stage of this number.
+    pub(crate) fn from_u8(number: u8) -> Self {
+        const ALL: [Stage; 6] = [
+            Stage::Running,
+            Stage::Paused,
+            Stage::Suspending,
+            Stage::Suspended,
+            Stage::Draining,
+            Stage::Stopping,
+        ];
+        ALL.get(usize::from(number)).copied().unwrap_or_default()
+    }
+
     /// Whether a shutdown is under way.
     pub(crate) fn is_the_end(self) -> bool {
         matches!(self, Self::Draining | Self::Stopping)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_is_known_by_its_number() {
+        let numbers: Vec<_> = (0..8).map(Stage::from_u8).collect();
+        assert_eq!(
+            numbers,
+            [
+                Stage::Running,
+                Stage::Paused,
+                Stage::Suspending,
+                Stage::Suspended,
+                Stage::Draining,
+                Stage::Stopping,
+                Stage::Running,
+                Stage::Running,
+            ]
+        );
+        assert!((0..6).all(|number| Stage::from_u8(number) as u8 == number));
     }
 }

@@ -349,7 +349,7 @@ async fn part(pooler: &Rc<Pooler>, talk: Talk, hands: Hands, place: &Path) {
         Ok(listener) => *pooler.listeners.borrow_mut() = Listeners::back_door(listener),
         Err(error) => tracing::warn!("cannot listen on unix:{}: {error}", door.display()),
     }
-    pooler.listeners.borrow_mut().start(&pooler.process);
+    pooler.listeners.borrow_mut().start(pooler.process);
     // Cancel requests come to the heir, who knows them all.
     pooler.process.elders.replace(Vec::new());
     tracing::info!(name: "taken_over", "another process has taken over, we can be reached at {}", door.display());

@@ -100,11 +100,12 @@ pub(crate) enum WorkerMail {
 /// A worker's own things; its sessions share them.
 pub(crate) struct Worker {
     pub(crate) id: WorkerId,
-    pub(crate) process: Arc<Process>,
+    pub(crate) process: &'static Process,
     pub(crate) pools: Rc<Pools>,
     /// What console sessions count.
     pub(crate) console_counters: RefCell<Counters>,
-    setup: RefCell<Arc<Setup>>,
+    /// A copy of our own, so that no other thread counts who has it.
+    setup: RefCell<Rc<Setup>>,
     /// Clients at login that are in the roster already.
     pub(crate) listed_logins: Cell<usize>,
     /// Sessions that are over, and whose clients are still being told why.
@@ -118,7 +119,7 @@ pub(crate) struct Worker {
 /// What a worker's thread starts with.
 pub(crate) struct Start {
     pub(crate) id: WorkerId,
-    pub(crate) process: Arc<Process>,
+    pub(crate) process: &'static Process,
     pub(crate) setup: Arc<Setup>,
     pub(crate) mail: mpsc::UnboundedReceiver<WorkerMail>,
     pub(crate) post: mpsc::UnboundedReceiver<Mail>,
@@ -172,7 +173,7 @@ impl Start {
             console_counters: RefCell::default(),
             listed_logins: Cell::new(0),
             parting: Cell::new(0),
-            setup: RefCell::new(self.setup),
+            setup: RefCell::new(Rc::new((*self.setup).clone())),
             pacing: Cell::default(),
             buffer: RefCell::new(vec![0; READ_BUFFER].into_boxed_slice()),
             scratch: RefCell::default(),
@@ -196,7 +197,7 @@ impl Drop for Alive {
 
 impl Worker {
     /// The configuration in force.
-    pub(crate) fn setup(&self) -> Arc<Setup> {
+    pub(crate) fn setup(&self) -> Rc<Setup> {
         self.setup.borrow().clone()
     }
 
@@ -417,7 +418,7 @@ impl Worker {
         *self.pools.local.tcp.borrow_mut() = setup.tcp_options();
         *self.pools.local.tls.borrow_mut() = setup.tls.servers.clone();
         self.pools.set_config(setup.config.clone());
-        *self.setup.borrow_mut() = setup;
+        *self.setup.borrow_mut() = Rc::new((*setup).clone());
         self.open_forced_pools();
     }
 

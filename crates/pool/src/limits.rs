@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use events::time::Instant;
+use rustc_hash::FxHashMap;
 
 use self::kin::{Kin, Share};
 use crate::key::{ClientId, PoolId, PoolKey, WorkerId};
@@ -105,7 +106,7 @@ pub type Gauge = Arc<AtomicU32>;
 /// The counts of all pools.
 #[derive(Debug, Default)]
 pub struct Limits {
-    pools: HashMap<PoolId, PoolCount>,
+    pools: FxHashMap<PoolId, PoolCount>,
     databases: HashMap<Arc<str>, u32>,
     users: HashMap<Arc<str>, u32>,
     askers: VecDeque<Asker>,

@@ -1,7 +1,6 @@
 //! A worker's pools: found by key, kept going, told what other workers say.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use events::time::Instant;
+use rustc_hash::FxHashMap;
 use settings::{Config, PoolSettings};
 use tokio::sync::mpsc;
 use wire::frontend::Policy;
@@ -29,7 +29,7 @@ pub struct Pools {
     /// What they have in common.
     pub local: Rc<Local>,
     config: RefCell<Arc<Config>>,
-    pools: RefCell<HashMap<PoolId, Rc<Pool>>>,
+    pools: RefCell<FxHashMap<PoolId, Rc<Pool>>>,
     /// Those with an idle server that something happened to.
     stirs: Arc<Stirs>,
     /// Whether any client may be closed for being silent.

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use auth::{Credentials, Derived, Password, ScramKeys, Secret};
 use events::time::Instant;
 use net::resolve::Resolver;
+use rustc_hash::FxHashMap;
 use settings::Database;
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::backend::put_parameter;
@@ -95,9 +96,16 @@ pub struct Shared {
 #[derive(Debug, Default)]
 struct Registry {
     databases: HashMap<Arc<str>, Arc<DatabaseShared>>,
-    pools: HashMap<PoolKey, Arc<PoolShared>>,
-    by_id: HashMap<PoolId, Arc<PoolShared>>,
+    /// By their databases and then by their users, so that names need not be copied to look.
+    pools: HashMap<Arc<str>, HashMap<Arc<str>, Arc<PoolShared>>>,
+    by_id: FxHashMap<PoolId, Arc<PoolShared>>,
     next_pool: u32,
+}
+
+impl Registry {
+    fn find(&self, database: &str, user: &str) -> Option<&Arc<PoolShared>> {
+        self.pools.get(database)?.get(user)
+    }
 }
 
 /// A database entry in use.
@@ -413,7 +421,7 @@ impl Shared {
         if let Some(database) = registry.databases.remove(name) {
             database.removed.store(true, Ordering::SeqCst);
         }
-        registry.pools.retain(|key, _| &*key.database != name);
+        registry.pools.remove(name);
     }
 
     /// Forgets a database that nobody uses; false if somebody does after all.
@@ -424,16 +432,19 @@ impl Shared {
         };
         // Whoever logs in counts itself first and looks at the mark then.
         database.removed.store(true, Ordering::SeqCst);
-        let pools = registry.pools.values();
-        let mut servers = pools.filter(|pool| &*pool.key.database == name);
+        let mut pools = registry
+            .pools
+            .get(name)
+            .into_iter()
+            .flat_map(HashMap::values);
         let used = database.clients.load(Ordering::SeqCst) > 0
-            || servers.any(|pool| pool.servers.load(Ordering::SeqCst) > 0);
+            || pools.any(|pool| pool.servers.load(Ordering::SeqCst) > 0);
         if used {
             database.removed.store(false, Ordering::SeqCst);
             return false;
         }
         registry.databases.remove(name);
-        registry.pools.retain(|key, _| &*key.database != name);
+        registry.pools.remove(name);
         let gone: Vec<PoolId> = registry
             .by_id
             .values()
@@ -476,7 +487,9 @@ impl Shared {
                 || pool.servers.load(Ordering::SeqCst) > 0
                 || pool.database.removed.load(Ordering::SeqCst);
             if !used {
-                pools.remove(&pool.key);
+                if let Some(of_database) = pools.get_mut(&pool.key.database) {
+                    of_database.remove(&pool.key.user);
+                }
                 gone.push(pool.clone());
             }
             used
@@ -506,14 +519,14 @@ impl Shared {
 
     /// The pool of a database and user; it comes into use if it was not.
     pub fn pool(&self, database: &Arc<DatabaseShared>, user: &str) -> Arc<PoolShared> {
+        let mut registry = lock(&self.registry);
+        if let Some(pool) = registry.find(&database.name, user) {
+            return pool.clone();
+        }
         let key = PoolKey {
             database: database.name.clone(),
             user: user.into(),
         };
-        let mut registry = lock(&self.registry);
-        if let Some(pool) = registry.pools.get(&key) {
-            return pool.clone();
-        }
         let id = PoolId(registry.next_pool);
         registry.next_pool += 1;
         let pool = Arc::new(PoolShared::new(
@@ -522,7 +535,8 @@ impl Shared {
             database.clone(),
             self.workers(),
         ));
-        registry.pools.insert(key.clone(), pool.clone());
+        let of_database = registry.pools.entry(key.database.clone()).or_default();
+        of_database.insert(key.user.clone(), pool.clone());
         registry.by_id.insert(id, pool.clone());
         drop(registry);
         let gauge = pool.servers.clone();
@@ -532,7 +546,7 @@ impl Shared {
 
     /// The pool of this name, if it is in use.
     pub fn find_pool(&self, key: &PoolKey) -> Option<Arc<PoolShared>> {
-        lock(&self.registry).pools.get(key).cloned()
+        lock(&self.registry).find(&key.database, &key.user).cloned()
     }
 
     /// The pool of this number.
@@ -542,7 +556,9 @@ impl Shared {
 
     /// All pools in use.
     pub fn pools(&self) -> Vec<Arc<PoolShared>> {
-        lock(&self.registry).pools.values().cloned().collect()
+        let registry = lock(&self.registry);
+        let pools = registry.pools.values().flat_map(HashMap::values);
+        pools.cloned().collect()
     }
 }
 

@@ -48,6 +48,8 @@ struct Wanted {
     wishes: Wishes,
     /// For replication: a server of its own.
     own: Option<OwnStartup>,
+    /// What its login brought to light.
+    identity: Identity,
 }
 
 /// A client that may use the console.
@@ -70,13 +72,13 @@ pub(super) enum Destination {
 pub(super) async fn run(
     worker: &Rc<Worker>,
     newcomer: &mut Newcomer,
-    startup: Startup,
+    startup: &Startup,
 ) -> Result<Outcome, Refused> {
     let setup = worker.setup();
     let settings = &setup.config.settings;
-    let name: Arc<str> = startup.database().into();
+    let name = startup.database();
     let user: Arc<str> = startup.user().into();
-    newcomer.label = Some((name.clone(), user.clone()));
+    newcomer.label = Some((name.into(), user.clone()));
     if settings.log_connections {
         tracing::info!(name: "login_attempt",
             "{} login attempt: db={name} user={user} tls={}",
@@ -86,8 +88,8 @@ pub(super) async fn run(
                 .map_or_else(|| "no".to_owned(), |it| it.to_string())
         );
     }
-    check_names(&startup)?;
-    let to_console = *name == *CONSOLE_DATABASE;
+    check_names(name, &user)?;
+    let to_console = name == CONSOLE_DATABASE;
     check_admission(worker, &setup, newcomer, to_console)?;
 
     let names = &worker.process.shared.names;
@@ -96,10 +98,10 @@ pub(super) async fn run(
     } else {
         startup.replication()?
     };
-    let mut wishes = startup::parameters(&startup, settings, names, to_console, replication)?;
-    negotiate(newcomer, &startup).await?;
+    let mut wishes = startup::parameters(startup, settings, names, to_console, replication)?;
+    negotiate(newcomer, startup).await?;
 
-    let destination = match setup.config.database(&name) {
+    let destination = match setup.config.database(name) {
         _ if to_console => Destination::Console,
         Some(database) => Destination::Database(database),
         None => Destination::Unknown,
@@ -119,30 +121,36 @@ pub(super) async fn run(
         }
         Destination::Database(database) => {
             // Rules have no name for physical replication, which goes to no database.
-            let visited = (replication != Replication::Physical).then_some(&*name);
+            let visited = (replication != Replication::Physical).then_some(name);
             let proven = prove(worker, &setup, newcomer, &destination, visited, &user);
-            let Proven { who, identity } = proven.await?;
+            // Pieces of less than a kilobyte are had faster than one of more.
+            let Proven { who, identity } = Box::pin(proven).await?;
             if settings.application_name_add_host {
                 welcome::add_host(newcomer, &mut wishes.params);
             }
-            let own = startup::own(&startup, replication, names, &wishes.params);
-            let wanted = Wanted { who, wishes, own };
-            let admitted = admit(worker, &setup, newcomer, database, wanted, identity);
-            Ok(Outcome::Session(Box::new(admitted.await?)))
+            let own = startup::own(startup, replication, names, &wishes.params);
+            let mut wanted = Wanted {
+                who,
+                wishes,
+                own,
+                identity,
+            };
+            let admitted = admit(worker, &setup, newcomer, database, &mut wanted);
+            Ok(Outcome::Session(Box::new(Box::pin(admitted).await?)))
         }
         Destination::Unknown => {
-            prove(worker, &setup, newcomer, &destination, Some(&name), &user).await?;
+            let proven = prove(worker, &setup, newcomer, &destination, Some(name), &user);
+            Box::pin(proven).await?;
             Err(Refused::Told(format!("no such database: {name}")))
         }
     }
 }
 
-fn check_names(startup: &Startup) -> Result<(), Refused> {
-    if startup.user().len() > USER_LEN_MAX {
+fn check_names(name: &str, user: &str) -> Result<(), Refused> {
+    if user.len() > USER_LEN_MAX {
         return Err(Refused::told("username too long"));
     }
-    if startup.database().len() > settings::DATABASE_NAME_LEN_MAX {
-        let name = startup.database();
+    if name.len() > settings::DATABASE_NAME_LEN_MAX {
         return Err(Refused::Told(format!("no such database: {name}")));
     }
     Ok(())
@@ -234,8 +242,7 @@ async fn admit(
     setup: &Setup,
     newcomer: &mut Newcomer,
     config: &Arc<Database>,
-    wanted: Wanted,
-    identity: Identity,
+    wanted: &mut Wanted,
 ) -> Result<Admitted, Refused> {
     let shared = &worker.process.shared;
     let (database, is_new) = shared.database(config, config.auto);
@@ -247,21 +254,21 @@ async fn admit(
         return Err(Refused::Told(format!("database \"{name}\" is disabled")));
     }
     let counts = count_in(worker, setup, config, &database, &wanted.who.user)?;
-    let who = (database.name.clone(), wanted.who.user.clone());
-    let visit = enter(&worker.process, newcomer.id.0, who).await;
+    let (place, user) = (&database.name, &wanted.who.user);
+    let visit = enter(worker.process, newcomer.id.0, place, user).await;
     let visit = visit.map_err(|NoRoom| Refused::told("client connections exceeded"))?;
     // Counted first, looked at then: whoever forgets unused databases does it the other way round.
     if database.removed.load(Ordering::SeqCst) {
         return Err(Refused::told("database removed"));
     }
-    let pool = find_pool(worker, setup, config, &database, &wanted.who, identity)?;
+    let pool = find_pool(worker, setup, config, &database, wanted)?;
     newcomer.has_done_its_part = true;
     let settings = &setup.config.settings;
     let Seated {
         listed,
         lease,
         reported,
-    } = seat(worker, setup, newcomer, &pool, &wanted).await?;
+    } = seat(worker, setup, newcomer, &pool, wanted).await?;
     // It may have changed while the client waited.
     if database.config.load().pool_user(&wanted.who.user) != &*pool.shared.key.user {
         return Err(Kill::Reconfigured.into());
@@ -276,7 +283,8 @@ async fn admit(
             lease.server().io.borrow().params.clone()
         }
         _ => {
-            let (names, params) = (&shared.names, wanted.wishes.params);
+            let params = std::mem::take(&mut wanted.wishes.params);
+            let names = &shared.names;
             welcome::to_session(newcomer, &reported, names, params, key.key(), notice).await?
         }
     };
@@ -298,10 +306,9 @@ fn find_pool(
     setup: &Setup,
     config: &Database,
     database: &Arc<DatabaseShared>,
-    who: &Recognised,
-    identity: Identity,
+    wanted: &mut Wanted,
 ) -> Result<Rc<Pool>, Refused> {
-    let pool_user = config.pool_user(&who.user);
+    let pool_user = config.pool_user(&wanted.who.user);
     if setup.config.settings.auth_type == AuthType::Any && config.user.is_none() {
         tracing::error!("auth_type=any needs user= in database {}", database.name);
         return Err(Refused::told("bouncer config error"));
@@ -310,13 +317,13 @@ fn find_pool(
     pool.set_secret(setup.server_secret(config, pool_user));
     // A forced user has nothing of its clients'.
     if config.user.is_none() {
-        if let Some(secret) = &who.queried {
+        if let Some(secret) = &wanted.who.queried {
             pool.set_queried_secret(secret.clone());
         }
-        if let Some(keys) = identity.scram_keys {
+        if let Some(keys) = wanted.identity.scram_keys.take() {
             pool.set_scram_keys(keys);
         }
-        if let Some(password) = identity.password {
+        if let Some(password) = wanted.identity.password.take() {
             pool.set_typed_password(password);
         }
     }
@@ -384,11 +391,11 @@ fn count_in(
     user: &Arc<str>,
 ) -> Result<[Counted; 2], Refused> {
     let limits = setup.config.client_settings(config, user);
-    let of_database = Counted::within(&database.clients, limits.max_db_client_connections);
+    let of_database = Counted::within(database.clients.clone(), limits.max_db_client_connections);
     let of_database = of_database
         .ok_or_else(|| Refused::told("client connections exceeded (max_db_client_connections)"))?;
     let of_user = worker.process.user_clients(user);
-    let of_user = Counted::within(&of_user, limits.max_user_client_connections);
+    let of_user = Counted::within(of_user, limits.max_user_client_connections);
     let of_user = of_user.ok_or_else(|| {
         Refused::told("client connections exceeded (max_user_client_connections)")
     })?;

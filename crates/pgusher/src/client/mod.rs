@@ -70,12 +70,6 @@ pub(crate) struct Newcomer {
 /// What a client is told at once, nearly always, in bytes.
 const ROOM: usize = 512;
 
-/// What a login comes to.
-enum Entry {
-    Session(Box<Session>),
-    Console(Box<console::Session>),
-}
-
 /// Why a client is not let in.
 #[derive(Debug, Error)]
 pub(crate) enum Refused {
@@ -144,13 +138,13 @@ impl From<LeaseError> for Refused {
 }
 
 /// Serves a connection from its first byte to its last.
-pub(crate) async fn serve(
+pub(crate) fn serve(
     worker: Rc<Worker>,
     visitor: Visitor,
     counted: Counted,
     login: Counted,
     admission: Admission,
-) {
+) -> impl Future<Output = ()> {
     let newcomer = Box::new(Newcomer {
         id: ClientId(worker.process.shared.next_id()),
         local: visitor.local,
@@ -165,13 +159,7 @@ pub(crate) async fn serve(
         counted,
         said: Vec::with_capacity(ROOM),
     });
-    // The login's large future is gone by the time the session runs.
-    match Box::pin(admit(&worker, newcomer, login)).await {
-        // It was patient as long as it was a login.
-        Some(Entry::Session(session)) => events::spawn(session.run()),
-        Some(Entry::Console(session)) => events::spawn(session.run()),
-        None => {}
-    }
+    admit(worker, newcomer, login)
 }
 
 /// A client's socket, and whose it is.
@@ -206,8 +194,9 @@ pub(crate) fn meet(setup: &Setup, accepted: Accepted) -> std::io::Result<Visitor
     })
 }
 
-/// Takes a connection through its login. `None`: it is over.
-async fn admit(worker: &Rc<Worker>, mut newcomer: Box<Newcomer>, login: Counted) -> Option<Entry> {
+/// Takes a connection through its login, to what comes of it.
+async fn admit(worker: Rc<Worker>, mut newcomer: Box<Newcomer>, login: Counted) {
+    let worker = &worker;
     let connected = newcomer.connected;
     let in_time = {
         let mut result = pin!(log_in(worker, &mut newcomer));
@@ -227,24 +216,19 @@ async fn admit(worker: &Rc<Worker>, mut newcomer: Box<Newcomer>, login: Counted)
     let result = in_time.unwrap_or_else(|| Err(newcomer.too_late()));
     drop(login);
     match result {
-        Ok(Outcome::Session(admitted)) => Some(Entry::Session(Box::new(Session::new(
-            worker.clone(),
-            *newcomer,
-            *admitted,
-        )))),
-        Ok(Outcome::Console(admitted)) => Some(Entry::Console(Box::new(console::Session::new(
-            worker.clone(),
-            *newcomer,
-            *admitted,
-        )))),
+        // It was patient as long as it was a login, whose large future ends here.
+        Ok(Outcome::Session(admitted)) => {
+            let session = Session::new(worker.clone(), *newcomer, *admitted);
+            events::spawn(Box::new(session).run());
+        }
+        Ok(Outcome::Console(admitted)) => {
+            let session = console::Session::new(worker.clone(), *newcomer, *admitted);
+            events::spawn(Box::new(session).run());
+        }
         Ok(Outcome::Cancel(key)) => {
-            Box::pin(cancel(&worker.process, &worker.setup(), &key)).await;
-            None
+            Box::pin(cancel(worker.process, &worker.setup(), &key)).await;
         }
-        Err(refused) => {
-            Box::pin(refuse(worker, &mut newcomer, &refused)).await;
-            None
-        }
+        Err(refused) => Box::pin(refuse(worker, &mut newcomer, &refused)).await,
     }
 }
 
@@ -285,9 +269,10 @@ async fn log_in(worker: &Rc<Worker>, newcomer: &mut Newcomer) -> Result<Outcome,
     // Nobody listens in on a unix socket.
     let is_tcp = matches!(newcomer.peer, PeerAddr::Tcp(_));
     let tls = setup.tls.clients.as_deref().filter(|_| is_tcp);
-    match first::read(&mut newcomer.conn, tls).await? {
+    let opening = first::read(&mut newcomer.conn, tls).await?;
+    match &opening {
         // The key alone proves its right, and libpq before 17 sends it in the clear.
-        Opening::Cancel(key) => Ok(Outcome::Cancel(key)),
+        Opening::Cancel(key) => Ok(Outcome::Cancel(key.clone())),
         Opening::Startup(_)
             if newcomer.cipher().is_none() && tls.is_some_and(ClientTls::is_required) =>
         {

@@ -106,7 +106,7 @@ async fn challenged(
     who: &Recognised,
     challenge: Challenge,
 ) -> Result<Identity, Refused> {
-    let (user, known) = (&who.user, who.known(&worker.process));
+    let (user, known) = (&who.user, who.known(worker.process));
     let secured = newcomer.conn.stream().secured();
     let end_point = secured.and_then(|secured| secured.end_point.clone());
     let policy = ScramPolicy {

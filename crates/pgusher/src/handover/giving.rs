@@ -50,7 +50,7 @@ impl Pooler {
         let events = self.tell_census(&successor);
         self.process.set_successor(Some(successor.clone()));
         self.process.shared.set_departing(true);
-        let (process, setup) = (self.process.clone(), self.setup());
+        let (process, setup) = (self.process, self.setup());
         tokio::task::spawn_local(forward(
             process,
             setup.config.clone(),
@@ -75,7 +75,7 @@ impl Pooler {
         for pool in shared.pools() {
             let open = servers.iter().find(|(key, _)| *key == pool.key);
             let open = open.map_or(0, |(_, servers)| *servers);
-            successor.tell_of(&self.process, &setup, &pool, open);
+            successor.tell_of(self.process, &setup, &pool, open);
         }
         for ((database, user), count) in self.process.visits.bequeath(to_left) {
             let place = place(&database, &user);
@@ -142,7 +142,7 @@ impl Pooler {
 
 /// Passes on what becomes of what the heir counts, in the order in which it happened.
 async fn forward(
-    process: Arc<Process>,
+    process: &'static Process,
     config: Arc<Config>,
     successor: Arc<Successor>,
     mut events: Events,
@@ -152,7 +152,7 @@ async fn forward(
             biased;
             Some(news) = events.news.recv() => match news {
                 News::Server(key, parked) => {
-                    give_server(&process, &config, successor.post(), &key, *parked);
+                    give_server(process, &config, successor.post(), &key, *parked);
                     continue;
                 }
                 News::Closed(key) => Frame::Closed((&key).into()),
@@ -272,7 +272,7 @@ pub(crate) async fn go_over(session: &mut Session) -> bool {
 }
 
 async fn try_to_go(session: &Session) -> bool {
-    let process = session.worker.process.clone();
+    let process = session.worker.process;
     let Some(successor) = process.successor() else {
         return false;
     };
@@ -284,10 +284,10 @@ async fn try_to_go(session: &Session) -> bool {
         return false;
     };
     let setup = session.worker.setup();
-    let Some((record, sockets)) = portray(session, &process, &setup.config) else {
+    let Some((record, sockets)) = portray(session, process, &setup.config) else {
         return false;
     };
-    successor.tell_of(&process, &setup, &session.pool.shared, 0);
+    successor.tell_of(process, &setup, &session.pool.shared, 0);
     successor.offer(record, sockets).await
 }
 

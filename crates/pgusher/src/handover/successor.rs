@@ -125,16 +125,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Counts a client in that logs in; an error says that the heir has no room for it.
 pub(crate) async fn enter(
-    process: &Arc<Process>,
+    process: &'static Process,
     number: u64,
-    who: super::visits::Who,
+    database: &Arc<str>,
+    user: &Arc<str>,
 ) -> Result<super::visits::Visit, NoRoom> {
     if let Some(successor) = process.successor()
-        && successor.may_enter(number, &who.0, &who.1).await == Some(false)
+        && successor.may_enter(number, database, user).await == Some(false)
     {
         return Err(NoRoom);
     }
-    Ok(super::visits::Visit::new(process, who))
+    Ok(super::visits::Visit::new(process, database, user))
 }
 
 /// The heir has no room for one more client.

@@ -215,7 +215,7 @@ impl Estate {
         let process = &self.pooler.process;
         let guest = Guest {
             counts: self.counts(&who),
-            visit: Visit::new(process, who.clone()),
+            visit: Visit::new(process, &who.0, &who.1),
             _socket: Counted::new(&process.guests),
         };
         self.guests.entry(who).or_default().push(guest);
@@ -235,8 +235,8 @@ impl Estate {
             None => Arc::default(),
         };
         [
-            Counted::new(&of_database),
-            Counted::new(&process.user_clients(user)),
+            Counted::new(of_database),
+            Counted::new(process.user_clients(user)),
         ]
     }
 
@@ -277,7 +277,7 @@ impl Estate {
 
     /// Lends a permit once there is one.
     fn lend(&self, place: Place) {
-        let (post, process) = (self.post.clone(), self.pooler.process.clone());
+        let (post, process) = (self.post.clone(), self.pooler.process);
         let grant = Frame::Grant(place);
         let Frame::Grant(place) = &grant else {
             return;

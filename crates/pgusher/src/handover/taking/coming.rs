@@ -113,7 +113,7 @@ impl Estate {
         record: &ClientRecord,
         sockets: Vec<OwnedFd>,
     ) -> Option<(WorkerId, Arrival)> {
-        let process = self.pooler.process.clone();
+        let process = self.pooler.process;
         let pool = self.pool(&record.place)?;
         // It would get another server than the one it counts on.
         if pool.database.config.load().pool_user(&record.user) != &*pool.key.user {
@@ -123,7 +123,7 @@ impl Estate {
         let (worker, load) = loads.min_by_key(|(_, load)| load.load(Ordering::Relaxed))?;
         let (worker, id) = (WorkerId(worker), ClientId(record.id));
         let key = CancelKey::parse(&record.key.0)?;
-        let key = Registered::adopt(&process, worker, id, key)?;
+        let key = Registered::adopt(process, worker, id, key)?;
         let mut sockets = sockets.into_iter();
         let socket = Parked::arrived(sockets.next()?).ok()?;
         let server = match &record.server {
@@ -142,7 +142,7 @@ impl Estate {
         let counted = Counted::new(load);
         let (counts, visit) = match self.guest(&who) {
             Some(guest) => (guest.counts, guest.visit),
-            None => (self.counts(&who), Visit::new(&process, who.clone())),
+            None => (self.counts(&who), Visit::new(process, &who.0, &who.1)),
         };
         let now = Instant::now();
         let ago = |micros| now - Duration::from_micros(micros);
