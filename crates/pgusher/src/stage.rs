@@ -44,20 +44,7 @@ mod tests {
 
     #[test]
     fn a_stage_is_known_by_its_number() {
-        let numbers: Vec<_> = (0..8).map(Stage::from_u8).collect();
-        assert_eq!(
-            numbers,
-            [
-                Stage::Running,
-                Stage::Paused,
-                Stage::Suspending,
-                Stage::Suspended,
-                Stage::Draining,
-                Stage::Stopping,
-                Stage::Running,
-                Stage::Running,
-            ]
-        );
         assert!((0..6).all(|number| Stage::from_u8(number) as u8 == number));
+        assert_eq!(Stage::from_u8(6), Stage::default());
     }
 }
