@@ -64,8 +64,11 @@ async fn run(running: &Running, load: Load, effort: Effort) -> Result<Ran, Failu
         _ => "simple",
     };
     let address = running.address();
-    let mut command = Command::new(client_program("pgbench"));
+    // The kernel divides the processors among sessions (autogroup): a pooler and those who use it are
+    // of two.
+    let mut command = Command::new("setsid");
     command
+        .arg(client_program("pgbench"))
         .args(["-n", "-S", "-M", protocol, "-U", NAME])
         .args(["-h", &address.ip().to_string()])
         .args(["-p", &address.port().to_string()])
