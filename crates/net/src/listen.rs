@@ -59,6 +59,20 @@ impl Accepted {
         }
     }
 
+    /// The processor on which the other end last said something, if it is on this machine and came by
+    /// TCP (`SO_INCOMING_CPU`, socket(7)). Of others the kernel tells where the network's interrupts are
+    /// looked after, which may be the same for all.
+    pub fn cpu(&self) -> Option<u32> {
+        let peer = self.peer?.ip();
+        let is_here = peer.is_loopback() || self.local.is_some_and(|local| local.ip() == peer);
+        match &self.socket {
+            Parked::Tcp(socket) if is_here => {
+                u32::try_from(SockRef::from(socket).cpu_affinity().ok()?).ok()
+            }
+            _ => None,
+        }
+    }
+
     /// True if it came by a unix socket.
     pub fn is_unix(&self) -> bool {
         matches!(self.socket, Parked::Unix(_))
@@ -405,6 +419,34 @@ mod tests {
                 assert_eq!(SockRef::from(&socket).keepalive().unwrap(), keepalive);
             }
         }
+    }
+
+    #[test]
+    fn of_clients_on_this_machine_the_processor_is_known() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut client = std::net::TcpStream::connect(address).unwrap();
+        std::io::Write::write_all(&mut client, b"hello").unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        let mut accepted = Accepted {
+            socket: Parked::Tcp(socket),
+            peer: Some(client.local_addr().unwrap()),
+            local: None,
+            has_options: false,
+        };
+        let cpu = accepted.cpu();
+        assert!(cpu.is_some());
+
+        let own = "192.0.2.1:5432".parse().unwrap();
+        accepted.peer = Some("192.0.2.1:40000".parse().unwrap());
+        assert_eq!(accepted.cpu(), None);
+        accepted.local = Some(own);
+        assert_eq!(accepted.cpu(), cpu);
+        accepted.peer = Some("192.0.2.2:40000".parse().unwrap());
+        assert_eq!(accepted.cpu(), None);
+
+        let (unix, _) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert_eq!(Accepted::unknown(Parked::Unix(unix)).cpu(), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Takes connections in and hands each to the worker with the fewest clients.
+//! Takes connections in and hands each to a worker.
 //!
 //! A worker looks after each door. Those that fall to it go nowhere else: from one thread to another
 //! costs as much as all else at a login.
@@ -16,7 +16,8 @@ use pool::server::login::socket_path;
 use settings::Settings;
 use tokio::sync::oneshot;
 
-use crate::process::{Counted, Process};
+use crate::load;
+use crate::process::Process;
 use crate::takeover::Heir;
 use crate::worker::{Worker, WorkerMail};
 
@@ -350,7 +351,10 @@ async fn take_in(watched: &Watched, worker: &Rc<Worker>, console_only: &AtomicBo
             false => Admission::Open,
         };
         match accepted {
-            Ok(accepted) => admit(accepted, worker.process, Some(worker), admission),
+            Ok(accepted) => {
+                worker.note_cpu();
+                admit(accepted, worker.process, Some(worker), admission);
+            }
             Err(error) => {
                 tracing::warn!(name: "accept_failed", "accept failed: {error}");
                 watched.rest(BREATH).await;
@@ -373,18 +377,21 @@ fn empty_queue(listener: &Listener, process: &'static Process) {
     }
 }
 
-/// Hands a connection to the worker with the fewest clients, which may be the one that runs this.
+/// Hands a connection to a worker, which may be the one that runs this.
 fn admit(
     accepted: Accepted,
     process: &'static Process,
     here: Option<&Rc<Worker>>,
     admission: Admission,
 ) {
-    let loads = process.loads.iter().enumerate();
-    let Some((worker, load)) = loads.min_by_key(|(_, load)| load.load(Ordering::Relaxed)) else {
+    let cpu = match process.loads.len() {
+        1 => None,
+        _ => accepted.cpu(),
+    };
+    let Some((worker, load)) = load::choose(&process.loads, cpu) else {
         return;
     };
-    let counted = Counted::new(load);
+    let counted = load.count();
     if let Some(here) = here.filter(|here| here.id.0 == worker) {
         return here.admit(accepted, counted, admission);
     }

@@ -18,6 +18,7 @@ mod handover;
 mod healthcheck;
 mod http;
 mod insight;
+mod load;
 pub mod logging;
 mod names;
 mod pam;

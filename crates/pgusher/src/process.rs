@@ -14,6 +14,7 @@ use crate::cancel::CancelKeys;
 use crate::elders::Elders;
 use crate::handover::successor::Successor;
 use crate::handover::visits::Visits;
+use crate::load::Load;
 use crate::peers::Peers;
 use crate::queue::Queue;
 use crate::stage::Stage;
@@ -47,8 +48,8 @@ pub(crate) struct Process {
     pub(crate) workers: Vec<mpsc::UnboundedSender<WorkerMail>>,
     /// Draws the salts of exchanges with unknown users.
     pub(crate) salt_key: SaltKey,
-    /// Client sockets of each worker: logins and cancel requests count.
-    pub(crate) loads: Vec<AtomicU32>,
+    /// How much each worker has to do.
+    pub(crate) loads: Vec<Load>,
     /// Logins under way.
     pub(crate) logins: AtomicU32,
     /// Logins whose passwords an LDAP server checks.
@@ -78,7 +79,7 @@ impl Process {
         workers: Vec<mpsc::UnboundedSender<WorkerMail>>,
         salt_key: SaltKey,
     ) -> &'static Self {
-        let loads = workers.iter().map(|_| AtomicU32::default()).collect();
+        let loads = workers.iter().map(|_| Load::default()).collect();
         // It lives as long as the process: nobody counts who uses it.
         Box::leak(Box::new(Self {
             shared,
@@ -116,8 +117,11 @@ impl Process {
 
     /// Client sockets of all workers, and the clients of the process that we took over from.
     pub(crate) fn clients(&self) -> u32 {
-        let loads = self.loads.iter().chain([&self.guests]);
-        loads.map(|load| load.load(Ordering::SeqCst)).sum()
+        let loads = self.loads.iter().map(|load| &load.clients);
+        loads
+            .chain([&self.guests])
+            .map(|load| load.load(Ordering::SeqCst))
+            .sum()
     }
 
     /// The process that has taken over from this one, while it is there.

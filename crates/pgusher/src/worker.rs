@@ -201,6 +201,11 @@ impl Worker {
         self.setup.borrow().clone()
     }
 
+    /// Says where this worker runs, for those who choose one for a client.
+    pub(crate) fn note_cpu(&self) {
+        self.process.loads[self.id.0].note_cpu();
+    }
+
     /// Lends an empty buffer to put a message together in.
     pub(crate) fn scratch(&self) -> std::cell::RefMut<'_, Vec<u8>> {
         let mut scratch = self.scratch.borrow_mut();
@@ -230,6 +235,7 @@ impl Worker {
     fn receive(self: &Rc<Self>, mail: WorkerMail) {
         match mail {
             WorkerMail::Client(accepted, counted, admission) => {
+                self.note_cpu();
                 self.admit(accepted, counted, admission);
             }
             WorkerMail::TakeIn(intake) => {

@@ -2,7 +2,6 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use events::time::Instant;
@@ -20,7 +19,7 @@ use crate::handover::arrival::Arrival;
 use crate::handover::origin::{params, time_of_day};
 use crate::handover::record::{AnswerRecord, ClientRecord, Frame, ServerRecord};
 use crate::handover::visits::Visit;
-use crate::process::Counted;
+use crate::load;
 use crate::worker::WorkerMail;
 
 impl Estate {
@@ -119,8 +118,7 @@ impl Estate {
         if pool.database.config.load().pool_user(&record.user) != &*pool.key.user {
             return None;
         }
-        let loads = process.loads.iter().enumerate();
-        let (worker, load) = loads.min_by_key(|(_, load)| load.load(Ordering::Relaxed))?;
+        let (worker, load) = load::choose(&process.loads, None)?;
         let (worker, id) = (WorkerId(worker), ClientId(record.id));
         let key = CancelKey::parse(&record.key.0)?;
         let key = Registered::adopt(process, worker, id, key)?;
@@ -139,7 +137,7 @@ impl Estate {
         });
         let who: Who = (pool.key.database.clone(), record.user.as_str().into());
         // Counted as ours before it is no more counted as theirs.
-        let counted = Counted::new(load);
+        let counted = load.count();
         let (counts, visit) = match self.guest(&who) {
             Some(guest) => (guest.counts, guest.visit),
             None => (self.counts(&who), Visit::new(process, &who.0, &who.1)),
