@@ -51,8 +51,8 @@ impl Load {
 }
 
 /// The worker with the fewest clients; or one that runs on the processor where the new client was heard,
-/// if it has hardly more. On one machine client, worker and the servers that this one wakes come to share a processor
-/// then, and the kernel has less to do: what it keeps of their sockets need not cross to another.
+/// if it has hardly more. On one machine client, worker and the servers that this one wakes come to
+/// share a processor then, and what the kernel keeps of their sockets need not cross to another.
 pub(crate) fn choose(loads: &[Load], heard: Option<u32>) -> Option<(usize, &Load)> {
     let by_clients = |&(_, load): &(usize, &Load)| load.clients();
     let (least, load) = loads.iter().enumerate().min_by_key(by_clients)?;

@@ -1,7 +1,7 @@
 //! A replication client's server counts towards the limits, takes its place in line, and is gone
 //! when its client is.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use testkit::{FakeClient, Login, Message, Pooler, eventually_async};
 
@@ -74,14 +74,17 @@ async fn who_came_first_is_served_first_whether_it_shares_or_not() {
         let mut holder = alice(&pooler).await;
         holder.query("BEGIN").await;
         let mut early = alice(&pooler).await;
+        let started = Instant::now();
         early.send(Message::query("BEGIN")).await;
         wait_for_waiting(&pooler, 1).await;
+        // Whoever comes some milliseconds later may be first on another worker.
+        have_waited(&pooler, started.elapsed() + Duration::from_millis(20)).await;
         let own = follower_to_be(&pooler).await;
         wait_for_waiting(&pooler, 2).await;
+        have_waited(&pooler, started.elapsed() + Duration::from_millis(20)).await;
         let mut late = alice(&pooler).await;
         late.send(Message::query("SELECT server")).await;
         wait_for_waiting(&pooler, 3).await;
-        have_waited(&pooler, Duration::from_millis(20)).await;
 
         holder.query("COMMIT").await;
         early.read_until_ready().await;
@@ -96,7 +99,7 @@ async fn who_came_first_is_served_first_whether_it_shares_or_not() {
     }
 }
 
-/// Waits until the first in line has waited so long that it is first on every worker.
+/// Waits until the first in line has waited for longer than this.
 async fn have_waited(pooler: &Pooler, time: Duration) {
     let console = pooler.console().await;
     eventually_async("a wait", async || {
