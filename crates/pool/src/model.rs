@@ -22,7 +22,7 @@ use crate::dice::{self, Dice};
 use crate::key::{ClientId, ServerId, WorkerId};
 use crate::limits::{Bounds, Passed, Permit, Purpose};
 use crate::shared::{PoolShared, Shared};
-use crate::state::{Grant, HOME_PATIENCE, Next, PoolState, REMOTE_PATIENCE, Rules, ServerState};
+use crate::state::{GREATEST_LEAD, Grant, HOME_PATIENCE, Next, PoolState, Rules, ServerState};
 
 const LOGIN_RETRY: Duration = Duration::from_secs(15);
 
@@ -287,7 +287,7 @@ impl Worker {
         let next = self.state.borrow_mut().release(place, now, rules, since);
         match (next, remote) {
             (Next::Serve(waiter), _) => {
-                let overtaken = since.is_some_and(|since| waiter.since - since > REMOTE_PATIENCE);
+                let overtaken = since.is_some_and(|since| waiter.since - since > GREATEST_LEAD);
                 self.world
                     .ensure(!overtaken, "a patient waiter elsewhere is overtaken");
                 self.publish_waiting().await;
@@ -335,7 +335,10 @@ impl Worker {
     }
 
     async fn send_over(&self, place: ServerId, to: WorkerId, stale: bool) {
+        let now = self.world.now.get();
         self.forget(place).await;
+        seam().await;
+        self.world.pool.promise(to, now);
         seam().await;
         self.world.send(to, Mail::Server { stale });
     }
@@ -347,6 +350,7 @@ impl Worker {
         }
         // It may be one where several are missing.
         self.advance().await;
+        self.publish_waiting().await;
     }
 
     async fn advance(&self) {
@@ -760,7 +764,7 @@ impl Scene {
         others
             .filter_map(|other| Some((other, self.workers[other].state.borrow().oldest()?.since)))
             .min_by_key(|&(_, since)| since)
-            .filter(|&(_, since)| now - since > REMOTE_PATIENCE)
+            .filter(|&(_, since)| now - since > GREATEST_LEAD)
             .map(|(other, _)| other)
     }
 

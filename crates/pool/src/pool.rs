@@ -421,7 +421,7 @@ impl Pool {
         match (next, remote) {
             (Next::Serve(waiter), _) => self.serve(waiter, place, now),
             (Next::SendOver, Some((to, _))) => {
-                self.send_over(place, to, Freshness::Fresh);
+                self.send_over(place, to, Freshness::Fresh, now);
                 // A client here may have counted on it.
                 if self.wanted() > 0 {
                     self.kick();
@@ -474,7 +474,7 @@ impl Pool {
                 } else {
                     Freshness::Fresh
                 };
-                self.send_over(place, to, freshness);
+                self.send_over(place, to, freshness, now);
             }
             // Gone meanwhile: whoever waits had better look again.
             None => {
@@ -589,12 +589,19 @@ impl Pool {
     }
 
     /// Sends a server over to another worker.
-    fn send_over(self: &Rc<Self>, place: ServerId, to: WorkerId, freshness: Freshness) {
+    fn send_over(
+        self: &Rc<Self>,
+        place: ServerId,
+        to: WorkerId,
+        freshness: Freshness,
+        now: Instant,
+    ) {
         let Some(server) = self.forget(place) else {
             return;
         };
         match server.park() {
             Ok(parked) => {
+                self.shared.promise(to, now);
                 let mail = Mail::Server(self.shared.id, Box::new(parked), freshness);
                 self.local.shared.send(to, mail);
             }
@@ -623,6 +630,8 @@ impl Pool {
                 self.give_permit_back();
             }
         }
+        // It was promised to the first in line, who may have to wait on.
+        self.publish_waiting(Instant::now());
     }
 
     fn reset(self: &Rc<Self>, place: ServerId, sql: &str) {

@@ -714,6 +714,12 @@ impl PoolShared {
         }
     }
 
+    /// A server is on its way to a worker's oldest waiter: until that worker publishes who is next,
+    /// nobody else need send it one.
+    pub(crate) fn promise(&self, worker: WorkerId, now: Instant) {
+        self.tickets[worker.0].store(now.as_nanos(), Ordering::SeqCst);
+    }
+
     /// Publishes whether a worker has an idle server.
     pub(crate) fn publish_idle(&self, worker: WorkerId, has_idle: bool) {
         if self.tickets.len() < 2 {

@@ -17,9 +17,12 @@ use slab::Slab;
 
 use crate::key::{ClientId, ServerId};
 
-/// How much earlier a waiter of another worker must have come to go first. Below this, sending a
-/// server over costs more than the place in line is worth.
-pub const REMOTE_PATIENCE: Duration = Duration::from_millis(5);
+/// How much earlier a waiter of another worker must have come to go first, at the least. Below this,
+/// sending a server over costs more than the place in line is worth.
+pub const LEAST_LEAD: Duration = Duration::from_micros(500);
+
+/// The same, however long everybody has to wait.
+pub const GREATEST_LEAD: Duration = Duration::from_millis(5);
 
 /// How long a client waits for servers that serve others of its worker, before other workers are
 /// asked: most likely one of those comes free sooner than one could be sent over.
@@ -162,7 +165,7 @@ impl PoolState {
         if !rules.paused {
             let own = self.waiting.front().map(|waiter| waiter.since);
             if let Some(remote) = remote
-                && goes_first(remote, own)
+                && goes_first(remote, own, now)
             {
                 return Next::SendOver;
             }
@@ -346,9 +349,13 @@ impl ServerState {
     }
 }
 
-/// Whether a waiter of another worker goes before our own.
-fn goes_first(remote: Instant, own: Option<Instant>) -> bool {
-    own.is_none_or(|own| own - remote > REMOTE_PATIENCE)
+/// Whether a waiter of another worker goes before our own: if it has waited for a good quarter longer.
+/// Where waits are short, a small difference is much; where they are long, servers stay where they are.
+fn goes_first(remote: Instant, own: Option<Instant>, now: Instant) -> bool {
+    own.is_none_or(|own| {
+        let lead = LEAST_LEAD + (now - own) / 4;
+        own - remote > lead.min(GREATEST_LEAD)
+    })
 }
 
 #[cfg(test)]

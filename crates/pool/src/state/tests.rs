@@ -262,18 +262,29 @@ fn a_waiter_elsewhere_goes_first_if_nobody_waits_here() {
 
 #[test]
 fn a_waiter_elsewhere_goes_first_if_it_came_much_earlier() {
-    let patience = u64::try_from(REMOTE_PATIENCE.as_millis()).unwrap();
     let mut pool = Scene::with_idle(&["s1"]);
     pool.asks("alice", 0);
-    pool.asks("bob", 2);
-    pool.asks("carol", 2);
-    // However long both have waited by now.
-    assert_eq!(pool.frees_beside("s1", 1 + patience, 1), "s1 serves bob");
-    assert_eq!(pool.frees_beside("s1", 100, 1), "s1 serves carol");
+    pool.asks("bob", 100);
+    pool.asks("carol", 100);
     pool.asks("dave", 100);
-    let earlier = 100 - patience;
-    assert_eq!(pool.frees_beside("s1", 100, earlier - 1), "s1 goes over");
+    assert_eq!(pool.frees_beside("s1", 100, 100), "s1 serves bob");
+    // Carol has waited 10 ms: who has waited a quarter longer, and half a millisecond, goes first.
+    assert_eq!(pool.frees_beside("s1", 110, 97), "s1 serves carol");
+    assert_eq!(pool.frees_beside("s1", 110, 96), "s1 goes over");
     assert_eq!(pool.line(), ["dave"]);
+}
+
+#[test]
+fn however_long_all_wait_a_few_milliseconds_decide() {
+    let most = u64::try_from(GREATEST_LEAD.as_millis()).unwrap();
+    let mut pool = Scene::with_idle(&["s1"]);
+    pool.asks("alice", 0);
+    pool.asks("bob", 100);
+    pool.asks("carol", 100);
+    let beside = |pool: &mut Scene, lead| pool.frees_beside("s1", 60_000, 100 - lead);
+    assert_eq!(beside(&mut pool, most), "s1 serves bob");
+    assert_eq!(beside(&mut pool, most + 1), "s1 goes over");
+    assert_eq!(pool.line(), ["carol"]);
 }
 
 #[test]
@@ -448,8 +459,7 @@ impl Schedule {
             Next::Serve(waiter) => {
                 assert!(!self.rules.paused);
                 self.served(waiter, server);
-                let overtaken =
-                    remote.is_some_and(|remote| waiter.since - remote > REMOTE_PATIENCE);
+                let overtaken = remote.is_some_and(|remote| waiter.since - remote > GREATEST_LEAD);
                 assert!(!overtaken, "{waiter:?} went before {remote:?}");
             }
             Next::SendOver => {
