@@ -1,6 +1,7 @@
 //! Sockets and buffers: the only crate that touches the network.
 
 pub mod conn;
+pub mod cpu;
 pub mod dial;
 pub mod ldap;
 pub mod listen;

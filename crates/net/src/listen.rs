@@ -14,6 +14,7 @@ use events::time::sleep;
 use mio::net::{TcpListener, UnixListener};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
+use crate::cpu;
 use crate::resolve::resolve;
 use crate::stream::{Parked, unix_path};
 
@@ -60,16 +61,11 @@ impl Accepted {
     }
 
     /// The processor on which the other end last said something, if it is on this machine and came by
-    /// TCP (`SO_INCOMING_CPU`, socket(7)). Of others the kernel tells where the network's interrupts are
-    /// looked after, which may be the same for all.
+    /// TCP.
     pub fn cpu(&self) -> Option<u32> {
-        let peer = self.peer?.ip();
-        let is_here = peer.is_loopback() || self.local.is_some_and(|local| local.ip() == peer);
         match &self.socket {
-            Parked::Tcp(socket) if is_here => {
-                u32::try_from(SockRef::from(socket).cpu_affinity().ok()?).ok()
-            }
-            _ => None,
+            Parked::Tcp(socket) => cpu::of_peer(socket, self.peer?.ip(), self.local),
+            Parked::Unix(_) | Parked::Tls(_) => None,
         }
     }
 

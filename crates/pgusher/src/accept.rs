@@ -388,7 +388,7 @@ fn admit(
         1 => None,
         _ => accepted.cpu(),
     };
-    let Some((worker, load)) = load::choose(&process.loads, cpu) else {
+    let Some((worker, load)) = load::choose(&process.loads, &process.shared.cpus, cpu) else {
         return;
     };
     let counted = load.count();

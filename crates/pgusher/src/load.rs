@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nix::sched::sched_getcpu;
+use pool::locality::Cpus;
 
 use crate::process::Counted;
 
@@ -11,35 +11,14 @@ use crate::process::Counted;
 const MORE_PART: u32 = 2;
 const MORE_MAX: u32 = 8;
 
-/// What tells whether a client falls to a worker.
-#[derive(Debug)]
+/// What a worker has to do.
+#[derive(Debug, Default)]
 pub(crate) struct Load {
     /// Its client sockets: logins and cancel requests count.
     pub(crate) clients: AtomicU32,
-    /// The processor that it ran on when it last took a client, or [`NOWHERE`].
-    cpu: AtomicU32,
-}
-
-/// No processor has this number.
-const NOWHERE: u32 = u32::MAX;
-
-impl Default for Load {
-    fn default() -> Self {
-        Self {
-            clients: AtomicU32::default(),
-            cpu: AtomicU32::new(NOWHERE),
-        }
-    }
 }
 
 impl Load {
-    /// The worker that this is of says where it runs.
-    pub(crate) fn note_cpu(&self) {
-        if let Some(cpu) = sched_getcpu().ok().and_then(|cpu| u32::try_from(cpu).ok()) {
-            self.cpu.store(cpu, Ordering::Relaxed);
-        }
-    }
-
     /// One client more.
     pub(crate) fn count(&'static self) -> Counted {
         Counted::new(&self.clients)
@@ -53,13 +32,17 @@ impl Load {
 /// The worker with the fewest clients; or one that runs on the processor where the new client was heard,
 /// if it has hardly more. On one machine client, worker and the servers that this one wakes come to
 /// share a processor then, and what the kernel keeps of their sockets need not cross to another.
-pub(crate) fn choose(loads: &[Load], heard: Option<u32>) -> Option<(usize, &Load)> {
+pub(crate) fn choose<'a>(
+    loads: &'a [Load],
+    cpus: &Cpus,
+    heard: Option<u32>,
+) -> Option<(usize, &'a Load)> {
     let by_clients = |&(_, load): &(usize, &Load)| load.clients();
     let (least, load) = loads.iter().enumerate().min_by_key(by_clients)?;
     let fewest = load.clients();
     let most = fewest + (fewest / MORE_PART).min(MORE_MAX);
-    let is_near = |&(_, load): &(usize, &Load)| {
-        Some(load.cpu.load(Ordering::Relaxed)) == heard && load.clients() <= most
+    let is_near = |&(worker, load): &(usize, &Load)| {
+        heard.is_some_and(|cpu| cpus.is_on(worker, cpu)) && load.clients() <= most
     };
     let near = loads.iter().enumerate().filter(is_near);
     near.min_by_key(by_clients).or(Some((least, load)))
@@ -67,19 +50,21 @@ pub(crate) fn choose(loads: &[Load], heard: Option<u32>) -> Option<(usize, &Load
 
 #[cfg(test)]
 mod tests {
+    use pool::WorkerId;
+
     use super::*;
 
-    /// Workers with so many clients each, on so many processors.
-    fn loads(workers: &[(u32, u32)]) -> Vec<Load> {
-        let load = |&(clients, cpu)| Load {
-            clients: AtomicU32::new(clients),
-            cpu: AtomicU32::new(cpu),
-        };
-        workers.iter().map(load).collect()
-    }
-
+    /// Chooses among workers with so many clients each, on so many processors.
     fn chosen(workers: &[(u32, u32)], heard: Option<u32>) -> Option<usize> {
-        choose(&loads(workers), heard).map(|(worker, _)| worker)
+        let cpus = Cpus::new(workers.len());
+        for (worker, &(_, cpu)) in workers.iter().enumerate() {
+            cpus.note(WorkerId(worker), cpu);
+        }
+        let load = |&(clients, _): &(u32, u32)| Load {
+            clients: AtomicU32::new(clients),
+        };
+        let loads: Vec<Load> = workers.iter().map(load).collect();
+        choose(&loads, &cpus, heard).map(|(worker, _)| worker)
     }
 
     #[test]
@@ -107,17 +92,5 @@ mod tests {
         assert_eq!(chosen(&[(109, 0), (100, 1)], Some(0)), Some(1));
         // Several run there.
         assert_eq!(chosen(&[(11, 0), (8, 1), (9, 0)], Some(0)), Some(2));
-    }
-
-    #[test]
-    fn a_worker_that_has_had_no_client_runs_nowhere() {
-        let loads: Vec<Load> = (0..2).map(|_| Load::default()).collect();
-        assert_eq!(choose(&loads, Some(0)).map(|(worker, _)| worker), Some(0));
-
-        loads[1].note_cpu();
-
-        let heard = Some(loads[1].cpu.load(Ordering::Relaxed));
-        assert_ne!(heard, Some(NOWHERE));
-        assert_eq!(choose(&loads, heard).map(|(worker, _)| worker), Some(1));
     }
 }

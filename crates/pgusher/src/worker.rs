@@ -203,7 +203,9 @@ impl Worker {
 
     /// Says where this worker runs, for those who choose one for a client.
     pub(crate) fn note_cpu(&self) {
-        self.process.loads[self.id.0].note_cpu();
+        if let Some(cpu) = net::cpu::current() {
+            self.process.shared.cpus.note(self.id, cpu);
+        }
     }
 
     /// Lends an empty buffer to put a message together in.

@@ -8,6 +8,7 @@ pub mod key;
 pub mod labels;
 pub mod lease;
 pub mod limits;
+pub mod locality;
 pub mod meter;
 pub mod moving;
 pub mod own;

@@ -20,6 +20,7 @@ use crate::key::{ClientId, PoolId, PoolKey, WorkerId};
 use crate::labels::Labels;
 use crate::lease::LeaseError;
 use crate::limits::{Gauge, Limits, Passed, Scope};
+use crate::locality::Cpus;
 use crate::server::ParkedServer;
 use crate::server::turns::Turns;
 use crate::server::version::Versions;
@@ -89,6 +90,8 @@ pub struct Shared {
     registry: Mutex<Registry>,
     /// Names that metrics tell apart.
     labels: Mutex<Labels>,
+    /// Where workers run.
+    pub cpus: Cpus,
     post: Vec<mpsc::UnboundedSender<Mail>>,
     ids: AtomicU64,
 }
@@ -301,6 +304,7 @@ impl Shared {
             paused: Arc::default(),
             registry: Mutex::default(),
             labels: Mutex::new(Labels::new(LABELS)),
+            cpus: Cpus::new(post.len()),
             post,
             ids: AtomicU64::new(0),
         }

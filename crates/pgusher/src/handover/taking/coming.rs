@@ -118,7 +118,7 @@ impl Estate {
         if pool.database.config.load().pool_user(&record.user) != &*pool.key.user {
             return None;
         }
-        let (worker, load) = load::choose(&process.loads, None)?;
+        let (worker, load) = load::choose(&process.loads, &process.shared.cpus, None)?;
         let (worker, id) = (WorkerId(worker), ClientId(record.id));
         let key = CancelKey::parse(&record.key.0)?;
         let key = Registered::adopt(process, worker, id, key)?;
