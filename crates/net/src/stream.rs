@@ -13,6 +13,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 use socket2::{Domain, SockAddr, SockRef, TcpKeepalive, Type};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
+use crate::cpu;
 use crate::tls::{ParkedTls, Secured, TlsStream};
 
 /// A connected socket, registered with the event loop of the thread that made it.
@@ -262,6 +263,16 @@ impl Stream {
         match self {
             Self::Tcp(stream) | Self::Unix(stream) => stream.copy().map(Some),
             Self::Tls(_) | Self::Closed => Ok(None),
+        }
+    }
+
+    /// The processor on which the other end, which has this address, last said something; `None` for
+    /// those on other machines and for unix sockets.
+    pub fn peer_cpu(&self, peer: IpAddr, local: Option<SocketAddr>) -> Option<u32> {
+        match self {
+            Self::Tcp(stream) => cpu::of_peer(stream, peer, local),
+            Self::Tls(stream) => cpu::of_peer(stream.tcp(), peer, local),
+            Self::Unix(_) | Self::Closed => None,
         }
     }
 

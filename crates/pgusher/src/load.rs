@@ -50,6 +50,7 @@ pub(crate) fn choose<'a>(
 
 #[cfg(test)]
 mod tests {
+    use events::time::Instant;
     use pool::WorkerId;
 
     use super::*;
@@ -58,7 +59,7 @@ mod tests {
     fn chosen(workers: &[(u32, u32)], heard: Option<u32>) -> Option<usize> {
         let cpus = Cpus::new(workers.len());
         for (worker, &(_, cpu)) in workers.iter().enumerate() {
-            cpus.note(WorkerId(worker), cpu);
+            cpus.note(WorkerId(worker), cpu, Instant::now());
         }
         let load = |&(clients, _): &(u32, u32)| Load {
             clients: AtomicU32::new(clients),

@@ -204,7 +204,8 @@ impl Worker {
     /// Says where this worker runs, for those who choose one for a client.
     pub(crate) fn note_cpu(&self) {
         if let Some(cpu) = net::cpu::current() {
-            self.process.shared.cpus.note(self.id, cpu);
+            let cpus = &self.process.shared.cpus;
+            cpus.note(self.id, cpu, Instant::of_turn());
         }
     }
 

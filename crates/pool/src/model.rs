@@ -158,6 +158,8 @@ enum Event {
         dead: u32,
     },
     Release(ServerId),
+    /// A client gives a server back that another worker had better have: it runs where that one does.
+    Exchange(ServerId, WorkerId),
     Abandon(ClientId),
     LoggedIn,
     LoginFailed,
@@ -237,6 +239,7 @@ impl Worker {
                 state.set_aside(place, ServerState::Resetting);
             }
             Event::Release(place) | Event::Answered(place) => self.lend(place).await,
+            Event::Exchange(place, to) => self.part_with(place, to).await,
             Event::Abandon(client) => {
                 if self.state.borrow_mut().abandon(client) {
                     self.publish_waiting().await;
@@ -292,14 +295,16 @@ impl Worker {
                     .ensure(!overtaken, "a patient waiter elsewhere is overtaken");
                 self.publish_waiting().await;
             }
-            (Next::SendOver, Some((to, _))) => {
-                self.send_over(place, to, false).await;
-                // Somebody here may have counted on it.
-                if self.wanted() > 0 {
-                    self.kicked.set(true);
-                }
-            }
+            (Next::SendOver, Some((to, _))) => self.part_with(place, to).await,
             (Next::SendOver | Next::Idle, _) => self.now_idle(place).await,
+        }
+    }
+
+    async fn part_with(&self, place: ServerId, to: WorkerId) {
+        self.send_over(place, to, false).await;
+        // Somebody here may have counted on it.
+        if self.wanted() > 0 {
+            self.kicked.set(true);
         }
     }
 
@@ -812,7 +817,16 @@ impl Scene {
             Habit::Request => Some(Event::Request {
                 dead: u32::from(dice.percent(5)),
             }),
-            Habit::Release => dice.pick(&worker.leased()).map(Event::Release),
+            Habit::Release => {
+                let place = dice.pick(&worker.leased())?;
+                let all = self.workers.iter().map(|other| other.id);
+                let others: Vec<_> = all.filter(|&other| other != worker.id).collect();
+                let exchange = dice.percent(20).then(|| dice.pick(&others)).flatten();
+                Some(match exchange {
+                    Some(to) => Event::Exchange(place, to),
+                    None => Event::Release(place),
+                })
+            }
             Habit::Abandon => dice.pick(&worker.line()).map(Event::Abandon),
             Habit::Login if worker.logins.get() == 0 => None,
             Habit::Login if self.logins_fail && dice.percent(30) => Some(Event::LoginFailed),

@@ -414,13 +414,18 @@ impl Pool {
         if self.make_way(place, own.into_iter().chain(since).min()) {
             return;
         }
-        let next = self
-            .state
-            .borrow_mut()
-            .release(place, now, self.rules(), since);
-        match (next, remote) {
+        let better = self.better_worker(place, now);
+        let next = match better {
+            Some(_) => Next::SendOver,
+            None => self
+                .state
+                .borrow_mut()
+                .release(place, now, self.rules(), since),
+        };
+        let to = better.or(remote.map(|(to, _)| to));
+        match (next, to) {
             (Next::Serve(waiter), _) => self.serve(waiter, place, now),
-            (Next::SendOver, Some((to, _))) => {
+            (Next::SendOver, Some(to)) => {
                 self.send_over(place, to, Freshness::Fresh, now);
                 // A client here may have counted on it.
                 if self.wanted() > 0 {

@@ -20,7 +20,7 @@ use crate::key::{ClientId, PoolId, PoolKey, WorkerId};
 use crate::labels::Labels;
 use crate::lease::LeaseError;
 use crate::limits::{Gauge, Limits, Passed, Scope};
-use crate::locality::Cpus;
+use crate::locality::{Balance, Cpus};
 use crate::server::ParkedServer;
 use crate::server::turns::Turns;
 use crate::server::version::Versions;
@@ -170,6 +170,8 @@ pub struct PoolShared {
     idle: AtomicU64,
     /// Start of waiting of each worker's oldest waiter, as a number of nanoseconds.
     tickets: Vec<AtomicU64>,
+    /// Who got servers of whom because they run where it does.
+    pub(crate) balance: Mutex<Balance>,
 }
 
 /// What there is to log servers in with.
@@ -593,6 +595,7 @@ impl PoolShared {
             waiting: AtomicU64::new(0),
             idle: AtomicU64::new(0),
             tickets: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            balance: Mutex::new(Balance::new(workers)),
         }
     }
 

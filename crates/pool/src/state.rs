@@ -297,6 +297,11 @@ impl PoolState {
         self.counts
     }
 
+    /// How many servers there are.
+    pub fn server_count(&self) -> usize {
+        self.servers.len()
+    }
+
     /// True without servers and waiters.
     pub fn is_empty(&self) -> bool {
         self.servers.is_empty() && self.waiting.is_empty()

@@ -24,6 +24,8 @@ use prepared::Prepared;
 use wire::backend::Outflow;
 use wire::{CancelKey, Params, Pipeline, Replication};
 
+use crate::locality::Sightings;
+
 /// A server of one worker. Others look at its facts; who holds the lease moves its bytes.
 #[derive(Debug)]
 pub struct Server {
@@ -53,6 +55,8 @@ pub struct Server {
     pub doubt: Cell<Option<CloseReason>>,
     /// While idle: whether it is registered for being woken when it speaks.
     pub watched: Cell<bool>,
+    /// Where it runs, if it is on this machine.
+    pub(crate) sightings: Sightings,
     /// The bytes, and what is known of them.
     pub io: RefCell<ServerIo>,
 }
@@ -243,6 +247,7 @@ impl Server {
             relays: Cell::new(false),
             doubt: Cell::new(None),
             watched: Cell::new(false),
+            sightings: Sightings::default(),
             io: RefCell::new(ServerIo {
                 conn,
                 outflow: Outflow::default(),
@@ -309,6 +314,17 @@ impl Server {
     /// The label of its log lines.
     pub fn label(&self) -> String {
         format!("S-{:#x}", self.id)
+    }
+
+    /// The processor on which it last said something, if it is on this machine and connected by TCP.
+    pub(crate) fn cpu(&self) -> Option<u32> {
+        match &self.facts.target {
+            Target::Tcp(addr, _) => {
+                let io = self.io.borrow();
+                io.conn.stream().peer_cpu(addr.ip(), self.facts.local)
+            }
+            Target::Unix(_) => None,
+        }
     }
 
     /// True when it owes nothing and stands outside a transaction.
