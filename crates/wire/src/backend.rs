@@ -105,7 +105,8 @@ impl Outflow {
         loop {
             if !pipeline.is_lost() {
                 let ahead = bytes.get(done..).unwrap_or_default();
-                done = done.saturating_add(skim(ahead, in_query));
+                done = done.saturating_add(skim(ahead, in_query, pipeline));
+                in_query = pipeline.is_in_query();
             } else if done > 0 {
                 break;
             }
@@ -238,17 +239,25 @@ fn status_of(body: &[u8]) -> Result<TxStatus, ProtocolError> {
     status.ok_or(ProtocolError::Body("ReadyForQuery"))
 }
 
-/// Whole messages at the front that are of no account: how many bytes they have.
-fn skim(bytes: &[u8], in_query: bool) -> usize {
+/// Whole messages at the front that are of no account, or the usual answers to extended queries: how many
+/// bytes they have.
+fn skim(bytes: &[u8], in_query: bool, pipeline: &mut Pipeline) -> usize {
     let mut rest = bytes;
     while let Some(front) = rest.first_chunk()
         && let Some(header) = FrameHeader::read(*front)
-        && is_of_no_account(header, in_query)
         && let Some(behind) = rest.get(header.frame_len()..)
+        && (is_of_no_account(header, in_query) || (!in_query && is_usual(header, pipeline)))
     {
         rest = behind;
     }
     bytes.len().saturating_sub(rest.len())
+}
+
+/// Whether a message is the usual answer to the request at the front, which is noted then.
+#[inline]
+fn is_usual(header: FrameHeader, pipeline: &mut Pipeline) -> bool {
+    let drops = header.tag == b'C' && may_drop_all(header);
+    !drops && pipeline.takes_usual(header.tag)
 }
 
 /// Whether a message changes nothing in the pipeline: rows, and of a simple query's answer what it

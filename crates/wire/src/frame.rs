@@ -151,7 +151,11 @@ pub fn put_str(out: &mut Vec<u8>, text: &str) {
 
 /// Splits a NUL-terminated string off the front; `None` if the terminator is missing.
 pub fn take_str(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = memchr::memchr(0, bytes)?;
+    // Names in messages are empty, mostly.
+    let end = match bytes.first()? {
+        0 => 0,
+        _ => memchr::memchr(0, bytes)?,
+    };
     Some((bytes.get(..end)?, bytes.get(end.saturating_add(1)..)?))
 }
 

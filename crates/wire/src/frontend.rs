@@ -112,6 +112,15 @@ impl Intake {
         loop {
             let rest = bytes.get(done..).unwrap_or_default();
             let stop = match FrameHeader::peek(rest) {
+                Ok(Some(header))
+                    if header.frame_len() <= policy.packet_len_max
+                        && statements::is_nameless(header, rest)
+                        && let Some(pipeline) = &mut pipeline
+                        && pipeline.sends_usual(header.tag) =>
+                {
+                    done = done.saturating_add(self.scanner.enter(header, rest));
+                    continue;
+                }
                 Ok(Some(header)) => match self.judge(header, rest, &mut pipeline, policy) {
                     Judged::Pass(Fate::Forward) => {
                         done = done.saturating_add(self.scanner.enter(header, rest));

@@ -377,6 +377,34 @@ impl Pipeline {
         Some(entry)
     }
 
+    /// Notes a message of an extended query on its way from the client, where nothing stands in the way of
+    /// it; false if it is anything else, or something may: then nothing is noted. Behind an open
+    /// [`Self::gate`], [`Self::sent`] would do the same with more ado.
+    #[inline]
+    pub(crate) fn sends_usual(&mut self, tag: u8) -> bool {
+        let is_plain = matches!(self.phase, Phase::Ready | Phase::Busy)
+            && self.entangled == 0
+            && self.doubtful == 0
+            && !self.may_drop;
+        if !is_plain {
+            return false;
+        }
+        let request = match tag {
+            b'P' => Request::Parse,
+            b'B' => Request::Bind,
+            b'D' => Request::Describe,
+            b'E' => Request::Execute,
+            b'S' => {
+                self.syncs = self.syncs.saturating_add(1);
+                Request::Sync
+            }
+            _ => return false,
+        };
+        self.phase = Phase::Busy;
+        self.queue.push_back(Entry { request, mark: 0 });
+        true
+    }
+
     /// Notes a message on its way from the client, by its tag.
     pub fn sent(&mut self, tag: u8) -> Sent {
         let request = match tag {
@@ -468,6 +496,32 @@ impl Pipeline {
                 _ => return,
             }
         }
+    }
+
+    /// Notes a message from the server that answers the request at the front as usual; false if it is
+    /// anything but that, or something else is due behind it: then nothing is noted. [`Self::received`]
+    /// would do the same with more ado.
+    #[inline]
+    pub(crate) fn takes_usual(&mut self, tag: u8) -> bool {
+        let Some(front) = self.queue.front() else {
+            return false;
+        };
+        let is_usual = match front.request {
+            Request::Parse => tag == b'1',
+            Request::Bind | Request::About(About::Bind) => tag == b'2',
+            Request::Describe => matches!(tag, b'T' | b'n'),
+            Request::Execute => tag == b'C' && front.mark != DROPS_ALL,
+            _ => false,
+        };
+        if !is_usual || self.phase != Phase::Busy || self.copying {
+            return false;
+        }
+        let behind = self.queue.get(1);
+        if behind.is_some_and(|it| it.request == Request::CopyEnd || it.is_fake()) {
+            return false;
+        }
+        self.queue.pop_front();
+        true
     }
 
     /// Notes a message from the server, by its tag; ReadyForQuery goes to [`Self::ready`].
@@ -747,6 +801,8 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Sends a request about a pooled statement: `p` a client's Parse, `o` our own, `c` our own
@@ -906,7 +962,13 @@ mod tests {
 
     #[test]
     fn requests_wait_while_a_copy_may_have_swallowed_a_sync() {
-        let gate = |script| play(script).gate();
+        let gate = |script| {
+            let mut pipeline = play(script);
+            let gate = pipeline.gate();
+            let is_usual = pipeline.sends_usual(b'P');
+            assert!(!is_usual || gate == Gate::Open, "{script}");
+            gate
+        };
         // The server waits for the client: let it say what it thinks of a request.
         assert_eq!(gate(">PBES <12G >d"), Gate::Open);
         assert_eq!(gate(">PBESdc"), Gate::Wait);
@@ -1063,5 +1125,81 @@ mod tests {
         assert!(!pipeline.may_be_dropping());
         pipeline.sent(b'E');
         assert!(pipeline.may_be_dropping());
+    }
+
+    /// Something that happens on a connection.
+    #[derive(Debug, Clone, Copy)]
+    enum Event {
+        Sent(u8),
+        About(u8),
+        Dangerous,
+        Received(u8),
+        Ready,
+    }
+
+    fn events() -> impl Strategy<Value = Vec<Event>> {
+        let usual = |tags: &'static [u8]| proptest::sample::select(tags);
+        let event = prop_oneof![
+            8 => usual(b"PBDES").prop_map(Event::Sent),
+            3 => usual(b"QCFcfdH").prop_map(Event::Sent),
+            2 => usual(b"pocPCbdr").prop_map(Event::About),
+            1 => Just(Event::Dangerous),
+            8 => usual(b"12TnC").prop_map(Event::Received),
+            3 => usual(b"3ItDGGEWs?").prop_map(Event::Received),
+            2 => Just(Event::Ready),
+        ];
+        proptest::collection::vec(event, 0..24)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(5000))]
+
+        #[test]
+        fn what_is_usual_is_noted_as_if_it_were_not(events in events()) {
+            let (mut quick, mut slow) = (Pipeline::default(), Pipeline::default());
+            for event in events {
+                while let Some(fake) = slow.take_fake() {
+                    prop_assert_eq!(quick.take_fake(), Some(fake));
+                }
+                match event {
+                    Event::Sent(tag) => {
+                        let is_usual = quick.sends_usual(tag);
+                        prop_assert!(!is_usual || slow.gate() == Gate::Open);
+                        let sent = slow.sent(tag);
+                        let as_usual = if is_usual { Sent::Forward } else { quick.sent(tag) };
+                        prop_assert_eq!(as_usual, sent);
+                    }
+                    Event::About(about) if slow.takes_requests() && !slow.is_skipping() => {
+                        sent_about(&mut quick, about);
+                        sent_about(&mut slow, about);
+                    }
+                    Event::About(_) => {}
+                    Event::Dangerous => {
+                        quick.beware_of_drops();
+                        slow.beware_of_drops();
+                    }
+                    Event::Received(tag) => {
+                        let read = slow.describes().is_some() && matches!(tag, b't' | b'T' | b'n');
+                        let swallowed = slow.swallows(tag);
+                        if quick.takes_usual(tag) {
+                            prop_assert!(!read && !swallowed && !quick.owes_fake());
+                            slow.received(tag);
+                        } else {
+                            for pipeline in [&mut quick, &mut slow] {
+                                match swallowed {
+                                    true => pipeline.swallowed(tag),
+                                    false => pipeline.received(tag),
+                                }
+                            }
+                        }
+                    }
+                    Event::Ready => {
+                        quick.ready(TxStatus::Idle);
+                        slow.ready(TxStatus::Idle);
+                    }
+                }
+                prop_assert_eq!(format!("{quick:?}"), format!("{slow:?}"));
+            }
+        }
     }
 }

@@ -70,6 +70,20 @@ pub enum Reading<'a> {
     Gather,
 }
 
+/// Whether a message at the front of `bytes`, as extended queries without names have it, is plain:
+/// [`read`] would say so with more ado.
+#[inline]
+pub(crate) fn is_nameless(header: FrameHeader, bytes: &[u8]) -> bool {
+    let body = || body_here(header, bytes);
+    match header.tag {
+        b'E' | b'S' => true,
+        b'P' => matches!(body(), [0, query @ ..] if drops_all(query) == Some(false)),
+        b'B' => body().starts_with(&[0, 0]),
+        b'D' => body() == b"P\0",
+        _ => false,
+    }
+}
+
 /// Reads a Parse, Bind, Describe or Close at the front of `bytes`; other messages are plain.
 pub fn read(header: FrameHeader, bytes: &[u8]) -> Reading<'_> {
     let body = body_here(header, bytes);
@@ -378,6 +392,19 @@ mod tests {
             let _ = read(header, &frame[..cut.min(frame.len())]);
             prop_assert_ne!(shape(0, b'T', &body), 0);
             prop_assert!(!matches!(read(header, &frame), Reading::TooShort | Reading::Gather));
+        }
+
+        #[test]
+        fn what_is_seen_to_be_nameless_is_plain(
+            tag in proptest::sample::select(&b"PBDESCQ"[..]),
+            body in proptest::collection::vec(proptest::sample::select(&b"\0\0\0PS d-"[..]), 0..9),
+            query in proptest::sample::select(&["", "select 1\0", "discard all\0", "/**/"][..]),
+            cut in 5usize..40,
+        ) {
+            let frame = frame(tag, &[&body, query.as_bytes()].concat());
+            let header = FrameHeader::peek(&frame).unwrap().unwrap();
+            let bytes = &frame[..cut.min(frame.len())];
+            prop_assert!(!is_nameless(header, bytes) || read(header, bytes) == Reading::Plain);
         }
     }
 }
