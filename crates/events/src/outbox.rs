@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 
 use crate::event_loop::EventLoop;
-use crate::source::{POSTED, Source};
+use crate::source::{POSTED, Source, YIELDING};
 
 /// Sends that are gathered, at most, and bytes of all and of each: what is larger goes at once.
 const LETTERS: usize = 64;
@@ -92,6 +92,7 @@ impl Outbox {
             letter.outcome = send_now(&letter.source, &self.words);
             return;
         }
+        self.put_in_order();
         let Some(ring) = &mut self.ring else {
             return;
         };
@@ -131,6 +132,18 @@ impl Outbox {
         }
         if missing > 0 {
             self.give_up();
+        }
+    }
+
+    /// Puts those behind the others that are to go last.
+    fn put_in_order(&mut self) {
+        let mut first = 0;
+        for place in 0..self.letters.len() {
+            let letter = self.letters.get(place);
+            if letter.is_some_and(|letter| !letter.source.is(YIELDING)) {
+                self.letters.swap(first, place);
+                first += 1;
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::{Domain, SockAddr, SockRef, Type};
 
-use crate::source::{ENDED, FAILED, LATE, POSTED, READABLE, WRITABLE, Watch};
+use crate::source::{ENDED, FAILED, LATE, POSTED, READABLE, WRITABLE, Watch, YIELDING};
 
 /// A connected socket that the thread's event loop watches.
 #[derive(Debug)]
@@ -54,6 +54,12 @@ impl Socket {
     /// Takes it that there is something to read, until a call finds out.
     pub fn expect_bytes(&self) {
         self.0.source.set(READABLE);
+    }
+
+    /// What is sent to it at the end of a turn goes behind what is sent to others: those have the sooner
+    /// begun their work, and who has several such sockets is woken for them once.
+    pub fn let_others_go_first(&self) {
+        self.0.source.set(YIELDING);
     }
 
     /// Takes the socket out of the event loop, if all is sent that was written here.

@@ -26,6 +26,8 @@ pub(crate) const ENDED: u8 = 4;
 pub(crate) const POSTED: u8 = 8;
 pub(crate) const LATE: u8 = 16;
 pub(crate) const FAILED: u8 = 32;
+/// What is gathered for it goes behind what is for others.
+pub(crate) const YIELDING: u8 = 64;
 
 /// What is asked of the kernel at first. Room is asked for by whoever finds none.
 const READING: EventFlags = EventFlags::IN

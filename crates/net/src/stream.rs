@@ -222,11 +222,13 @@ impl Stream {
         }
     }
 
-    /// Registers a socket that was just accepted. Mostly its first bytes are there already.
+    /// Registers a socket that was just accepted: a client's. Mostly its first bytes are there already; and
+    /// what it is told goes behind what servers are.
     pub fn accepted(parked: Parked) -> io::Result<Self> {
         let stream = Self::unpark(parked)?;
         if let Self::Tcp(socket) | Self::Unix(socket) = &stream {
             socket.expect_bytes();
+            socket.let_others_go_first();
         }
         Ok(stream)
     }

@@ -8,6 +8,9 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::thread;
 
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll;
+
 use super::*;
 use crate::{Socket, run, yield_now};
 
@@ -55,6 +58,39 @@ fn what_a_turn_says_goes_together_at_its_end() {
                 let late: &[u8] = if gathers { &[round; 7] } else { &[] };
                 assert_eq!(so_far(theirs), late);
             }
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn some_let_others_go_first() {
+    run(Sending::Gathered, async {
+        if !sends_gathered() {
+            return;
+        }
+        let mut pairs: Vec<_> = (0..6).map(|_| pair()).collect();
+        for (ours, _) in pairs.iter().take(2).chain(&pairs[4..5]) {
+            ours.let_others_go_first();
+        }
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+        for (number, (_, theirs)) in (0..).zip(&pairs) {
+            let data = epoll::EventData::new_u64(number);
+            epoll::add(&epoll, theirs, data, epoll::EventFlags::IN).unwrap();
+        }
+        for (ours, _) in &pairs {
+            assert_eq!(ours.try_write(b"hello").unwrap(), 5);
+        }
+        yield_now().await;
+        // They are told of in the order in which they got something to read.
+        let mut events = Vec::with_capacity(pairs.len());
+        epoll::wait(&epoll, spare_capacity(&mut events), None).unwrap();
+        let order: Vec<_> = events.iter().map(|event| event.data.u64()).collect();
+        let (first, last) = order.split_at(3);
+        assert_eq!(first, [2, 3, 5]);
+        assert_eq!(last.iter().sum::<u64>(), 5, "{last:?} are 0, 1 and 4");
+        for (_, theirs) in &mut pairs {
+            assert_eq!(so_far(theirs), b"hello");
         }
     })
     .unwrap();
