@@ -74,10 +74,12 @@ impl Browser {
         browser
     }
 
-    /// Opens a page.
+    /// Opens a page, and waits until all of it is there.
     pub async fn open(&mut self, url: &str) {
         let gone = self.tell("Page.navigate", json!({"url": url})).await;
         assert_eq!(gone["errorText"], Value::Null, "{url}: {gone}");
+        let is_there = "location.href !== 'about:blank' && document.readyState === 'complete'";
+        self.wait_until(is_there).await;
     }
 
     /// What an expression of JavaScript is worth on the page.
