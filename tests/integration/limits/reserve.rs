@@ -35,10 +35,11 @@ async fn the_reserve_serves_whoever_waited_long_and_never_more_than_it_has() {
         third.read_until_ready().await;
         fourth.read_until_ready().await;
 
-        // Both that are left wait for a seat, not for one more server.
+        // Both that are left wait for a seat, not for one more server. They came within milliseconds:
+        // which of them is first depends on the worker that has it.
         first.query("COMMIT").await;
-        fifth.read_until_ready().await;
         third.query("COMMIT").await;
+        fifth.read_until_ready().await;
         sixth.read_until_ready().await;
         assert_eq!(server.connections().len(), 4);
     }
