@@ -619,6 +619,7 @@ impl Pool {
 
     /// A server came over from another worker.
     pub(crate) fn receive(self: &Rc<Self>, parked: ParkedServer, freshness: Freshness) {
+        let now = Instant::now();
         match Server::unpark(parked) {
             Ok(server) => {
                 let server = Rc::new(server);
@@ -628,7 +629,7 @@ impl Pool {
                     Freshness::Fresh => self.lend_if_fit(place, &server),
                 }
                 // More may wait than this one serves.
-                self.advance(Instant::now());
+                self.advance(now);
             }
             Err(error) => {
                 tracing::warn!("{}: cannot take a server over: {error}", self.shared.key);
@@ -636,7 +637,7 @@ impl Pool {
             }
         }
         // It was promised to the first in line, who may have to wait on.
-        self.publish_waiting(Instant::now());
+        self.publish_waiting(now);
     }
 
     fn reset(self: &Rc<Self>, place: ServerId, sql: &str) {

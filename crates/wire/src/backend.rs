@@ -101,15 +101,14 @@ impl Outflow {
         if done > 0 && self.at_boundary() && pipeline.owes_fake() {
             return Ok(Action::Forward(done));
         }
-        let mut in_query = pipeline.is_in_query();
         loop {
             if !pipeline.is_lost() {
                 let ahead = bytes.get(done..).unwrap_or_default();
-                done = done.saturating_add(skim(ahead, in_query, pipeline));
-                in_query = pipeline.is_in_query();
+                done = done.saturating_add(skim(ahead, pipeline));
             } else if done > 0 {
                 break;
             }
+            let in_query = pipeline.is_in_query();
             let rest = bytes.get(done..).unwrap_or_default();
             let Some(header) = FrameHeader::peek(rest)? else {
                 break;
@@ -181,7 +180,6 @@ impl Outflow {
             if done == bytes.len() || pipeline.owes_fake() {
                 break;
             }
-            in_query = pipeline.is_in_query();
         }
         Ok(if done > 0 {
             Action::Forward(done)
@@ -241,7 +239,9 @@ fn status_of(body: &[u8]) -> Result<TxStatus, ProtocolError> {
 
 /// Whole messages at the front that are of no account, or the usual answers to extended queries: how many
 /// bytes they have.
-fn skim(bytes: &[u8], in_query: bool, pipeline: &mut Pipeline) -> usize {
+fn skim(bytes: &[u8], pipeline: &mut Pipeline) -> usize {
+    // If that becomes so on the way, what follows is left to the next look.
+    let in_query = pipeline.is_in_query();
     let mut rest = bytes;
     while let Some(front) = rest.first_chunk()
         && let Some(header) = FrameHeader::read(*front)
