@@ -34,7 +34,8 @@ fn borrow_and_return(bencher: Bencher<'_, '_>, servers: usize) {
     let now = Instant::now();
     let mut state = idle(servers, now);
     bencher.bench_local(|| {
-        let Grant::Server(server) = state.request(black_box(ClientId(7)), now, RULES) else {
+        let client = black_box(ClientId(7));
+        let Grant::Server(server) = state.request(client, now, RULES, |_| None) else {
             panic!("there are idle ones");
         };
         state.release(server, now, RULES, None)
@@ -47,14 +48,14 @@ fn hand_on(bencher: Bencher<'_, '_>, waiting: u64) {
     let now = Instant::now();
     let mut state = idle(1, now);
     for client in 0..=waiting {
-        state.request(ClientId(client), now, RULES);
+        state.request(ClientId(client), now, RULES, |_| None);
     }
     let (server, mut holder) = (ServerId(0), ClientId(0));
     bencher.bench_local(|| {
         let Next::Serve(waiter) = state.release(server, now, RULES, None) else {
             panic!("somebody waits");
         };
-        state.request(holder, now, RULES);
+        state.request(holder, now, RULES, |_| None);
         holder = waiter.client;
     });
 }

@@ -10,6 +10,7 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use events::time::Instant;
@@ -27,6 +28,13 @@ pub const GREATEST_LEAD: Duration = Duration::from_millis(5);
 /// How long a client waits for servers that serve others of its worker, before other workers are
 /// asked: most likely one of those comes free sooner than one could be sent over.
 pub const HOME_PATIENCE: Duration = Duration::from_millis(1);
+
+/// Of so many idle servers that would be lent next, the first goes that runs where the worker does,
+const CHOICE: usize = 4;
+
+/// while so many others are at work. With none, whoever is alone has the same server each time; with
+/// more, those who run here would wait for each other while other processors are idle.
+const COMPANY: RangeInclusive<usize> = 1..=2;
 
 /// What a server does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,8 +123,15 @@ pub struct Counts {
 }
 
 impl PoolState {
-    /// Answers a client that needs a server.
-    pub fn request(&mut self, client: ClientId, now: Instant, rules: Rules) -> Grant {
+    /// Answers a client that needs a server. `runs_here` tells whether an idle one last ran on the
+    /// processor of this worker; `None` means that this is not known, nor of the others.
+    pub fn request(
+        &mut self,
+        client: ClientId,
+        now: Instant,
+        rules: Rules,
+        runs_here: impl Fn(ServerId) -> Option<bool>,
+    ) -> Grant {
         let waiter = Waiter { client, since: now };
         if rules.paused || !self.waiting.is_empty() {
             self.waiting.push_back(waiter);
@@ -129,8 +144,9 @@ impl PoolState {
                 self.enter(server, ServerState::Checking);
                 Grant::Check(server)
             }
-            Some(server) => {
-                self.idle.pop_front();
+            Some(next) => {
+                let place = self.nearest(now, rules, runs_here);
+                let server = self.idle.remove(place).unwrap_or(next);
                 self.enter(server, ServerState::Leased { client });
                 Grant::Server(server)
             }
@@ -139,6 +155,24 @@ impl PoolState {
                 Grant::Wait
             }
         }
+    }
+
+    /// The place among the idle of the one that a client of this worker gets.
+    fn nearest(
+        &self,
+        now: Instant,
+        rules: Rules,
+        runs_here: impl Fn(ServerId) -> Option<bool>,
+    ) -> usize {
+        if rules.round_robin || !COMPANY.contains(&self.counts.leased) || self.idle.len() < 2 {
+            return 0;
+        }
+        let next = self.idle.iter().take(CHOICE);
+        let fresh = next.take_while(|&&server| !self.is_stale(server, now, rules));
+        fresh
+            .map_while(|&server| runs_here(server))
+            .position(|here| here)
+            .unwrap_or(0)
     }
 
     /// Takes in a server that logged in or came over. It is set aside: release it to lend it.

@@ -11,6 +11,8 @@ struct Scene {
     rules: Rules,
     clients: Vec<&'static str>,
     servers: HashMap<&'static str, ServerId>,
+    /// Those that run where the worker does; `None` if nobody knows of any.
+    here: Option<Vec<&'static str>>,
     start: Instant,
 }
 
@@ -25,6 +27,7 @@ impl Scene {
             },
             clients: Vec::new(),
             servers: HashMap::new(),
+            here: None,
             start: Instant::now(),
         }
     }
@@ -44,6 +47,11 @@ impl Scene {
 
     fn checked_after(mut self, ms: u64) -> Self {
         self.rules.check_after = Some(Duration::from_millis(ms));
+        self
+    }
+
+    fn run_here(mut self, servers: &[&'static str]) -> Self {
+        self.here = Some(servers.to_vec());
         self
     }
 
@@ -71,7 +79,12 @@ impl Scene {
 
     fn asks(&mut self, client: &'static str, ms: u64) -> String {
         let (id, now) = (self.client(client), self.at(ms));
-        match self.state.request(id, now, self.rules) {
+        let (here, servers) = (&self.here, &self.servers);
+        let runs_here = |server: ServerId| {
+            let here = here.as_ref()?;
+            Some(here.iter().any(|&name| servers.get(name) == Some(&server)))
+        };
+        match self.state.request(id, now, self.rules, runs_here) {
             Grant::Server(server) => format!("{client} gets {}", self.server_name(server)),
             Grant::Check(server) => format!("{client} waits for {}", self.server_name(server)),
             Grant::Wait => format!("{client} waits"),
@@ -143,6 +156,52 @@ fn the_server_freed_last_is_lent_first() {
     assert_eq!(pool.frees("s3", 3), "s3 is idle");
     assert_eq!(pool.asks("carol", 4), "carol gets s3");
     assert_eq!(pool.idle(), ["s1"]);
+}
+
+#[test]
+fn who_has_company_gets_one_of_the_next_servers_that_runs_here() {
+    let mut pool = Scene::with_idle(&["s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8"])
+        .run_here(&["s1", "s2", "s4", "s7"]);
+    assert_eq!(pool.asks("alice", 1), "alice gets s8", "she is alone");
+    assert_eq!(pool.asks("bob", 2), "bob gets s7");
+    assert_eq!(pool.asks("carol", 3), "carol gets s4");
+    assert_eq!(pool.idle(), ["s6", "s5", "s3", "s2", "s1"]);
+    assert_eq!(pool.asks("dave", 4), "dave gets s6", "three are at work");
+    pool.frees("s7", 5);
+    pool.frees("s4", 5);
+    pool.here = Some(vec!["s1"]);
+    assert_eq!(pool.idle(), ["s4", "s7", "s5", "s3", "s2", "s1"]);
+    assert_eq!(pool.asks("bob", 6), "bob gets s4", "s1 is too far behind");
+}
+
+#[test]
+fn servers_of_which_nobody_knows_where_they_run_are_lent_as_ever() {
+    let mut pool = Scene::with_idle(&["s1", "s2", "s3"]);
+    assert_eq!(pool.asks("alice", 1), "alice gets s3");
+    assert_eq!(pool.asks("bob", 2), "bob gets s2");
+}
+
+#[test]
+fn in_round_robin_it_does_not_matter_where_a_server_runs() {
+    let mut pool = Scene::with_idle(&["s1", "s2", "s3"])
+        .run_here(&["s1"])
+        .round_robin();
+    assert_eq!(pool.asks("alice", 1), "alice gets s3");
+    assert_eq!(pool.asks("bob", 2), "bob gets s2");
+}
+
+#[test]
+fn a_server_that_must_be_probed_is_not_chosen_for_where_it_runs() {
+    let mut pool = Scene::new().checked_after(10).run_here(&["s1"]);
+    pool.opens("s1", 0);
+    for server in ["s2", "s3", "s4"] {
+        pool.opens(server, 5);
+    }
+    assert_eq!(pool.asks("alice", 9), "alice gets s4");
+    assert_eq!(pool.asks("bob", 10), "bob gets s3");
+    pool.frees("s3", 10);
+    pool.here = Some(vec!["s2"]);
+    assert_eq!(pool.asks("bob", 10), "bob gets s2");
 }
 
 #[test]
@@ -415,13 +474,28 @@ impl Schedule {
     fn request(&mut self) {
         self.clients += 1;
         let client = ClientId(self.clients);
-        let first = self.state.idle().next();
-        match self.state.request(client, self.now, self.rules) {
+        let idle: Vec<_> = self.state.idle().collect();
+        let first = idle.first().copied();
+        let here = |server: ServerId| server.0.is_multiple_of(3);
+        let busy = self.state.counts().leased;
+        match self
+            .state
+            .request(client, self.now, self.rules, |server| Some(here(server)))
+        {
             Grant::Server(server) => {
                 assert!(self.line.is_empty(), "{client:?} jumped the line");
                 assert!(!self.rules.paused);
-                assert!(!self.is_stale(first.unwrap().1));
-                assert_eq!(server, first.unwrap().0);
+                let (place, since) = idle
+                    .iter()
+                    .enumerate()
+                    .find_map(|(place, &(id, since))| (id == server).then_some((place, since)))
+                    .unwrap();
+                assert!(!self.is_stale(since));
+                if place > 0 {
+                    assert!(here(server) && place < CHOICE && COMPANY.contains(&busy));
+                    assert!(!self.rules.round_robin);
+                    assert!(!idle[..place].iter().any(|&(id, _)| here(id)));
+                }
             }
             Grant::Check(server) => {
                 self.line.push_back(client);
