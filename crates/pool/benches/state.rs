@@ -35,7 +35,7 @@ fn borrow_and_return(bencher: Bencher<'_, '_>, servers: usize) {
     let mut state = idle(servers, now);
     bencher.bench_local(|| {
         let client = black_box(ClientId(7));
-        let Grant::Server(server) = state.request(client, now, RULES, |_| None) else {
+        let Grant::Server(server) = state.request(client, now, RULES, || None, |_| None) else {
             panic!("there are idle ones");
         };
         state.release(server, now, RULES, None)
@@ -48,14 +48,14 @@ fn hand_on(bencher: Bencher<'_, '_>, waiting: u64) {
     let now = Instant::now();
     let mut state = idle(1, now);
     for client in 0..=waiting {
-        state.request(ClientId(client), now, RULES, |_| None);
+        state.request(ClientId(client), now, RULES, || None, |_| None);
     }
     let (server, mut holder) = (ServerId(0), ClientId(0));
     bencher.bench_local(|| {
         let Next::Serve(waiter) = state.release(server, now, RULES, None) else {
             panic!("somebody waits");
         };
-        state.request(holder, now, RULES, |_| None);
+        state.request(holder, now, RULES, || None, |_| None);
         holder = waiter.client;
     });
 }

@@ -85,17 +85,9 @@ pub struct Sightings {
     cpu: Cell<Option<u32>>,
     /// How often in a row.
     times: Cell<u32>,
-    /// Where it sleeps, once this was looked at.
-    rests_on: Cell<Option<u32>>,
 }
 
 impl Sightings {
-    /// It is used: where it slept is of no more use.
-    #[inline]
-    pub(crate) fn forget_rest(&self) {
-        self.rests_on.set(None);
-    }
-
     /// Counts a use of the server; true if it is time to look where it runs.
     #[inline]
     pub(crate) fn is_due(&self) -> bool {
@@ -147,15 +139,9 @@ impl Balance {
 }
 
 impl Pool {
-    /// Whether an idle server sleeps on this processor, if that can be told.
-    pub(crate) fn runs_on(&self, place: ServerId, cpu: Option<u32>) -> Option<bool> {
-        let servers = self.servers.borrow();
-        let server = servers.get(place.0)?.as_ref()?;
-        let rests_on = &server.sightings.rests_on;
-        if rests_on.get().is_none() {
-            rests_on.set(server.cpu());
-        }
-        Some(rests_on.get()? == cpu?)
+    /// The processor that a server last ran on, if it is on this machine and that can be told.
+    pub(crate) fn cpu_of(&self, place: ServerId) -> Option<u32> {
+        self.servers.borrow().get(place.0)?.as_ref()?.cpu()
     }
 
     /// The worker that gets a server which is free, whoever waits: for a while it has been running where

@@ -255,12 +255,13 @@ impl Worker {
     async fn request(&self, client: ClientId, mut dead: u32) {
         loop {
             let now = self.world.now.get();
-            // Any of them may do.
-            let near = |place: ServerId| Some(place.0.is_multiple_of(2));
-            let grant = self
-                .state
+            // Any of them may be the one.
+            let cpu_of = |place: ServerId| Some(u32::from(place.0.is_multiple_of(2)));
+            let rules = self.rules();
+            let state = &self.state;
+            let grant = state
                 .borrow_mut()
-                .request(client, now, self.rules(), near);
+                .request(client, now, rules, || Some(1), cpu_of);
             match grant {
                 Grant::Server(place) => {
                     self.idle_changed().await;

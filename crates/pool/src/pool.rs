@@ -1,6 +1,6 @@
 //! One pool on one worker: does what [`PoolState`] decides.
 
-use std::cell::{Cell, LazyCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -196,12 +196,14 @@ impl Pool {
             return Err(LeaseError::DatabaseRemoved);
         }
         loop {
-            let here = LazyCell::new(net::cpu::current);
-            let runs_here = |place| self.runs_on(place, *here);
-            let grant = self
-                .state
-                .borrow_mut()
-                .request(client.id, now, self.rules(), runs_here);
+            let cpu_of = |place| self.cpu_of(place);
+            let grant = self.state.borrow_mut().request(
+                client.id,
+                now,
+                self.rules(),
+                net::cpu::current,
+                cpu_of,
+            );
             match grant {
                 Grant::Server(place) => {
                     self.idle_changed();
@@ -525,7 +527,6 @@ impl Pool {
 
     pub(crate) fn begin_lease(&self, server: &Server, client: &ClientEntry, now: Instant) {
         server.link.set(Some(client.id.0));
-        server.sightings.forget_rest();
         server.epoch.set(server.epoch.get() + 1);
         server.relays.set(false);
         server.request_time.set(now);

@@ -256,7 +256,7 @@ impl Pool {
     fn server_row(&self, place: ServerId, state: ServerState, moment: Moment) -> Option<ServerRow> {
         let server = self.server(place)?;
         let state = match state {
-            ServerState::Idle { since } => {
+            ServerState::Idle { since, .. } => {
                 let idle = moment.now.saturating_duration_since(since);
                 match self.rules().check_after {
                     Some(limit) if idle > limit => crate::snapshot::ServerState::Used,

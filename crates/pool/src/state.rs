@@ -32,8 +32,8 @@ pub const HOME_PATIENCE: Duration = Duration::from_millis(1);
 /// Of so many idle servers that would be lent next, the first goes that runs where the worker does,
 const CHOICE: usize = 4;
 
-/// while so many others are at work. With none, whoever is alone has the same server each time; with
-/// more, those who run here would wait for each other while other processors are idle.
+/// while so many others are at work, and once a turn. With none, whoever is alone has the same server
+/// each time; with more, those who run here would wait for each other while other processors are idle.
 const COMPANY: RangeInclusive<usize> = 1..=2;
 
 /// What a server does.
@@ -43,6 +43,8 @@ pub enum ServerState {
     Idle {
         /// Since when.
         since: Instant,
+        /// The processor that it sleeps on, once this was asked.
+        cpu: Option<u32>,
     },
     /// Serves this client.
     Leased {
@@ -107,6 +109,8 @@ pub struct PoolState {
     idle: VecDeque<ServerId>,
     waiting: VecDeque<Waiter>,
     counts: Counts,
+    /// The turn in which it was last looked where idle servers sleep.
+    looked: Option<Instant>,
 }
 
 /// How many servers are in each state.
@@ -123,14 +127,15 @@ pub struct Counts {
 }
 
 impl PoolState {
-    /// Answers a client that needs a server. `runs_here` tells whether an idle one last ran on the
-    /// processor of this worker; `None` means that this is not known, nor of the others.
+    /// Answers a client that needs a server. `here` is the processor that this worker runs on, `cpu_of`
+    /// the one that an idle server sleeps on; if that can't be told of one, it can't of the others.
     pub fn request(
         &mut self,
         client: ClientId,
         now: Instant,
         rules: Rules,
-        runs_here: impl Fn(ServerId) -> Option<bool>,
+        here: impl FnOnce() -> Option<u32>,
+        cpu_of: impl Fn(ServerId) -> Option<u32>,
     ) -> Grant {
         let waiter = Waiter { client, since: now };
         if rules.paused || !self.waiting.is_empty() {
@@ -145,8 +150,13 @@ impl PoolState {
                 Grant::Check(server)
             }
             Some(next) => {
-                let place = self.nearest(now, rules, runs_here);
-                let server = self.idle.remove(place).unwrap_or(next);
+                let server = match self.nearest(now, rules, here, cpu_of) {
+                    None => {
+                        self.idle.pop_front();
+                        next
+                    }
+                    Some(place) => self.idle.remove(place).unwrap_or(next),
+                };
                 self.enter(server, ServerState::Leased { client });
                 Grant::Server(server)
             }
@@ -157,22 +167,37 @@ impl PoolState {
         }
     }
 
-    /// The place among the idle of the one that a client of this worker gets.
+    /// The place among the idle of the one that a client of this worker gets, if not the first.
+    #[inline]
     fn nearest(
-        &self,
+        &mut self,
         now: Instant,
         rules: Rules,
-        runs_here: impl Fn(ServerId) -> Option<bool>,
-    ) -> usize {
+        here: impl FnOnce() -> Option<u32>,
+        cpu_of: impl Fn(ServerId) -> Option<u32>,
+    ) -> Option<usize> {
         if rules.round_robin || !COMPANY.contains(&self.counts.leased) || self.idle.len() < 2 {
-            return 0;
+            return None;
         }
-        let next = self.idle.iter().take(CHOICE);
-        let fresh = next.take_while(|&&server| !self.is_stale(server, now, rules));
-        fresh
-            .map_while(|&server| runs_here(server))
-            .position(|here| here)
-            .unwrap_or(0)
+        if self.looked.replace(now) == Some(now) {
+            return None;
+        }
+        let here = here();
+        for (place, &server) in self.idle.iter().take(CHOICE).enumerate() {
+            let Some(ServerState::Idle { since, cpu }) = self.servers.get_mut(server.0) else {
+                return None;
+            };
+            if rules.is_stale(*since, now) {
+                return None;
+            }
+            if cpu.is_none() {
+                *cpu = cpu_of(server);
+            }
+            if cpu.is_none() || *cpu == here {
+                return (*cpu == here && place > 0).then_some(place);
+            }
+        }
+        None
     }
 
     /// Takes in a server that logged in or came over. It is set aside: release it to lend it.
@@ -209,7 +234,13 @@ impl PoolState {
                 return Next::Serve(waiter);
             }
         }
-        self.enter(server, ServerState::Idle { since: now });
+        self.enter(
+            server,
+            ServerState::Idle {
+                since: now,
+                cpu: None,
+            },
+        );
         if rules.round_robin {
             self.idle.push_back(server);
         } else {
@@ -304,7 +335,7 @@ impl PoolState {
         self.idle
             .iter()
             .filter_map(|&server| match self.servers.get(server.0) {
-                Some(&ServerState::Idle { since }) => Some((server, since)),
+                Some(&ServerState::Idle { since, .. }) => Some((server, since)),
                 _ => None,
             })
     }
@@ -342,12 +373,7 @@ impl PoolState {
     }
 
     fn is_stale(&self, server: ServerId, now: Instant, rules: Rules) -> bool {
-        match (self.servers.get(server.0), rules.check_after) {
-            (Some(ServerState::Idle { since }), Some(limit)) => {
-                now.saturating_duration_since(*since) >= limit
-            }
-            _ => false,
-        }
+        matches!(self.servers.get(server.0), Some(ServerState::Idle { since, .. }) if rules.is_stale(*since, now))
     }
 
     /// The one place where a server changes its state.
@@ -370,6 +396,14 @@ impl PoolState {
             ServerState::BeingCanceled => &mut self.counts.being_canceled,
         };
         *slot = change(*slot, 1);
+    }
+}
+
+impl Rules {
+    /// Whether a server that has been idle since then must be probed before it is lent.
+    fn is_stale(self, since: Instant, now: Instant) -> bool {
+        self.check_after
+            .is_some_and(|limit| now.saturating_duration_since(since) >= limit)
     }
 }
 

@@ -5,13 +5,17 @@ use std::collections::HashMap;
 use super::*;
 use crate::dice::{self, Dice};
 
+/// Processors.
+const HERE: u32 = 7;
+const THERE: u32 = 8;
+
 /// One pool, its clients and servers called by name, its clock in milliseconds.
 struct Scene {
     state: PoolState,
     rules: Rules,
     clients: Vec<&'static str>,
     servers: HashMap<&'static str, ServerId>,
-    /// Those that run where the worker does; `None` if nobody knows of any.
+    /// Those that sleep where the worker runs; `None` if nobody knows of any.
     here: Option<Vec<&'static str>>,
     start: Instant,
 }
@@ -80,11 +84,15 @@ impl Scene {
     fn asks(&mut self, client: &'static str, ms: u64) -> String {
         let (id, now) = (self.client(client), self.at(ms));
         let (here, servers) = (&self.here, &self.servers);
-        let runs_here = |server: ServerId| {
-            let here = here.as_ref()?;
-            Some(here.iter().any(|&name| servers.get(name) == Some(&server)))
+        let cpu_of = |server: ServerId| {
+            let mut here = here.as_ref()?.iter();
+            let is_here = here.any(|&name| servers.get(name) == Some(&server));
+            Some(if is_here { HERE } else { THERE })
         };
-        match self.state.request(id, now, self.rules, runs_here) {
+        match self
+            .state
+            .request(id, now, self.rules, || Some(HERE), cpu_of)
+        {
             Grant::Server(server) => format!("{client} gets {}", self.server_name(server)),
             Grant::Check(server) => format!("{client} waits for {}", self.server_name(server)),
             Grant::Wait => format!("{client} waits"),
@@ -175,6 +183,17 @@ fn who_has_company_gets_one_of_the_next_servers_that_runs_here() {
 }
 
 #[test]
+fn one_client_a_turn_gets_a_server_that_runs_here() {
+    let mut pool = Scene::with_idle(&["s1", "s2", "s3", "s4", "s5"]).run_here(&["s1", "s2"]);
+    assert_eq!(pool.asks("alice", 1), "alice gets s5");
+    assert_eq!(pool.asks("bob", 2), "bob gets s2");
+    assert_eq!(pool.frees("s5", 2), "s5 is idle");
+    assert_eq!(pool.asks("alice", 2), "alice gets s5");
+    assert_eq!(pool.frees("s5", 3), "s5 is idle");
+    assert_eq!(pool.asks("alice", 3), "alice gets s1");
+}
+
+#[test]
 fn servers_of_which_nobody_knows_where_they_run_are_lent_as_ever() {
     let mut pool = Scene::with_idle(&["s1", "s2", "s3"]);
     assert_eq!(pool.asks("alice", 1), "alice gets s3");
@@ -192,16 +211,15 @@ fn in_round_robin_it_does_not_matter_where_a_server_runs() {
 
 #[test]
 fn a_server_that_must_be_probed_is_not_chosen_for_where_it_runs() {
-    let mut pool = Scene::new().checked_after(10).run_here(&["s1"]);
-    pool.opens("s1", 0);
-    for server in ["s2", "s3", "s4"] {
-        pool.opens(server, 5);
+    for (ms, told) in [(9, "bob gets s1"), (10, "bob gets s3")] {
+        let mut pool = Scene::new().checked_after(10).run_here(&["s1"]);
+        pool.opens("s1", 0);
+        for server in ["s2", "s3", "s4"] {
+            pool.opens(server, 5);
+        }
+        assert_eq!(pool.asks("alice", 8), "alice gets s4");
+        assert_eq!(pool.asks("bob", ms), told);
     }
-    assert_eq!(pool.asks("alice", 9), "alice gets s4");
-    assert_eq!(pool.asks("bob", 10), "bob gets s3");
-    pool.frees("s3", 10);
-    pool.here = Some(vec!["s2"]);
-    assert_eq!(pool.asks("bob", 10), "bob gets s2");
 }
 
 #[test]
@@ -478,10 +496,9 @@ impl Schedule {
         let first = idle.first().copied();
         let here = |server: ServerId| server.0.is_multiple_of(3);
         let busy = self.state.counts().leased;
-        match self
-            .state
-            .request(client, self.now, self.rules, |server| Some(here(server)))
-        {
+        let cpu_of = |server| Some(if here(server) { HERE } else { THERE });
+        let state = &mut self.state;
+        match state.request(client, self.now, self.rules, || Some(HERE), cpu_of) {
             Grant::Server(server) => {
                 assert!(self.line.is_empty(), "{client:?} jumped the line");
                 assert!(!self.rules.paused);
@@ -544,7 +561,7 @@ impl Schedule {
             }
             Next::Idle => {
                 assert!(self.rules.paused || self.line.is_empty());
-                let ServerState::Idle { since } = self.state.state(server).unwrap() else {
+                let ServerState::Idle { since, .. } = self.state.state(server).unwrap() else {
                     panic!("{server:?} is not idle");
                 };
                 assert_eq!(since, self.now);
