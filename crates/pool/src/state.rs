@@ -150,13 +150,9 @@ impl PoolState {
                 Grant::Check(server)
             }
             Some(next) => {
-                let server = match self.nearest(now, rules, here, cpu_of) {
-                    None => {
-                        self.idle.pop_front();
-                        next
-                    }
-                    Some(place) => self.idle.remove(place).unwrap_or(next),
-                };
+                let near = self.nearest(now, rules, here, cpu_of);
+                let near = near.and_then(|place| self.idle.remove(place));
+                let server = near.or_else(|| self.idle.pop_front()).unwrap_or(next);
                 self.enter(server, ServerState::Leased { client });
                 Grant::Server(server)
             }
@@ -373,7 +369,10 @@ impl PoolState {
     }
 
     fn is_stale(&self, server: ServerId, now: Instant, rules: Rules) -> bool {
-        matches!(self.servers.get(server.0), Some(ServerState::Idle { since, .. }) if rules.is_stale(*since, now))
+        match self.servers.get(server.0) {
+            Some(ServerState::Idle { since, .. }) => rules.is_stale(*since, now),
+            _ => false,
+        }
     }
 
     /// The one place where a server changes its state.
