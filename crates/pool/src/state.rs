@@ -178,7 +178,7 @@ impl PoolState {
         if self.looked.replace(now) == Some(now) {
             return None;
         }
-        let here = here();
+        let here = here()?;
         for (place, &server) in self.idle.iter().take(CHOICE).enumerate() {
             let Some(ServerState::Idle { since, cpu }) = self.servers.get_mut(server.0) else {
                 return None;
@@ -189,8 +189,8 @@ impl PoolState {
             if cpu.is_none() {
                 *cpu = cpu_of(server);
             }
-            if cpu.is_none() || *cpu == here {
-                return (*cpu == here && place > 0).then_some(place);
+            if (*cpu)? == here {
+                return (place > 0).then_some(place);
             }
         }
         None
