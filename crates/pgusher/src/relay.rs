@@ -9,7 +9,6 @@ use std::task::{Context, Poll};
 
 use events::time::Instant;
 use net::Conn;
-use pool::meter::micros;
 use pool::server::ServerIo;
 use pool::{CloseReason, Server};
 use settings::{PoolMode, StatementSettings};
@@ -21,6 +20,7 @@ use wire::{FrameHeader, TxStatus};
 
 use crate::session::{End, Session, lost};
 use crate::statements::{ClientStatements, Desk, Taken};
+use crate::worker::Worker;
 
 /// Reads of each side in one turn, before others have theirs.
 pub(crate) const READS_PER_TURN: usize = 8;
@@ -53,7 +53,7 @@ impl Session {
                 return Poll::Pending;
             }
             if !server_rests && !std::mem::take(&mut asked) {
-                match self.relay_server(cx, server, &mut io, &mut buffer) {
+                match self.relay_server(cx, &worker, server, &mut io, &mut buffer) {
                     // Its answers may be what the client's next request waits for.
                     Ok(true) => client_rests &= !self.waits,
                     Ok(false) => server_rests = true,
@@ -61,7 +61,7 @@ impl Session {
                 }
             }
             if !client_rests {
-                match self.relay_client(cx, server, &mut io, &mut buffer) {
+                match self.relay_client(cx, &worker, server, &mut io, &mut buffer) {
                     Ok(moved) => client_rests = !moved,
                     Err(end) => return Poll::Ready(end),
                 }
@@ -86,6 +86,7 @@ impl Session {
     fn relay_client(
         &mut self,
         cx: &mut Context<'_>,
+        worker: &Worker,
         server: &Server,
         io: &mut ServerIo,
         buffer: &mut [u8],
@@ -120,7 +121,7 @@ impl Session {
                 Poll::Pending => return Ok(false),
             }
         };
-        self.client_said(said, server, io)?;
+        self.client_said(said, worker, server, io)?;
         self.look_for_end(io, None)?;
         // Nobody comes back here before the server has answered: it must hear the request.
         if self.waits
@@ -135,11 +136,11 @@ impl Session {
     fn client_said(
         &mut self,
         bytes: &[u8],
+        worker: &Worker,
         server: &Server,
         io: &mut ServerIo,
     ) -> Result<(), RelayEnd> {
         let policy = self.policy();
-        let worker = self.worker.clone();
         let mut out = worker.scratch();
         // What stands between the two goes on as it is, behind what is put together in `out`.
         let (mut from, mut done) = (0, 0);
@@ -304,6 +305,7 @@ impl Session {
     fn relay_server(
         &mut self,
         cx: &mut Context<'_>,
+        worker: &Worker,
         server: &Server,
         io: &mut ServerIo,
         buffer: &mut [u8],
@@ -319,7 +321,7 @@ impl Session {
             Poll::Ready(Ok(filled)) => filled,
             Poll::Pending => return Ok(false),
         };
-        self.server_said(&buffer[..filled], server, io)?;
+        self.server_said(&buffer[..filled], worker, server, io)?;
         let ready = io.pipeline.take_ready();
         let now = ready.then(|| self.query_done(server, io));
         self.look_for_end(io, now)?;
@@ -329,11 +331,11 @@ impl Session {
     fn server_said(
         &mut self,
         bytes: &[u8],
+        worker: &Worker,
         server: &Server,
         io: &mut ServerIo,
     ) -> Result<(), RelayEnd> {
         let between = io.outflow.at_boundary();
-        let worker = self.worker.clone();
         let mut out = worker.scratch();
         // As in the other direction.
         let (mut from, mut done) = (0, 0);
@@ -496,7 +498,7 @@ impl Session {
         let mut query_took = None;
         let query_start = self.entry.query_start.take();
         if let Some(start) = query_start {
-            let took = micros(now.saturating_duration_since(start));
+            let took = now.micros_since(start);
             query_took = Some(took);
             counters.query_time += took;
             meter.query.record_micros(took);
@@ -508,7 +510,7 @@ impl Session {
             let took = match query_took {
                 // Most transactions are one query.
                 Some(took) if query_start == Some(start) => took,
-                _ => micros(now.saturating_duration_since(start)),
+                _ => now.micros_since(start),
             };
             counters.xact_time += took;
             meter.xact.record_micros(took);

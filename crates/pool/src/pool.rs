@@ -207,12 +207,12 @@ impl Pool {
             match grant {
                 Grant::Server(place) => {
                     self.idle_changed();
-                    match self.unfit_for(cx, place) {
-                        None => {
-                            self.meter.borrow_mut().wait.record(Duration::ZERO);
-                            return Ok(self.lease(place, client, now));
+                    match self.fit_to_lend(cx, place) {
+                        Ok(server) => {
+                            self.meter.borrow_mut().wait.record_micros(0);
+                            return Ok(Some(self.lease(place, server, client, now)));
                         }
-                        Some(reason) => self.close(place, reason),
+                        Err(reason) => self.close(place, reason),
                     }
                 }
                 Grant::Check(place) => {
@@ -240,17 +240,21 @@ impl Pool {
         here || self.shared.waits_elsewhere(self.local.worker)
     }
 
-    /// Why a server that was idle had better not be lent.
-    fn unfit_for(&self, cx: &mut Context<'_>, place: ServerId) -> Option<CloseReason> {
-        let server = self.server(place)?;
+    /// The server that was idle there, or why it had better not be lent.
+    fn fit_to_lend(
+        &self,
+        cx: &mut Context<'_>,
+        place: ServerId,
+    ) -> Result<Rc<Server>, CloseReason> {
+        let server = self.server(place).ok_or(CloseReason::Unclean)?;
         // Age is judged when a server comes free: until then it serves.
         if let Some(reason) = self.outdated(&server) {
-            return Some(reason);
+            return Err(reason);
         }
         match server.idle_news(cx) {
-            IdleNews::Quiet => None,
-            IdleNews::Gone => Some(CloseReason::Crashed),
-            IdleNews::Spoke => Some(CloseReason::Dirty),
+            IdleNews::Quiet => Ok(server),
+            IdleNews::Gone => Err(CloseReason::Crashed),
+            IdleNews::Spoke => Err(CloseReason::Dirty),
         }
     }
 
@@ -503,8 +507,8 @@ impl Pool {
         };
         let waited = now.saturating_duration_since(waiter.since);
         self.note_wait(waited);
-        if let Some(lease) = self.lease(place, &client, now) {
-            client.give_turn(Turn::Lease(lease));
+        if let Some(server) = self.server(place) {
+            client.give_turn(Turn::Lease(self.lease(place, server, &client, now)));
         }
     }
 
@@ -517,12 +521,12 @@ impl Pool {
     fn lease(
         self: &Rc<Self>,
         place: ServerId,
+        server: Rc<Server>,
         client: &ClientEntry,
         now: Instant,
-    ) -> Option<Lease> {
-        let server = self.server(place)?;
+    ) -> Lease {
         self.begin_lease(&server, client, now);
-        Some(Lease::new(self.clone(), place, server))
+        Lease::new(self.clone(), place, server)
     }
 
     pub(crate) fn begin_lease(&self, server: &Server, client: &ClientEntry, now: Instant) {

@@ -68,6 +68,11 @@ impl Instant {
     pub const fn saturating_duration_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
     }
+
+    /// The same in whole microseconds.
+    pub const fn micros_since(self, earlier: Self) -> u64 {
+        self.0.get().saturating_sub(earlier.0.get()) / 1000
+    }
 }
 
 /// The longest that fits, if it does not.
@@ -128,6 +133,8 @@ mod tests {
         assert_eq!(now + SECOND - SECOND, now);
         assert_eq!((now + SECOND) - now, SECOND);
         assert_eq!(now - (now + SECOND), Duration::ZERO);
+        assert_eq!((now + SECOND).micros_since(now), 1_000_000);
+        assert_eq!(now.micros_since(now + SECOND), 0);
         assert_eq!(now + Duration::MAX, Instant(NonZeroU64::MAX));
         assert_eq!(now - Duration::MAX, Instant(NonZeroU64::MIN));
         assert!(now - Duration::MAX < now && now < now + Duration::MAX);
