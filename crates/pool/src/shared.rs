@@ -713,10 +713,13 @@ impl PoolShared {
         if self.tickets.len() < 2 {
             return;
         }
+        let published = self.waiting.load(Ordering::Relaxed) & worker.bit() != 0;
         if let Some(since) = since {
             self.tickets[worker.0].store(since.as_nanos(), Ordering::SeqCst);
-            self.waiting.fetch_or(worker.bit(), Ordering::SeqCst);
-        } else if self.waiting.load(Ordering::Relaxed) & worker.bit() != 0 {
+            if !published {
+                self.waiting.fetch_or(worker.bit(), Ordering::SeqCst);
+            }
+        } else if published {
             self.waiting.fetch_and(!worker.bit(), Ordering::SeqCst);
         }
     }
