@@ -713,15 +713,10 @@ impl PoolShared {
         if self.tickets.len() < 2 {
             return;
         }
-        let published = self.waiting.load(Ordering::Relaxed) & worker.bit() != 0;
         if let Some(since) = since {
             self.tickets[worker.0].store(since.as_nanos(), Ordering::SeqCst);
-            if !published {
-                self.waiting.fetch_or(worker.bit(), Ordering::SeqCst);
-            }
-        } else if published {
-            self.waiting.fetch_and(!worker.bit(), Ordering::SeqCst);
         }
+        publish(&self.waiting, worker, since.is_some());
     }
 
     /// A server is on its way to a worker's oldest waiter: until that worker publishes who is next,
@@ -735,16 +730,7 @@ impl PoolShared {
         if self.tickets.len() < 2 {
             return;
         }
-        let published = self.idle.load(Ordering::Relaxed) & worker.bit() != 0;
-        match (published, has_idle) {
-            (false, true) => {
-                self.idle.fetch_or(worker.bit(), Ordering::SeqCst);
-            }
-            (true, false) => {
-                self.idle.fetch_and(!worker.bit(), Ordering::SeqCst);
-            }
-            _ => {}
-        }
+        publish(&self.idle, worker, has_idle);
     }
 
     /// Whether a client of another worker waits: one load.
@@ -778,6 +764,20 @@ impl PoolShared {
         (0..self.tickets.len())
             .map(WorkerId)
             .filter(move |other| others & other.bit() != 0)
+    }
+}
+
+/// Sets or clears a worker's bit, which only that worker does: where it is right, nothing is written.
+fn publish(set: &AtomicU64, worker: WorkerId, is_in: bool) {
+    let was_in = set.load(Ordering::Relaxed) & worker.bit() != 0;
+    match (was_in, is_in) {
+        (false, true) => {
+            set.fetch_or(worker.bit(), Ordering::SeqCst);
+        }
+        (true, false) => {
+            set.fetch_and(!worker.bit(), Ordering::SeqCst);
+        }
+        _ => {}
     }
 }
 
