@@ -47,7 +47,10 @@ impl Stage {
         setup: Option<PoolerSetup>,
         intended: &[&[&'static Difference]],
     ) -> Self {
-        let postgres = Postgres::start().await;
+        // A statement that many clients share would come to its generic plan sooner than one of each: what
+        // planning with the values finds is then found, and told, a message later.
+        let always_planned = Postgres::setup().set("plan_cache_mode", "force_custom_plan");
+        let postgres = always_planned.start().await;
         postgres.create_trusted_user("alice").await;
         postgres.create_database(DIRECT).await;
         let mut setup = setup;
