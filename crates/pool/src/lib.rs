@@ -28,6 +28,7 @@ mod eviction;
 mod janitor;
 mod line;
 mod opening;
+mod pace;
 pub mod report;
 mod stirs;
 

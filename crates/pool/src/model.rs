@@ -143,6 +143,8 @@ struct Worker {
     state: RefCell<PoolState>,
     logins: Cell<usize>,
     kicked: Cell<bool>,
+    /// How long its clients count on its own servers.
+    patience: Duration,
     patient_until: Cell<Option<Instant>>,
 }
 
@@ -391,7 +393,11 @@ impl Worker {
         seam().await;
         let idle = self.world.pool.idle_elsewhere(self.id).next();
         match idle {
-            Some(_) if self.state.borrow().is_content(self.world.now.get()) => {}
+            Some(_)
+                if self
+                    .state
+                    .borrow()
+                    .is_content(self.world.now.get(), self.patience) => {}
             Some(other) => self.world.send(other, Mail::Demand),
             None => self.open_for_waiters().await,
         }
@@ -501,7 +507,7 @@ impl Worker {
         seam().await;
         let since = self.state.borrow().oldest().map(|waiter| waiter.since);
         let (pool, shared, now) = (&self.world.pool, &self.world.shared, self.world.now.get());
-        let content = shared.workers() > 1 && self.state.borrow().is_content(now);
+        let content = shared.workers() > 1 && self.state.borrow().is_content(now, self.patience);
         if content && self.patient_until.get().is_none() {
             self.patient_until.set(Some(now + HOME_PATIENCE));
         }
@@ -667,6 +673,7 @@ impl Scene {
                 state: RefCell::default(),
                 logins: Cell::new(0),
                 kicked: Cell::new(false),
+                patience: dice.pick(&[HOME_PATIENCE, GREATEST_LEAD * 4]).unwrap(),
                 patient_until: Cell::new(None),
             })
         });

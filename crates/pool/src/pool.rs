@@ -21,6 +21,7 @@ use crate::lease::{Lease, LeaseError};
 use crate::line::{Line, Place};
 use crate::meter::{Meter, Tallies, micros};
 use crate::own::Owners;
+use crate::pace::Pace;
 use crate::patience::Patience;
 use crate::pools::TICK;
 use crate::report::Retired;
@@ -116,6 +117,8 @@ pub struct Pool {
     pub(crate) kicked: Cell<bool>,
     /// Whether others are asked soon, if clients still wait then.
     pub(crate) patient: Cell<bool>,
+    /// How its servers come free here, if there are several workers.
+    pub(crate) pace: RefCell<Pace>,
     /// Since when it has had neither clients nor servers.
     pub(crate) unused_since: Cell<Option<Instant>>,
 }
@@ -152,6 +155,7 @@ impl Pool {
             evicting: Cell::new(false),
             kicked: Cell::new(false),
             patient: Cell::new(false),
+            pace: RefCell::default(),
             unused_since: Cell::new(None),
         }
     }
@@ -423,6 +427,7 @@ impl Pool {
             return;
         }
         let better = self.better_worker(place, now);
+        let better = better.or_else(|| self.needier_worker(now));
         let next = match better {
             Some(_) => Next::SendOver,
             None => self
@@ -432,7 +437,10 @@ impl Pool {
         };
         let to = better.or(remote.map(|(to, _)| to));
         match (next, to) {
-            (Next::Serve(waiter), _) => self.serve(waiter, place, now),
+            (Next::Serve(waiter), _) => {
+                self.note_pace(now.saturating_duration_since(waiter.since));
+                self.serve(waiter, place, now);
+            }
             (Next::SendOver, Some(to)) => {
                 self.send_over(place, to, Freshness::Fresh, now);
                 // A client here may have counted on it.
@@ -440,7 +448,17 @@ impl Pool {
                     self.kick();
                 }
             }
-            (Next::SendOver | Next::Idle, _) => self.now_idle(place),
+            (Next::SendOver | Next::Idle, _) => {
+                self.note_pace(Duration::ZERO);
+                self.now_idle(place);
+            }
+        }
+    }
+
+    /// A server came free for one who had waited so long, or for nobody.
+    fn note_pace(&self, waited: Duration) {
+        if self.local.shared.workers() > 1 {
+            self.pace.borrow_mut().note(waited);
         }
     }
 
@@ -573,7 +591,7 @@ impl Pool {
             return;
         }
         match self.shared.idle_elsewhere(self.local.worker).next() {
-            Some(_) if self.state.borrow().is_content(now) => {}
+            Some(_) if self.is_content(now) => {}
             Some(other) => {
                 let mail = Mail::Demand(self.shared.id);
                 self.local.shared.send(other, mail);
@@ -860,12 +878,18 @@ impl Pool {
                 .shared
                 .limits(|limits| limits.withdraw(id, worker));
         }
-        let content = self.local.shared.workers() > 1 && self.state.borrow().is_content(now);
+        let content = self.local.shared.workers() > 1 && self.is_content(now);
         if content && !self.patient.replace(true) {
             self.local.patience.begin(self.shared.id, now);
         }
         let told = since.filter(|_| !content);
         self.shared.publish_waiting(self.local.worker, told);
+    }
+
+    /// Whether those in line here can do with the servers that are here, for now.
+    fn is_content(&self, now: Instant) -> bool {
+        let patience = self.pace.borrow().patience(now);
+        self.state.borrow().is_content(now, patience)
     }
 
     /// Clients here had patience for a while: if some still wait, others are asked.

@@ -21,6 +21,7 @@ use crate::labels::Labels;
 use crate::lease::LeaseError;
 use crate::limits::{Gauge, Limits, Passed, Scope};
 use crate::locality::{Balance, Cpus};
+use crate::pace::Waits;
 use crate::server::ParkedServer;
 use crate::server::turns::Turns;
 use crate::server::version::Versions;
@@ -170,6 +171,8 @@ pub struct PoolShared {
     idle: AtomicU64,
     /// Start of waiting of each worker's oldest waiter, as a number of nanoseconds.
     tickets: Vec<AtomicU64>,
+    /// How long clients of each worker wait.
+    pub(crate) waits: Waits,
     /// Who got servers of whom because they run where it does.
     pub(crate) balance: Mutex<Balance>,
 }
@@ -595,6 +598,7 @@ impl PoolShared {
             waiting: AtomicU64::new(0),
             idle: AtomicU64::new(0),
             tickets: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            waits: Waits::new(workers),
             balance: Mutex::new(Balance::new(workers)),
         }
     }

@@ -316,9 +316,9 @@ impl PoolState {
 
     /// Whether those in line can do with the servers that are here, for now: some serve, and nobody has
     /// waited for long.
-    pub fn is_content(&self, now: Instant) -> bool {
+    pub fn is_content(&self, now: Instant, patience: Duration) -> bool {
         let head = self.waiting.front();
-        self.counts.leased > 0 && head.is_some_and(|head| now - head.since < HOME_PATIENCE)
+        self.counts.leased > 0 && head.is_some_and(|head| now - head.since < patience)
     }
 
     /// Everybody in line, longest first.

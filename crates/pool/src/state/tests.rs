@@ -367,7 +367,7 @@ fn however_long_all_wait_a_few_milliseconds_decide() {
 #[test]
 fn clients_are_content_for_a_while_if_servers_serve_here() {
     let mut pool = Scene::with_idle(&["s1"]);
-    let is_content = |pool: &Scene, ms| pool.state.is_content(pool.at(ms));
+    let is_content = |pool: &Scene, ms| pool.state.is_content(pool.at(ms), HOME_PATIENCE);
     assert!(!is_content(&pool, 0), "nobody is in line");
     pool.asks("alice", 0);
     pool.asks("bob", 10);
