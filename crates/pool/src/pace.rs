@@ -119,6 +119,8 @@ struct Wait {
     mean: AtomicU64,
     /// When the window ended, as a number of nanoseconds.
     at: AtomicU64,
+    /// The same of the last window for which it got a server.
+    helped: AtomicU64,
 }
 
 impl Waits {
@@ -149,6 +151,13 @@ impl Waits {
             .filter_map(|other| Some((other, self.of(other, now)?)))
             .max_by_key(|&(_, wait)| wait)
     }
+
+    /// Whether nobody has given a worker a server for its last window; somebody does now.
+    fn claim(&self, worker: WorkerId) -> bool {
+        let wait = &self.0[worker.0];
+        let at = wait.at.load(Ordering::Relaxed);
+        wait.helped.swap(at, Ordering::Relaxed) != at
+    }
 }
 
 impl Pool {
@@ -165,7 +174,8 @@ impl Pool {
         let patience = sum.patience(givers.map(|other| waits.of(other, now)));
         self.pace.borrow_mut().patience = patience;
         let servers = self.state.borrow().server_count();
-        sum.gives(servers, waits.longest_elsewhere(here, now))
+        let to = sum.gives(servers, waits.longest_elsewhere(here, now));
+        to.filter(|&to| waits.claim(to))
     }
 }
 
@@ -258,6 +268,15 @@ mod tests {
         assert_eq!(gives(2, ms(12) + HARDLY), None, "that is hardly longer");
         assert_eq!(gives(1, ms(13)), None);
         assert_eq!(sum.gives(2, None), None, "nobody has said anything");
+    }
+
+    #[test]
+    fn a_worker_gets_one_server_for_a_window() {
+        let waits = Waits::new(2);
+        waits.publish(THERE, ms(3), at(ms(0)));
+        assert_eq!([(); 2].map(|()| waits.claim(THERE)), [true, false]);
+        waits.publish(THERE, ms(3), at(ms(50)));
+        assert!(waits.claim(THERE));
     }
 
     #[test]
