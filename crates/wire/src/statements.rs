@@ -79,7 +79,7 @@ pub(crate) fn is_nameless(header: FrameHeader, bytes: &[u8]) -> bool {
         b'E' | b'S' => true,
         b'P' => matches!(body(), [0, query @ ..] if drops_all(query) == Some(false)),
         b'B' => body().starts_with(&[0, 0]),
-        b'D' => body() == b"P\0",
+        b'D' => header.body_len == 2 && body() == b"P\0",
         _ => false,
     }
 }
@@ -382,6 +382,18 @@ mod tests {
         assert_ne!(one, of(&[column("a", 1, 25)]));
         assert_ne!(one, of(&[column("a", 1, 23), column("b", 1, 23)]));
         assert_ne!(shape(0, b'n', b""), shape(shape(0, b't', b""), b'n', b""));
+    }
+
+    #[test]
+    fn a_description_of_which_more_is_to_come_is_not_yet_plain() {
+        let whole = frame(b'D', b"P\0");
+        assert!(is_nameless(
+            FrameHeader::peek(&whole).unwrap().unwrap(),
+            &whole
+        ));
+        let longer = frame(b'D', b"P\0select 1\0");
+        let header = FrameHeader::peek(&longer).unwrap().unwrap();
+        assert!(!is_nameless(header, &longer[..7]));
     }
 
     proptest! {
